@@ -1,0 +1,3 @@
+"""OTTC for ESPnet."""
+
+__version__ = "0.1.0"
