@@ -23,6 +23,7 @@ SYNTH = ["espeakng-loader>=0.2.4"]
 REPORT = ["matplotlib>=3.8"]
 # soft-DTW, POT and SciPy are rivals and references: only tests and benchmarks import them.
 DEV = [
+    "numpy<2.4",  # newer ones break the interpreter of Triton 3.6, in which the GPU kernels are tested
     "hypothesis",
     "mypy",
     "POT",

@@ -1,0 +1,448 @@
+"""Speed and memory of the OTTC loss, forward and backward, against its rivals in the same run.
+
+    python benchmarks/bench_loss.py                        # two tables on the terminal
+    python benchmarks/bench_loss.py --markdown docs/benchmarks.md --json bench_loss.json
+    python benchmarks/bench_loss.py --device cuda --dtype float32
+
+Every rival is timed in turn, round after round, so that a busy moment of the machine hits all of
+them; the figures are medians.  Only ratios within one run mean anything.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import espnet_ottc
+from espnet_ottc import ottc_loss
+
+SIZES = (
+    (16, 500, 32, 120),
+    (16, 500, 500, 60),
+    (16, 500, 5000, 60),
+    (8, 1500, 32, 400),
+    (8, 1500, 500, 200),
+)
+SWEEP = (1_000, 3_000, 10_000, 30_000, 100_000)
+OURS = "ottc"
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One random batch at full lengths."""
+
+    logits: Tensor
+    frame_logits: Tensor
+    targets: Tensor
+    logit_lengths: Tensor
+    target_lengths: Tensor
+    frame_targets: Tensor
+
+    @property
+    def loss_arguments(self) -> tuple[Tensor, ...]:
+        """The arguments of `ottc_loss`."""
+        return tuple(vars(self).values())[:5]
+
+    @property
+    def size(self) -> tuple[int, int, int, int]:
+        """B, T, V, U."""
+        B, T, V = self.logits.shape
+        return B, T, V, self.targets.shape[1]
+
+
+def make_problem(
+    size: tuple[int, int, int, int], device: str, dtype: torch.dtype, seed: int
+) -> Problem:
+    """Random logits and labels (never the blank, never repeated, so that CTC is feasible)."""
+    B, T, V, U = size
+    generator = torch.Generator().manual_seed(seed)
+    steps = torch.randint(1, V - 1, (B, U), generator=generator)
+    return Problem(
+        torch.randn(B, T, V, generator=generator).to(device, dtype).requires_grad_(),
+        torch.randn(B, T, generator=generator).to(device, dtype).requires_grad_(),
+        (steps.cumsum(1) % (V - 1) + 1).to(device),
+        torch.full((B,), T, device=device),
+        torch.full((B,), U, device=device),
+        torch.randint(0, V, (B * T,), generator=generator).to(device),
+    )
+
+
+def ottc_step(problem: Problem, backend: str) -> Step:
+    """The loss of this package."""
+    return lambda: ottc_loss(*problem.loss_arguments, backend=backend).backward()
+
+
+def frozen_step(problem: Problem) -> Step:
+    """The loss with frame weights that need no gradient."""
+    logits, scores, *rest = problem.loss_arguments
+    scores = scores.detach()
+    return lambda: ottc_loss(logits, scores, *rest).backward()
+
+
+def ctc_step(problem: Problem) -> Step:
+    """PyTorch's CTC from the same logits; float32, which is all that it offers."""
+
+    def step() -> None:
+        log_probs = problem.logits.float().log_softmax(2).transpose(0, 1)
+        lengths = (problem.logit_lengths, problem.target_lengths)
+        F.ctc_loss(log_probs, problem.targets, *lengths).backward()
+
+    return step
+
+
+def cross_entropy_step(problem: Problem) -> Step:
+    """Frame cross-entropy: the floor, one label per frame known beforehand."""
+    logits = problem.logits
+    return lambda: F.cross_entropy(logits.flatten(0, 1), problem.frame_targets).backward()
+
+
+def dense_step(problem: Problem) -> Step:
+    """The definition on the full (B, T, U) plan, by autograd."""
+
+    def step() -> None:
+        alpha = problem.frame_logits.float().softmax(1)
+        A = alpha.cumsum(1)
+        U = problem.targets.shape[1]
+        B = torch.arange(1, U + 1, device=A.device) / U
+        overlap = torch.minimum(A[:, :, None], B) - torch.maximum(
+            (A - alpha)[:, :, None], B - 1 / U
+        )
+        index = problem.targets[:, None].expand(-1, A.shape[1], -1)
+        log_probs = problem.logits.float().log_softmax(2).gather(2, index)
+        (-(overlap.clamp(min=0) * log_probs).sum((1, 2)).mean()).backward()
+
+    return step
+
+
+def pot_step(problem: Problem) -> Step | None:
+    """POT's `emd_1d`, one utterance after the other: the plan alone, without any gradient."""
+    ot = optional("ot")
+    B, T, _, U = problem.size
+    if ot is None or problem.logits.device.type != "cpu":
+        return None
+    alpha = problem.frame_logits.detach().double().softmax(1).numpy()
+    beta = np.full(U, 1 / U)
+    frames, labels = np.arange(T) * 1.0, np.arange(U) * 1.0
+
+    def step() -> None:
+        for b in range(B):
+            ot.emd_1d(frames, labels, alpha[b], beta, dense=False)
+
+    return step
+
+
+def soft_dtw_step(problem: Problem) -> Step | None:
+    """tslearn's soft-DTW between label probabilities and one-hot targets (Cuturi, Blondel 2017)."""
+    metrics = optional("tslearn.metrics")
+    if metrics is None or problem.logits.device.type != "cpu" or problem.size[2] > 32:
+        return None
+    loss = metrics.SoftDTWLossPyTorch(gamma=1.0)
+    V = problem.size[2]
+    one_hot = F.one_hot(problem.targets, V).float()
+    return lambda: loss(problem.logits.softmax(2), one_hot).mean().backward()
+
+
+def k2_step(problem: Problem) -> Step | None:
+    """k2's CTC, graph construction included."""
+    k2 = optional("k2")
+    if k2 is None:
+        return None
+    B, T, _, _ = problem.size
+    supervisions = torch.tensor([[b, 0, T] for b in range(B)], dtype=torch.int32)
+    lengths = problem.target_lengths.cpu()
+
+    def step() -> None:
+        graph = k2.ctc_graph(problem.targets.tolist(), device=problem.logits.device)
+        lattice = k2.DenseFsaVec(problem.logits.float().log_softmax(2), supervisions)
+        k2.ctc_loss(graph, lattice, reduction="mean", target_lengths=lengths).backward()
+
+    return step
+
+
+def optional(name: str) -> Any | None:
+    """The module, or None where it is not installed; the table then says so."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def rivals(problem: Problem) -> dict[str, Step | None]:
+    """Name to one forward and backward pass; None where it cannot run here."""
+    return {
+        OURS: ottc_step(problem, "auto"),
+        "ottc, frozen alpha": frozen_step(problem),
+        "ottc, plain PyTorch": ottc_step(problem, "eager"),
+        "cross-entropy": cross_entropy_step(problem),
+        "torch CTC": ctc_step(problem),
+        "dense formula": dense_step(problem),
+        "POT emd_1d loop (plan only)": pot_step(problem),
+        "soft-DTW (tslearn)": soft_dtw_step(problem),
+        "k2 CTC": k2_step(problem),
+    }
+
+
+def time_steps(problem: Problem, steps: dict[str, Step | None], rounds: int) -> dict[str, float]:
+    """Median milliseconds of each step.  A slow one is run less often, never less than twice."""
+    times: dict[str, list[float]] = {name: [] for name, step in steps.items() if step}
+    allowance = dict.fromkeys(times, rounds)
+    for round_number in range(rounds + 1):
+        for name in times:
+            if round_number > allowance[name]:
+                continue
+            problem.logits.grad = problem.frame_logits.grad = None
+            start = now(problem)
+            step = steps[name]
+            assert step is not None
+            step()
+            elapsed = now(problem) - start
+            if round_number:  # the first one warms up
+                times[name].append(1e3 * elapsed)
+            elif elapsed > 0.25:
+                allowance[name] = max(2, min(rounds, int(2.0 / elapsed)))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def now(problem: Problem) -> float:
+    """Seconds, after all queued work."""
+    if problem.logits.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_memory(problem: Problem, step: Step) -> float:
+    """Peak of what one step allocates, as a multiple of the logits' own size."""
+    problem.logits.grad = problem.frame_logits.grad = None
+    size = problem.logits.numel() * problem.logits.element_size()
+    if problem.logits.device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / size
+    with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
+        step()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak / size
+
+
+def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> dict[str, Any]:
+    """All rivals at one size, with the ratios that matter."""
+    problem = make_problem(size, options.device, getattr(torch, options.dtype), options.seed)
+    steps = rivals(problem)
+    times = time_steps(problem, steps, options.rounds)
+    memory = {
+        name: peak_memory(problem, step)
+        for name, step in steps.items()
+        if step and name in (OURS, "ottc, plain PyTorch", "cross-entropy", "torch CTC")
+    }
+    row = {
+        "size": dict(zip("BTVU", size, strict=True)),
+        "milliseconds": times,
+        "peak_memory_over_logits": memory,
+        "times_faster_than_ctc": times["torch CTC"] / times[OURS],
+        "cost_over_cross_entropy": times[OURS] / times["cross-entropy"],
+    }
+    if options.device == "cuda":
+        row["share_of_copy_bandwidth"] = bandwidth_share(problem, options.rounds)
+    return row
+
+
+def bandwidth_share(problem: Problem, rounds: int) -> dict[str, float]:
+    """Bytes that must move over the time taken, as a share of what a plain copy reaches.
+
+    The forward pass must read the logits once, the backward pass read them and write their gradient.
+    """
+    logits = problem.logits.detach()
+    size = logits.numel() * logits.element_size()
+    target = torch.empty_like(logits)
+    held: list[Tensor] = []
+
+    def copy() -> None:
+        target.copy_(logits)
+
+    def forward() -> None:
+        held[:] = [ottc_loss(*problem.loss_arguments)]
+
+    def backward() -> None:
+        held[0].backward(retain_graph=True)
+
+    forward()
+    steps: dict[str, Step | None] = {
+        "copy": copy,
+        "forward": forward,
+        "backward": backward,
+    }
+    times = time_steps(problem, steps, rounds)
+    speed = 2 * size / times["copy"]
+    return {
+        "forward": size / times["forward"] / speed,
+        "backward": 2 * size / times["backward"] / speed,
+    }
+
+
+def sweep(options: argparse.Namespace) -> dict[str, Any]:
+    """Time against T+U at V = 32, one utterance, four frames a label; the slope in log-log."""
+    points = []
+    for total in SWEEP:
+        size = (1, total * 4 // 5, 32, total // 5)
+        problem = make_problem(size, options.device, getattr(torch, options.dtype), options.seed)
+        times = time_steps(problem, {OURS: ottc_step(problem, "auto")}, options.rounds)
+        points.append({"frames_and_labels": total, "milliseconds": times[OURS]})
+    x = [math.log(point["frames_and_labels"]) for point in points]
+    y = [math.log(point["milliseconds"]) for point in points]
+    return {"points": points, "log_log_slope": statistics.linear_regression(x, y).slope}
+
+
+def environment(options: argparse.Namespace) -> dict[str, Any]:
+    """What a reader needs to judge the figures."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    versions = {"python": platform.python_version(), "espnet_ottc": espnet_ottc.__version__}
+    for name in ("torch", "numpy", "ot", "tslearn", "k2", "triton"):
+        module = optional(name)
+        version = getattr(module, "__version__", getattr(module, "__dev_version__", "?"))
+        versions[name] = version if module else "not installed"
+    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
+    return {
+        "command": "python " + " ".join(sys.argv),
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "hardware": f"{hardware}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "dtype": options.dtype,
+        "seed": options.seed,
+        "rounds": options.rounds,
+        "versions": versions,
+    }
+
+
+def cpu_name() -> str:
+    """The processor as Linux calls it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a document."""
+    about = report["environment"]
+    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
+    names = list(report["sizes"][0]["milliseconds"])
+    lines = [
+        "# Benchmarks of the loss",
+        "",
+        "Generated by `benchmarks/bench_loss.py`; do not edit. One training step (forward and backward) of",
+        "each loss on the same logits, median milliseconds; B utterances, T frames, V labels in the",
+        "vocabulary, U labels in the target.",
+        "",
+        f"* command: `{about['command']}`",
+        f"* hardware: {about['hardware']}; {about['dtype']}; seed {about['seed']}; "
+        f"{about['rounds']} rounds",
+        f"* versions: {versions}; commit {about['commit']}{' with changes' if about['dirty'] else ''}",
+        "",
+        "| B, T, V, U | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for row in report["sizes"]:
+        size = ", ".join(map(str, row["size"].values()))
+        cells = [
+            f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "–" for n in names
+        ]
+        lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    lines += ["", "– : not run (too large for it, or not installed).", ""]
+    headings = ["times faster than CTC", "cost over cross-entropy", "peak memory over the logits'"]
+    on_gpu = "share_of_copy_bandwidth" in report["sizes"][0]
+    headings += ["share of copy bandwidth, forward / backward"] if on_gpu else []
+    lines += ["| B, T, V, U | " + " | ".join(headings) + " |", "|---" * (len(headings) + 1) + "|"]
+    for row in report["sizes"]:
+        cells = [
+            f"{row['times_faster_than_ctc']:.0f}",
+            f"{row['cost_over_cross_entropy']:.2f}",
+            f"{row['peak_memory_over_logits'][OURS]:.2f}",
+        ]
+        share = row.get("share_of_copy_bandwidth")
+        cells += [f"{share['forward']:.0%} / {share['backward']:.0%}"] if share else []
+        size = ", ".join(map(str, row["size"].values()))
+        lines.append(f"| {size} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"Growth with T+U at V = 32 (one utterance): log-log slope {report['sweep']['log_log_slope']:.2f}.",
+        "",
+        "| T+U | ms |",
+        "|---|---|",
+    ]
+    for point in report["sweep"]["points"]:
+        lines.append(f"| {point['frames_and_labels']} | {point['milliseconds']:.3g} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write aside, then rename: a half-written file never stands under its name."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def size_option(text: str) -> tuple[int, int, int, int]:
+    """B,T,V,U."""
+    try:
+        B, T, V, U = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a size is B,T,V,U, got {text!r}") from None
+    return B, T, V, U
+
+
+def main() -> None:
+    """Run, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
+    parser.add_argument("--rounds", type=int, default=31, help="timed rounds (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--markdown", type=Path, help="write the document here")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device")
+    report = {
+        "environment": environment(options),
+        "sizes": [measure(size, options) for size in options.size],
+        "sweep": sweep(options),
+    }
+    document = markdown(report)
+    print(document)
+    if options.json:
+        write(options.json, json.dumps(report, indent=2) + "\n")
+    if options.markdown:
+        write(options.markdown, document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+/* The OTTC loss on the CPU in float32: one read of the logits forward, one read and one write backward.
+ *
+ * The arithmetic is that of docs/math.md.  Per utterance (serial, O(T + U)): alpha = softmax of the frame
+ * scores, A and B = cumulative weights in double precision, and for every frame the first label it meets.
+ * Per frame (parallel): the log-sum-exp over the vocabulary and a walk along the labels that the frame's
+ * interval [A(t-1), A(t)) crosses.  The plan is never stored.
+ */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+/* One object file for every x86-64 machine: the loader picks the widest version the processor has. */
+#define VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORISED
+#endif
+
+#define ROWS_PER_TASK 64
+
+typedef struct {
+    int64_t batch, frames, labels, vocabulary;
+    int64_t logits_batch_stride, logits_frame_stride; /* in elements; the vocabulary's stride is 1 */
+    const float *logits;          /* (B, T, V) */
+    const float *frame_logits;    /* (B, T) */
+    const int64_t *targets;       /* (B, U) */
+    const int64_t *frame_lengths; /* (B,) */
+    const int64_t *label_lengths; /* (B,) */
+    const double *label_weights;  /* (B, U), or NULL for uniform weights */
+    double tie;                   /* breakpoints closer than this are one */
+    double smallest_weight;       /* of a label */
+    int32_t threads;
+    int32_t suspect; /* set where an input may break a rule; the caller then looks closely */
+    /* kept for the backward pass */
+    float *alpha;        /* (B, T) */
+    float *normalizer;   /* (B, T) log-sum-exp of each frame */
+    double *frame_ends;  /* (B, T) A */
+    double *label_ends;  /* (B, U) B */
+    int32_t *first;      /* (B, T) first label of each frame */
+    /* results */
+    float *losses;             /* (B,) */
+    float *edge_scores;        /* (B, T, 2) scratch: log-probabilities of a frame's first and last label */
+    double *frame_losses;      /* (B, T) scratch */
+    float *grad_frame_logits;  /* (B, T), or NULL where no gradient is wanted */
+    float *grad_label_weights; /* (B, U), or NULL */
+    /* the backward pass */
+    const float *grad_losses; /* (B,) */
+    float *grad_logits;       /* (B, T, V) contiguous, or NULL */
+    float *scaled_frame_logits;  /* (B, T) grad_frame_logits times grad_losses, or NULL */
+    float *scaled_label_weights; /* (B, U), or NULL */
+} ottc_batch;
+
+static inline void suspect(ottc_batch *p) {
+#pragma omp atomic write
+    p->suspect = 1;
+}
+
+static inline int64_t clamp_length(int64_t length, int64_t longest) {
+    return length < 0 ? 0 : length > longest ? longest : length;
+}
+
+/* exp(x) for x < 88 within 2 units in the last place (Cephes' polynomial); below -87 it is 0, and NaN
+ * stays NaN.  Branch-free, so that it vectorises. */
+static inline __attribute__((always_inline)) float fast_exp(float x) {
+    const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float clipped = x < -87.0f ? -87.0f : x;
+    float shifted = clipped * 1.44269504088896341f + shifter;
+    float n = shifted - shifter;
+    float r = clipped - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union { float f; int32_t i; } bits = {shifted};
+    bits.i = (int32_t)((uint32_t)(bits.i + 127) << 23);
+    float result = p * bits.f;
+    return x < -87.0f ? 0.0f : result;
+}
+
+/* log(x) for normal x > 0 within 2 units in the last place (Cephes' polynomial); NaN stays NaN. */
+static inline __attribute__((always_inline)) float fast_log(float x) {
+    union { float f; int32_t i; } bits = {x};
+    const int32_t exponent = (bits.i - 0x3f3504f3) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
+    bits.i -= (int32_t)((uint32_t)exponent << 23);
+    const float m = bits.f - 1.0f, e = (float)exponent, square = m * m;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    p = p * m * square - 2.12194440e-4f * e - 0.5f * square;
+    const float result = m + p + 0.693359375f * e;
+    return x == x ? result : x;
+}
+
+static inline __attribute__((always_inline)) float maximum(const float *x, int64_t n) {
+    float m = -INFINITY;
+#pragma omp simd reduction(max : m)
+    for (int64_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+/* out[k] = log-sum-exp of row k; a row that holds NaN or +inf, or only -inf, gives NaN. */
+VECTORISED
+static void normalizers(float *restrict out, const float *rows, int64_t stride, int64_t count, int64_t n) {
+    float largest[ROWS_PER_TASK];
+    for (int64_t k = 0; k < count; k++) {
+        const float *x = rows + k * stride, m = maximum(x, n);
+        float s = 0.0f;
+#pragma omp simd reduction(+ : s)
+        for (int64_t i = 0; i < n; i++) s += fast_exp(x[i] - m);
+        largest[k] = m;
+        out[k] = s;
+    }
+    for (int64_t k = 0; k < count; k++) out[k] = largest[k] + fast_log(out[k]);
+}
+
+VECTORISED
+static void softmax_times(float *restrict out, const float *restrict x, int64_t n, float normalizer,
+                          float weight) {
+    for (int64_t i = 0; i < n; i++) out[i] = weight * fast_exp(x[i] - normalizer);
+}
+
+static void check_values(ottc_batch *p, int64_t b) {
+    const int64_t T = p->frame_lengths[b], U = p->label_lengths[b];
+    if (T < 0 || T > p->frames || U < 0 || U > p->labels || (U && !T)) {
+        suspect(p);
+        return;
+    }
+    double sum = 0.0;
+    for (int64_t u = 0; u < U; u++) {
+        const int64_t id = p->targets[b * p->labels + u];
+        const double weight = p->label_weights ? p->label_weights[b * p->labels + u] : 1.0 / U;
+        sum += weight;
+        if (id < 0 || id >= p->vocabulary || !(weight >= p->smallest_weight)) suspect(p);
+    }
+    if (U && !(fabs(sum - 1.0) < 1e-5)) suspect(p);
+}
+
+/* Weights of the frames and labels, their cumulative sums, and where each frame begins in the labels. */
+static void accumulate(ottc_batch *p, int64_t b) {
+    const int64_t T = clamp_length(p->frame_lengths[b], p->frames);
+    const int64_t U = clamp_length(p->label_lengths[b], p->labels);
+    const float *w = p->frame_logits + b * p->frames;
+    float *alpha = p->alpha + b * p->frames;
+    double *A = p->frame_ends + b * p->frames, *B = p->label_ends + b * p->labels;
+    int32_t *first = p->first + b * p->frames;
+
+    const float largest = maximum(w, T);
+    softmax_times(alpha, w, T, largest, 1.0f);
+    double total = 0.0;
+    for (int64_t t = 0; t < T; t++) A[t] = total += alpha[t];
+    const float share = (float)(1.0 / total);
+    for (int64_t t = 0; t < T; t++) {
+        A[t] /= total;
+        alpha[t] *= share;
+    }
+    for (int64_t t = T; t < p->frames; t++) alpha[t] = 0.0f;
+    if (T && !(isfinite(largest) && isfinite(total))) suspect(p);
+
+    double sum = 0.0;
+    for (int64_t u = 0; u < U; u++)
+        B[u] = sum += p->label_weights ? p->label_weights[b * p->labels + u] : 1.0;
+    for (int64_t u = 0; u < U; u++) B[u] /= sum;
+
+    int64_t u = 0;
+    for (int64_t t = 0; t < T && U; t++) {
+        first[t] = (int32_t)u;
+        while (u < U - 1 && B[u] < A[t] - p->tie) u++;
+        if (fabs(B[u] - A[t]) <= p->tie) A[t] = B[u];
+    }
+    if (T) A[T - 1] = 1.0;
+}
+
+static inline __attribute__((always_inline)) float score(const ottc_batch *p, int64_t b, int64_t u,
+                                                         const float *row, float normalizer) {
+    const int64_t id = p->targets[b * p->labels + u];
+    return id < 0 || id >= p->vocabulary ? NAN : row[id] - normalizer;
+}
+
+static void forward_frame(ottc_batch *p, int64_t b, int64_t t) {
+    const int64_t U = clamp_length(p->label_lengths[b], p->labels), bt = b * p->frames + t;
+    const float *row = p->logits + b * p->logits_batch_stride + t * p->logits_frame_stride;
+    const double *B = p->label_ends + b * p->labels;
+    const float normalizer = p->normalizer[bt];
+    if (!isfinite(normalizer)) suspect(p);
+    if (!U) return;
+
+    double low = t ? p->frame_ends[bt - 1] : 0.0, loss = 0.0;
+    const double high = p->frame_ends[bt];
+    int64_t u = p->first[bt];
+    float current = score(p, b, u, row, normalizer);
+    if (p->edge_scores) p->edge_scores[2 * bt] = current;
+    while (u < U - 1 && B[u] < high) {
+        if (B[u] > low) loss -= (B[u] - low) * current;
+        low = B[u];
+        const float next = score(p, b, ++u, row, normalizer);
+        if (p->grad_label_weights)
+            p->grad_label_weights[b * p->labels + u - 1] = next - current;
+        current = next;
+    }
+    if (high > low) loss -= (high - low) * current;
+    p->frame_losses[bt] = loss;
+    if (p->edge_scores) p->edge_scores[2 * bt + 1] = current;
+}
+
+/* dL/dweight = minus the running sum of dL/dbreakpoint; then the simplex's projection. */
+static void finish(const ottc_batch *p, int64_t b) {
+    const int64_t T = clamp_length(p->frame_lengths[b], p->frames);
+    const int64_t U = clamp_length(p->label_lengths[b], p->labels);
+    double loss = 0.0;
+    for (int64_t t = 0; t < T && U; t++) loss += p->frame_losses[b * p->frames + t];
+    p->losses[b] = U && !T ? INFINITY : (float)loss;
+    /* frame scores that have no softmax leave no weight to transport: say so rather than 0 */
+    if (U && T && isnan(p->alpha[b * p->frames])) p->losses[b] = NAN;
+
+    if (p->grad_frame_logits) {
+        const float *edge = p->edge_scores + 2 * b * p->frames, *alpha = p->alpha + b * p->frames;
+        float *grad = p->grad_frame_logits + b * p->frames;
+        double potential = 0.0, mean = 0.0;
+        for (int64_t t = 0; t < T && U; t++) {
+            if (t) potential -= (double)edge[2 * t] - edge[2 * t - 1];
+            grad[t] = (float)potential;
+            mean += alpha[t] * potential;
+        }
+        for (int64_t t = 0; t < p->frames; t++)
+            grad[t] = t < T && U ? (float)(alpha[t] * (grad[t] - mean)) : 0.0f;
+    }
+    if (p->grad_label_weights) {
+        const double *B = p->label_ends + b * p->labels;
+        float *grad = p->grad_label_weights + b * p->labels;
+        double potential = 0.0, mean = 0.0, sum = 0.0;
+        for (int64_t u = 0; u < U && T; u++) {
+            const double slope = u < U - 1 ? grad[u] : 0.0;
+            grad[u] = (float)potential;
+            mean += (B[u] - (u ? B[u - 1] : 0.0)) * potential;
+            potential -= slope;
+            sum += p->label_weights[b * p->labels + u];
+        }
+        for (int64_t u = 0; u < p->labels; u++)
+            grad[u] = u < U && T ? (float)((grad[u] - mean) / sum) : 0.0f;
+    }
+}
+
+/* Fills alpha, normalizer, frame_ends, label_ends, first, losses, suspect and the two small gradients. */
+void ottc_forward(ottc_batch *p) {
+    const int64_t tasks = (p->frames + ROWS_PER_TASK - 1) / ROWS_PER_TASK;
+#pragma omp parallel num_threads(p->threads)
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t b = 0; b < p->batch; b++) {
+            check_values(p, b);
+            accumulate(p, b);
+        }
+#pragma omp for collapse(2) schedule(dynamic, 1)
+        for (int64_t b = 0; b < p->batch; b++)
+            for (int64_t k = 0; k < tasks; k++) {
+                const int64_t T = clamp_length(p->frame_lengths[b], p->frames);
+                const int64_t start = k * ROWS_PER_TASK;
+                const int64_t end = start + ROWS_PER_TASK < T ? start + ROWS_PER_TASK : T;
+                if (start >= end) continue;
+                normalizers(p->normalizer + b * p->frames + start,
+                            p->logits + b * p->logits_batch_stride + start * p->logits_frame_stride,
+                            p->logits_frame_stride, end - start, p->vocabulary);
+                for (int64_t t = start; t < end; t++) forward_frame(p, b, t);
+            }
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t b = 0; b < p->batch; b++) finish(p, b);
+    }
+}
+
+static void backward_frame(const ottc_batch *p, int64_t b, int64_t t, float grad_loss) {
+    const int64_t U = clamp_length(p->label_lengths[b], p->labels), bt = b * p->frames + t;
+    const float *row = p->logits + b * p->logits_batch_stride + t * p->logits_frame_stride;
+    float *out = p->grad_logits + bt * p->vocabulary;
+    const double *B = p->label_ends + b * p->labels;
+    softmax_times(out, row, p->vocabulary, p->normalizer[bt], grad_loss * p->alpha[bt]);
+    double low = t ? p->frame_ends[bt - 1] : 0.0;
+    const double high = p->frame_ends[bt];
+    for (int64_t u = p->first[bt]; u < U && low < high; u++) {
+        const double end = u < U - 1 && B[u] < high ? B[u] : high;
+        const int64_t id = p->targets[b * p->labels + u];
+        if (end > low && id >= 0 && id < p->vocabulary) out[id] -= (float)(grad_loss * (end - low));
+        low = end > low ? end : low;
+    }
+}
+
+/* An utterance that takes no part (factor 0) passes nothing on, infinite slopes included. */
+static void scale(float *out, const float *in, int64_t n, float factor) {
+    for (int64_t i = 0; i < n; i++) out[i] = factor != 0.0f ? factor * in[i] : 0.0f;
+}
+
+static void backward_rows(const ottc_batch *p, int64_t b, int64_t start, int64_t end) {
+    const float grad_loss = p->grad_losses[b];
+    const int64_t T = p->label_lengths[b] > 0 ? clamp_length(p->frame_lengths[b], p->frames) : 0;
+    for (int64_t t = start; t < end; t++)
+        if (t < T && p->alpha[b * p->frames + t] != 0.0f && grad_loss != 0.0f)
+            backward_frame(p, b, t, grad_loss);
+        else
+            memset(p->grad_logits + (b * p->frames + t) * p->vocabulary, 0,
+                   (size_t)p->vocabulary * sizeof(float));
+}
+
+/* Fills grad_logits and the scaled gradients from grad_losses and what the forward pass kept. */
+void ottc_backward(const ottc_batch *p) {
+    const int64_t tasks = p->grad_logits ? (p->frames + ROWS_PER_TASK - 1) / ROWS_PER_TASK : 0;
+    for (int64_t b = 0; b < p->batch; b++) {
+        const int64_t frames = b * p->frames, labels = b * p->labels;
+        if (p->scaled_frame_logits)
+            scale(p->scaled_frame_logits + frames, p->grad_frame_logits + frames, p->frames, p->grad_losses[b]);
+        if (p->scaled_label_weights)
+            scale(p->scaled_label_weights + labels, p->grad_label_weights + labels, p->labels, p->grad_losses[b]);
+    }
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(p->threads)
+    for (int64_t b = 0; b < p->batch; b++)
+        for (int64_t k = 0; k < tasks; k++) {
+            const int64_t start = k * ROWS_PER_TASK;
+            backward_rows(p, b, start, start + ROWS_PER_TASK < p->frames ? start + ROWS_PER_TASK : p->frames);
+        }
+}

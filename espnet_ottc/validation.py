@@ -1,0 +1,148 @@
+"""Checks of tensors that describe padded batches.
+
+Each error says what was wrong, the rule, and what arrived, and names the utterance of the batch.
+
+Shapes and dtypes are always checked: they cost nothing.  Checks of values read the tensors, which
+on a GPU waits for all queued work; the public functions therefore run them by default on the CPU
+alone, and elsewhere on request (`validate=True`).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# A label weight below this could not be told from rounding once it has been accumulated.
+SMALLEST_LABEL_WEIGHT = 1e-9
+
+_SUM_TOLERANCE = {
+    torch.float64: 1e-5,
+    torch.float32: 1e-3,
+    torch.bfloat16: 5e-2,
+    torch.float16: 1e-2,
+}
+
+
+def values_are_checked(validate: bool | None, tensor: Tensor) -> bool:
+    """Resolve the option `validate`: None means on the CPU only, where reading a value is free."""
+    return tensor.device.type == "cpu" if validate is None else validate
+
+
+def check_floating(name: str, tensor: Tensor, dims: int) -> None:
+    """Raise unless `tensor` is a floating-point tensor of `dims` dimensions.
+
+    Raises:
+        TypeError: not a tensor, or not of a floating-point dtype.
+        ValueError: another number of dimensions.
+    """
+    check_tensor(name, tensor, dims)
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {tensor.dtype}")
+
+
+def check_integer(name: str, tensor: Tensor, dims: int) -> None:
+    """Raise unless `tensor` is an integer tensor of `dims` dimensions.
+
+    Raises:
+        TypeError: not a tensor, or not of an integer dtype.
+        ValueError: another number of dimensions.
+    """
+    check_tensor(name, tensor, dims)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} must be of an integer dtype, got {tensor.dtype}")
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    """Raise ValueError unless `tensor` has `shape`; `meaning` is that shape in letters."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must have shape {meaning} = {shape}, got {tuple(tensor.shape)}")
+
+
+def check_lengths(name: str, lengths: Tensor, batch: int, longest: int) -> None:
+    """Raise ValueError unless 0 <= lengths <= longest for every utterance (reads the values).
+
+    Args:
+        lengths: (B,) integers.
+        batch: B.
+        longest: the padded length of the tensor that `lengths` describes.
+    """
+    bad = (lengths < 0) | (lengths > longest)
+    raise_first(
+        bad,
+        lambda b: f"{name} must lie in [0, {longest}], the padded length; got {int(lengths[b])}",
+    )
+    assert lengths.shape == (batch,)
+
+
+def check_targets(name: str, targets: Tensor, lengths: Tensor, vocabulary: int) -> None:
+    """Raise ValueError unless every valid label id lies in [0, vocabulary) (reads the values)."""
+    valid = valid_mask(lengths, targets.shape[1])
+    bad = ((targets < 0) | (targets >= vocabulary)) & valid
+
+    def message(b: int) -> str:
+        position = int(bad[b].nonzero()[0, 0])
+        return (
+            f"{name} must be label ids in [0, V) with V = {vocabulary}; "
+            f"got {int(targets[b, position])} at position {position}"
+        )
+
+    raise_first(bad.any(1), message)
+
+
+def check_weights(name: str, weights: Tensor, lengths: Tensor, *, zeros_allowed: bool) -> None:
+    """Raise ValueError unless each utterance's valid weights lie on the simplex (reads the values).
+
+    Args:
+        weights: (B, N) floating point; what stands beyond `lengths` is ignored.
+        lengths: (B,) valid entries; an utterance with none is accepted.
+        zeros_allowed: frame weights may be zero, label weights must be at least 1e-9.
+    """
+    valid = valid_mask(lengths, weights.shape[1])
+    values = weights.detach().double()
+    smallest = 0.0 if zeros_allowed else SMALLEST_LABEL_WEIGHT
+    rule = "not be negative" if zeros_allowed else f"be at least {SMALLEST_LABEL_WEIGHT}"
+    bad = ~(values >= smallest) & valid | (valid & values.isinf())
+
+    def bad_value(b: int) -> str:
+        position = int(bad[b].nonzero()[0, 0])
+        return (
+            f"{name} must be finite and {rule}; got {float(values[b, position])} "
+            f"at position {position}"
+        )
+
+    raise_first(bad.any(1), bad_value)
+    total = torch.where(valid, values, 0.0).sum(1)
+    tolerance = _SUM_TOLERANCE[weights.dtype]
+    off = ((total - 1).abs() > tolerance) & (lengths > 0)
+    raise_first(
+        off,
+        lambda b: (
+            f"{name} must sum to 1 within {tolerance} over the valid entries; got {float(total[b])}"
+        ),
+    )
+
+
+def valid_mask(lengths: Tensor, longest: int) -> Tensor:
+    """True where an entry of a padded batch is valid: (B, longest) bool from (B,) lengths."""
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+
+
+def check_tensor(name: str, tensor: Tensor, dims: int) -> None:
+    """Raise TypeError unless `tensor` is a tensor, ValueError unless it has `dims` dimensions."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.dim() != dims:
+        raise ValueError(f"{name} must have {dims} dimensions, got shape {tuple(tensor.shape)}")
+
+
+def raise_first(bad: Tensor, message: Callable[[int], str]) -> None:
+    """Raise ValueError with `message(b)` for the first utterance b where `bad` (B,) is true."""
+    if bool(bad.any()):
+        b = int(bad.nonzero()[0, 0])
+        raise ValueError(f"utterance {b}: {message(b)}")
+
+
+def check_device(name: str, tensor: Tensor, like: Tensor) -> None:
+    """Raise ValueError unless `tensor` lies on the device of `like`."""
+    if tensor.device != like.device:
+        raise ValueError(f"{name} must lie on {like.device}, got {tensor.device}")
