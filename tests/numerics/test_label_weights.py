@@ -178,6 +178,16 @@ def test_an_alignment_longer_than_its_tensor_is_refused() -> None:
         run_length_label_weights(torch.tensor([[1, 1]]), torch.tensor([3]))
 
 
+def test_no_value_is_read_outside_the_cpu() -> None:
+    # Tensors on the meta device have shapes but no values: reading one raises.
+    alignment = torch.zeros((2, 5), dtype=torch.int64, device="meta")
+    lengths = torch.zeros(2, dtype=torch.int64, device="meta")
+    labels, _, weights = run_length_label_weights(alignment, lengths, keep_blanks=False)
+    assert labels.shape == weights.shape == (2, 5)
+    module = LearnedLabelWeights(6).to("meta")
+    assert module(alignment, lengths).shape == (2, 5)
+
+
 # Learnt.
 
 
@@ -190,6 +200,7 @@ def scrambled(floor: float, vocab_size: int = 6) -> LearnedLabelWeights:
 
 
 def test_learnt_weights_start_uniform() -> None:
+    torch.manual_seed(0)
     lengths = torch.tensor([3, 5, 1])
     weights = LearnedLabelWeights(6)(torch.randint(6, (3, 5)), lengths)
     torch.testing.assert_close(weights, uniform_label_weights(lengths, 5))
@@ -236,6 +247,7 @@ def test_the_order_of_labels_matters() -> None:
 
 
 def test_an_empty_batch_or_utterance_gives_finite_weights_and_gradients() -> None:
+    torch.manual_seed(0)
     module = LearnedLabelWeights(6)
     assert module(torch.zeros((2, 0), dtype=torch.int64), torch.tensor([0, 0])).shape == (2, 0)
     with torch.autograd.set_detect_anomaly(True):

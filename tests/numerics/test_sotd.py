@@ -279,6 +279,17 @@ def test_dtype_is_kept_and_half_precision_computed_in_single(dtype: torch.dtype,
         assert torch.equal(distance, sotd(x.float(), y.float(), cost, 2).to(dtype))
 
 
+def test_no_value_is_read_outside_the_cpu() -> None:
+    # Tensors on the meta device have shapes but no values: reading one raises.
+    x = torch.zeros((2, 5, 3), device="meta", requires_grad=True)
+    y = torch.zeros((2, 4, 3), device="meta")
+    lengths = torch.tensor([4, 3], device="meta")
+    distance, alpha = sotd(x, y, r=2, x_lengths=lengths, return_alpha=True)
+    distance.sum().backward()
+    assert distance.shape == (2,)
+    assert alpha.shape == (2, 5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_is_kept_and_nothing_synchronises() -> None:

@@ -158,6 +158,15 @@ def test_label_dtype_is_kept_and_the_argument_is_not_written_into(dtype: torch.d
     assert lengths.tolist() == [3]
 
 
+def test_no_value_is_read_outside_the_cpu() -> None:
+    # Tensors on the meta device have shapes but no values: reading one raises.
+    targets = torch.zeros((2, 5), dtype=torch.int64, device="meta")
+    lengths = torch.zeros(2, dtype=torch.int64, device="meta")
+    assert insert_blanks(targets, lengths)[0].shape == (2, 9)
+    assert add_boundary_labels(targets, lengths, BOUNDARY)[0].shape == (2, 7)
+    assert collapse(targets, lengths)[0].shape == (2, 5)
+
+
 def test_non_contiguous_targets_are_accepted() -> None:
     targets = torch.tensor([[1, 2], [1, 2], [3, 3]]).T
     got = insert_blanks(targets, torch.tensor([3, 3]))

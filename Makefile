@@ -1,0 +1,25 @@
+# Two commands do everything: `make demo` and `make test`.  Both set up .venv by themselves.
+VENV ?= .venv
+SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: demo test lint venv lock
+
+demo: venv
+	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh
+
+test: lint
+	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not k2"
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck $(SCRIPTS)
+
+venv:
+	tools/venv.sh "$(VENV)"
+
+# After a change of setup.py: pin everything anew, for all supported versions of Python.
+lock: venv
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
+		--custom-compile-command "make lock" setup.py -o requirements.lock

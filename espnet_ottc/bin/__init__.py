@@ -1,0 +1,1 @@
+"""Commands, each run as `python -m espnet_ottc.bin.<name>`."""

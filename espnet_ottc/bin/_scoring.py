@@ -1,0 +1,90 @@
+"""What the scoring commands share: their options, tables, JSON files and exit status."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_ottc.formats import written_aside
+from espnet_ottc.metrics import Interval
+
+# Words that some tools write for silence; they are neither right nor wrong.
+SILENCES = ("<eps>", "<sil>")
+
+
+def add_common_options(parser: argparse.ArgumentParser, files: str) -> None:
+    """Add the options of both commands; `files` says which files `--ref` and `--hyp` may be."""
+    parser.add_argument("--ref", type=Path, required=True, help=f"reference: {files}")
+    parser.add_argument("--hyp", type=Path, required=True, help=f"hypothesis: {files}")
+    parser.add_argument("--json", type=Path, help="also write the scores here")
+    parser.add_argument("--tier", default="words", help="TextGrid tier to read")
+    parser.add_argument("--channel", help="CTM channel to read, where an utterance has several")
+    parser.add_argument("--ignore-case", action="store_true", help="compare words in lower case")
+    parser.add_argument(
+        "--skip",
+        nargs="*",
+        default=list(SILENCES),
+        metavar="WORD",
+        help="words left out on both sides (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--missing-is-empty",
+        action="store_true",
+        help="an utterance without hypothesis counts as empty instead of being an error",
+    )
+    parser.add_argument(
+        "--ignore-extra",
+        action="store_true",
+        help="hypotheses without reference are left out instead of being an error",
+    )
+    group = parser.add_argument_group("confidence intervals (bootstrap over utterances)")
+    group.add_argument("--level", type=float, default=0.95, help="default: %(default)s")
+    group.add_argument("--resamples", type=int, default=1000, help="default: %(default)s")
+    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Run a command; a fault of the input is one line on stderr and status 1."""
+    try:
+        command(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write_json(path: Path, scores: Mapping[str, Any]) -> None:
+    """Write scores as JSON, aside and renamed; what does not exist is null."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(scores, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """A number for a table; `-` where there is none."""
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def interval_text(interval: Interval | None, scale: float = 1.0) -> str:
+    """An interval for a table, times `scale`."""
+    if interval is None:
+        return "-"
+    return f"[{scale * interval.low:.2f}, {scale * interval.high:.2f}]"
+
+
+def interval_list(interval: Interval | None, scale: float = 1.0) -> list[float] | None:
+    """An interval for JSON, times `scale`."""
+    return None if interval is None else [scale * interval.low, scale * interval.high]

@@ -1,0 +1,136 @@
+"""Prepare LibriSpeech, or a corpus in its layout: Lhotse manifests, then checked cuts.
+
+Examples:
+  python -m espnet_ottc.bin.prepare_librispeech manifests --corpus LibriSpeech --out manifests
+  python -m espnet_ottc.bin.prepare_librispeech cuts --manifests manifests --out data \\
+      --sets train_960=train-clean-100,train-clean-360,train-other-500 dev-clean test-clean
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_ottc.corpora.librispeech import (
+    KNOWN_PARTS,
+    check_present,
+    cuts_of,
+    prepare_part,
+    present_parts,
+)
+from espnet_ottc.corpora.manifests import write_cuts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 1 where the corpus has problems."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "manifests":
+            _manifests(options)
+        else:
+            _cuts(options)
+    except (OSError, ValueError) as fault:
+        print(f"prepare_librispeech: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _manifests(options: argparse.Namespace) -> None:
+    if options.parts:
+        check_present(options.corpus, options.parts)
+    parts = options.parts or present_parts(options.corpus)
+    absent = [part for part in KNOWN_PARTS if not (options.corpus / part).is_dir()]
+    if absent and not options.parts:
+        print(f"absent from {options.corpus}: {', '.join(absent)}")
+    for part in parts:
+        done = prepare_part(
+            options.corpus, part, options.out, alignments=options.alignments, nj=options.nj
+        )
+        print(
+            f"{part}: {done.utterances} utterances, {done.hours:.2f} h, "
+            f"{done.aligned} with word times"
+        )
+
+
+def _cuts(options: argparse.Namespace) -> None:
+    # All sets are looked for before the first is read: that takes long.
+    streams = {name: cuts_of(options.manifests, parts) for name, parts in options.sets}
+    for name, cuts in streams.items():
+        done = write_cuts(
+            cuts,
+            options.out / name,
+            nj=options.nj,
+            decode=not options.skip_decoding,
+            drop_bad_alignments=options.drop_bad_alignments,
+        )
+        for problem in done.dropped_alignments:
+            print(f"alignment dropped: {problem}", file=sys.stderr)
+        print(
+            f"{name}: {done.cuts} cuts, {done.hours:.2f} h, {done.aligned} with word times, "
+            f"{len(done.dropped_alignments)} alignments dropped"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    manifests = commands.add_parser(
+        "manifests", help="corpus directory -> manifests of recordings and supervisions"
+    )
+    manifests.add_argument("--corpus", type=Path, required=True, help="directory with the parts")
+    manifests.add_argument("--out", type=Path, required=True, help="directory of the manifests")
+    manifests.add_argument(
+        "--parts", nargs="+", default=[], metavar="PART", help="default: all that are present"
+    )
+    manifests.add_argument(
+        "--alignments",
+        type=Path,
+        help="directory with the parts' *.alignment.txt (default: beside the transcripts)",
+    )
+    manifests.add_argument("--nj", type=_positive, default=1, help="threads (default: 1)")
+    cuts = commands.add_parser(
+        "cuts", help="manifests -> OUT/SET/cuts.jsonl.gz and OUT/SET/text, every utterance checked"
+    )
+    cuts.add_argument("--manifests", type=Path, required=True, help="directory of the manifests")
+    cuts.add_argument("--out", type=Path, required=True, help="directory of the sets")
+    cuts.add_argument(
+        "--sets",
+        nargs="+",
+        type=_set,
+        required=True,
+        metavar="SET",
+        help="a part, or NAME=PART,PART for a set of several",
+    )
+    cuts.add_argument("--nj", type=_positive, default=1, help="threads (default: 1)")
+    cuts.add_argument(
+        "--drop_bad_alignments",
+        action="store_true",
+        help="keep utterances whose alignment does not match their text, without word times",
+    )
+    cuts.add_argument(
+        "--skip_decoding", action="store_true", help="do not read all audio to find broken files"
+    )
+    return parser
+
+
+def _set(text: str) -> tuple[str, list[str]]:
+    name, equals, parts = text.partition("=")
+    names = parts.split(",") if equals else [name]
+    if not name or not all(names):
+        raise argparse.ArgumentTypeError(f"must be PART or NAME=PART,PART, got {text!r}")
+    return name, names
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

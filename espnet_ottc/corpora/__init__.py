@@ -1,0 +1,1 @@
+"""Speech corpora: Lhotse cuts of real ones, and synthetic speech in the same layouts."""

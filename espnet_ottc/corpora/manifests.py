@@ -1,0 +1,223 @@
+"""Lhotse cuts from manifests: one cut an utterance, times relative to it, checked, written whole.
+
+What the corpora have in common.  Every problem of the data is collected and reported with its
+utterance id; nothing is left out silently.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.qa import validate
+from lhotse.supervision import AlignmentItem
+from tqdm import tqdm
+
+# Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
+_TIME_TOLERANCE = 0.02
+_BATCH = 512
+
+
+class Problem(NamedTuple):
+    """Something wrong with one utterance, or with the file or set that `where` names."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class CorpusError(ValueError):
+    """The problems of a corpus, all of them; the message has a line for each."""
+
+    def __init__(self, corpus: str, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"{corpus} has {len(problems)} problem(s):", *map(str, problems)]
+        super().__init__("\n  ".join(lines))
+
+
+@dataclass(frozen=True)
+class CutsSummary:
+    """What `write_cuts` wrote: counts, hours, and the alignments it dropped."""
+
+    cuts: int
+    hours: float
+    aligned: int
+    dropped_alignments: tuple[Problem, ...]
+
+
+def cut_of(recording: Recording, supervision: SupervisionSegment) -> MonoCut:
+    """The cut of one utterance, named after it; its word times count from the cut's start.
+
+    Lhotse shifts a supervision but leaves the times of its alignment relative to the recording
+    (`SupervisionSegment.with_offset`, 1.33): both are shifted here.  Items without a symbol
+    (silences) are left out: the words of the cut are those of its text.
+    """
+    start = supervision.start
+    alignment = None
+    if supervision.alignment:
+        alignment = {
+            kind: [
+                item._replace(start=round(item.start - start, 8)) for item in items if item.symbol
+            ]
+            for kind, items in supervision.alignment.items()
+        }
+    return MonoCut(
+        id=supervision.id,
+        start=start,
+        duration=supervision.duration,
+        channel=supervision.channel,
+        supervisions=[replace(supervision, start=0.0, alignment=alignment)],
+        recording=recording,
+    )
+
+
+def text_problems(cut: MonoCut) -> list[Problem]:
+    """What is wrong with the cut as a manifest, and with its text."""
+    problems = []
+    try:
+        validate(cut)
+    except AssertionError as fault:
+        problems.append(Problem(cut.id, str(fault)))
+    if not (cut.supervisions[0].text or "").strip():
+        problems.append(Problem(cut.id, "must have text, got none"))
+    return problems
+
+
+def alignment_problems(cut: MonoCut) -> list[Problem]:
+    """What is wrong with the word times; nothing where the cut has none."""
+    supervision = cut.supervisions[0]
+    items: list[AlignmentItem] | None = (supervision.alignment or {}).get("word")
+    if items is None:
+        return []
+    words = (supervision.text or "").split()
+    aligned = [item.symbol for item in items]
+    if aligned != words:
+        return [
+            Problem(
+                cut.id, f"alignment must have the words of the text: {_difference(words, aligned)}"
+            )
+        ]
+    now = 0.0
+    for number, item in enumerate(items):
+        inside = now - 1e-6 <= item.start and item.end <= cut.duration + _TIME_TOLERANCE
+        if not (inside and item.duration > 0 and math.isfinite(item.end)):
+            rule = f"must be in order, not empty and within [0, {cut.duration}] s"
+            got = f"[{item.start}, {item.end}) after {now}"
+            return [
+                Problem(cut.id, f"alignment of word {number} ({item.symbol}) {rule}, got {got}")
+            ]
+        now = item.end
+    return []
+
+
+def audio_problems(cut: MonoCut) -> list[Problem]:
+    """What is wrong with the samples; they are read and decoded."""
+    # Whatever a decoder raises is the same to the reader: this file cannot be read.
+    try:
+        samples = cut.load_audio()
+    except Exception as fault:
+        reason = " ".join(str(fault).split())[:300]
+        return [Problem(cut.id, f"audio must be readable, got {type(fault).__name__}: {reason}")]
+    if samples is None or samples.shape[1] != cut.num_samples:
+        got = None if samples is None else samples.shape[1]
+        return [Problem(cut.id, f"audio must have {cut.num_samples} samples, got {got}")]
+    return []
+
+
+def write_cuts(
+    cuts: Iterable[MonoCut],
+    out: Path,
+    *,
+    nj: int = 1,
+    decode: bool = True,
+    drop_bad_alignments: bool = False,
+) -> CutsSummary:
+    """Check cuts and write `out/cuts.jsonl.gz` and `out/text` (`<id> <text>`), or neither.
+
+    Args:
+        cuts: one cut an utterance, as `cut_of` makes them; read as a stream.
+        out: the directory of the set; its name is the set's in messages.
+        nj: threads that read audio.
+        decode: read and decode all audio.
+        drop_bad_alignments: keep an utterance whose alignment is wrong, without its alignment.
+
+    Raises:
+        CorpusError: with every problem of the set.  No file is written or replaced.
+    """
+    problems: list[Problem] = []
+    dropped: list[Problem] = []
+    seen: set[str] = set()
+    count = aligned = 0
+    seconds = 0.0
+    out.mkdir(parents=True, exist_ok=True)
+    with (
+        aside(out / "cuts.jsonl.gz") as cuts_path,
+        aside(out / "text") as text_path,
+        CutSet.open_writer(cuts_path) as writer,
+        open(text_path, "w", encoding="utf-8") as text,
+        tqdm(desc=f"cuts {out.name}", unit="cut", disable=None) as bar,
+    ):
+        for cut, audio in _with_audio_problems(cuts, nj, decode):
+            bar.update()
+            found = text_problems(cut) + audio
+            if cut.id in seen:
+                found.append(Problem(cut.id, "must occur once in a set, got it twice"))
+            seen.add(cut.id)
+            bad_alignment = alignment_problems(cut)
+            if drop_bad_alignments and bad_alignment:
+                dropped += bad_alignment
+                cut = replace(cut, supervisions=[replace(cut.supervisions[0], alignment=None)])
+            else:
+                found += bad_alignment
+            problems += found
+            if not found:
+                writer.write(cut)
+                text.write(f"{cut.id} {cut.supervisions[0].text}\n")
+            count += 1
+            aligned += bool(cut.supervisions[0].alignment)
+            seconds += cut.duration
+        if not count:
+            problems.append(Problem(out.name, "must have utterances, got none"))
+        if problems:
+            raise CorpusError(f"set {out.name}", problems)
+    return CutsSummary(count, seconds / 3600, aligned, tuple(dropped))
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to it when all went well, removed otherwise."""
+    # Lhotse chooses its format by the ending: it is kept.
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _with_audio_problems(
+    cuts: Iterable[MonoCut], nj: int, decode: bool
+) -> Iterator[tuple[MonoCut, list[Problem]]]:
+    check: Callable[[MonoCut], list[Problem]] = audio_problems if decode else lambda cut: []
+    stream = iter(cuts)
+    with ThreadPoolExecutor(nj) as threads:
+        # In batches, since `map` would read the whole stream ahead of its results.
+        while batch := list(islice(stream, _BATCH)):
+            yield from zip(batch, threads.map(check, batch), strict=True)
+
+
+def _difference(words: Sequence[str], aligned: Sequence[str]) -> str:
+    if len(words) != len(aligned):
+        return f"{len(words)} words expected, got {len(aligned)}"
+    number = next(
+        i for i, pair in enumerate(zip(words, aligned, strict=True)) if len(set(pair)) > 1
+    )
+    return f"word {number} must be {words[number]!r}, got {aligned[number]!r}"

@@ -1,0 +1,218 @@
+"""Synthetic speech with exact word and phone times, reproducible for any number of workers.
+
+A corpus is a list of shards, one for each set and speaker.  What a shard holds depends on the seed
+and on the shard alone; each is spoken by a process of its own, since espeak-ng's output depends on
+what its process has said before.  The first utterances of a shard do not depend on the hours asked
+for.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from espnet_ottc.corpora.espeak import Espeak, Prosody, Speech
+from espnet_ottc.corpora.sentences import data_lines, load_grammar, words_of
+from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+
+SAMPLING_RATE = 16000
+# Signal-to-noise ratios in dB over the words; the noise floor is what fills the digital silence.
+CLEAN_SNR_DB = (25.0, 40.0)
+NOISY_SNR_DB = (5.0, 15.0)
+
+# Words per minute.  Each speaker has a rate of his own and strays from it by the latter.
+_SPEAKER_RATES = (115, 185)
+_RATE_SPREAD = 15
+_SPEAKER_PITCHES = (30, 70)
+_PITCH_SPREAD = 8
+_PITCH_RANGES = (35, 65)
+_SILENCE_SECONDS = (0.1, 0.5)
+_LEVELS_DB = (-30.0, -20.0)
+_LARGEST_SAMPLE = 0.95
+# Exponents of the noise's spectrum 1/f^x: from white to pink.
+_NOISE_COLOURS = (0.0, 1.0)
+_LOWEST_NOISE_HZ = 50.0
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker, the espeak-ng voice that speaks for him, and the roles in which he is heard."""
+
+    speaker: Speaker
+    espeak_name: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """One set of a corpus.
+
+    Attributes:
+        name: what the layout calls it, as `train-clean-100`.
+        role: "train", "dev" or "test"; sentences belong to one role, voices to one or more.
+        session: the middle of the ids, `<speaker>-<session>-<number>`; differs between sets.
+        hours: speech to make, silence included; the last utterances of the speakers exceed it.
+        snr_db: range of the signal-to-noise ratio.
+    """
+
+    name: str
+    role: str
+    session: int
+    hours: float
+    snr_db: tuple[float, float] = CLEAN_SNR_DB
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one speaker says in one set: the unit of work, and of reproducibility."""
+
+    set_name: str
+    role: str
+    snr_db: tuple[float, float]
+    seconds: float
+    voice: Voice
+    session: int
+    seed: int
+
+
+def load_voices() -> tuple[Voice, ...]:
+    """The voices that come with the package."""
+    voices = []
+    for line in data_lines("voices.txt"):
+        speaker_id, sex, name, roles = line.split()
+        speaker = Speaker(speaker_id, sex, f"espeak-ng {name}")
+        voices.append(Voice(speaker, name, tuple(roles.split(","))))
+    return tuple(voices)
+
+
+def librispeech_plan(
+    hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
+) -> tuple[SetPlan, ...]:
+    """Sets named as in LibriSpeech; one of zero hours is left out."""
+    plan = (
+        SetPlan("train-clean-100", "train", 1, hours),
+        SetPlan("dev-clean", "dev", 2, dev_hours),
+        SetPlan("test-clean", "test", 3, test_hours),
+        SetPlan("test-other", "test", 4, test_other_hours, NOISY_SNR_DB),
+    )
+    return tuple(item for item in plan if item.hours > 0)
+
+
+def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
+    """Divide a corpus into its shards.
+
+    Raises:
+        ValueError: hours are not positive, sets share a session, or a role has no voices.
+    """
+    if len({item.session for item in plan}) < len(plan):
+        raise ValueError(f"sets must have sessions of their own, got {plan}")
+    voices = load_voices()
+    shards = []
+    for item in plan:
+        if not item.hours > 0:
+            raise ValueError(f"set {item.name}: hours must be positive, got {item.hours}")
+        heard = [voice for voice in voices if item.role in voice.roles]
+        if not heard:
+            raise ValueError(f"set {item.name}: no voice has the role {item.role!r}")
+        seconds = item.hours * 3600 / len(heard)
+        shards += [
+            Shard(item.name, item.role, item.snr_db, seconds, voice, item.session, seed)
+            for voice in heard
+        ]
+    return tuple(shards)
+
+
+def synthesise(shard: Shard) -> Iterator[Utterance]:
+    """Speak one shard; reproducible where espeak-ng has said nothing before in this process.
+
+    Raises:
+        ImportError: `espeakng-loader` or `soxr` (both in the extra `[synth]`) is not installed.
+    """
+    speaker = shard.voice.speaker
+    draw = random.Random(f"{shard.seed} {shard.set_name} {speaker.id}")
+    grammar = load_grammar()
+    # Drawn from the speaker alone: a voice keeps its manner in every set and for every seed.
+    manner = random.Random(speaker.id)
+    rate = manner.randint(*_SPEAKER_RATES)
+    pitch = manner.randint(*_SPEAKER_PITCHES)
+    spoken = 0.0
+    number = 0
+    with Espeak(shard.voice.espeak_name) as espeak:
+        while number == 0 or spoken < shard.seconds:
+            sentence = grammar.sentence(draw, shard.role)
+            prosody = Prosody(
+                rate=rate + draw.randint(-_RATE_SPREAD, _RATE_SPREAD),
+                pitch=pitch + draw.randint(-_PITCH_SPREAD, _PITCH_SPREAD),
+                pitch_range=draw.randint(*_PITCH_RANGES),
+            )
+            name = f"{speaker.id}-{shard.session}-{number:04d}"
+            try:
+                speech = espeak.speak(sentence, prosody)
+            except ValueError as fault:
+                raise ValueError(f"{name}: {fault}") from None
+            samples, lead = _record(speech, espeak.sampling_rate, shard.snr_db, draw)
+            utterance = Utterance(
+                id=name,
+                speaker=speaker,
+                samples=samples,
+                sampling_rate=SAMPLING_RATE,
+                text=" ".join(words_of(sentence)).upper(),
+                words=tuple(
+                    _timed(word.upper(), span, espeak.sampling_rate, lead)
+                    for word, span in zip(words_of(sentence), speech.words, strict=True)
+                ),
+                phones=tuple(
+                    _timed(phone, (start, end), espeak.sampling_rate, lead)
+                    for phone, start, end in speech.phones
+                ),
+            )
+            spoken += utterance.duration
+            number += 1
+            yield utterance
+
+
+def _timed(symbol: str, span: tuple[int, int], sampling_rate: int, lead: float) -> TimedSymbol:
+    start, end = span
+    return TimedSymbol(symbol, lead + start / sampling_rate, lead + end / sampling_rate)
+
+
+def _record(
+    speech: Speech, sampling_rate: int, snr_db: tuple[float, float], draw: random.Random
+) -> tuple[NDArray[np.float32], float]:
+    """The speech as a microphone would give it: silence round it, a level, a noise floor.
+
+    Returns:
+        Samples at `SAMPLING_RATE`, and the seconds of silence put before the speech.
+    """
+    try:
+        import soxr
+    except ImportError as missing:
+        raise ImportError(
+            "synthetic speech needs the package soxr: pip install 'espnet-ottc[synth]' "
+            "(or pip install soxr)"
+        ) from missing
+    lead, tail = (round(draw.uniform(*_SILENCE_SECONDS) * SAMPLING_RATE) for _ in range(2))
+    voiced = np.concatenate([speech.samples[start:end] for start, end in speech.words])
+    loudness = float(np.sqrt(np.mean(voiced.astype(np.float64) ** 2)))
+    level = 10 ** (draw.uniform(*_LEVELS_DB) / 20)
+    noise_level = level / 10 ** (draw.uniform(*snr_db) / 20)
+    # soxr's filters have linear phase and their delay is taken off: times stay what they were.
+    clean = soxr.resample(speech.samples / loudness, sampling_rate, SAMPLING_RATE)
+    samples = np.pad(clean * level, (lead, tail))
+    samples += noise_level * _noise(len(samples), draw)
+    samples *= min(1.0, _LARGEST_SAMPLE / float(np.abs(samples).max()))
+    return samples.astype(np.float32), lead / SAMPLING_RATE
+
+
+def _noise(length: int, draw: random.Random) -> NDArray[np.float64]:
+    """Stationary noise of unit power, between white and pink."""
+    generator = np.random.default_rng(draw.getrandbits(64))
+    # A power of two: of other lengths the transform takes most of the time of a corpus.
+    size = 1 << (length - 1).bit_length()
+    spectrum = np.fft.rfft(generator.standard_normal(size))
+    frequencies = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLING_RATE), _LOWEST_NOISE_HZ)
+    shaped = np.fft.irfft(spectrum / frequencies ** (draw.uniform(*_NOISE_COLOURS) / 2), size)
+    noise: NDArray[np.float64] = shaped[:length] / np.sqrt(np.mean(shaped**2))
+    return noise

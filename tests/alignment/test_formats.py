@@ -1,0 +1,346 @@
+"""CTM, TextGrid, supervisions and Kaldi text: round trips, other tools' files, broken files."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lhotse import SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from espnet_ottc import formats
+from espnet_ottc.spans import Span
+
+WORDS = st.text(st.characters(categories=("L", "N"), include_characters="'-.\"<>"), min_size=1)
+
+
+@st.composite
+def spans_in_order(draw: st.DrawFn) -> list[Span]:
+    """Words that do not overlap, each 1 ms or longer, with times that no grid holds."""
+    edges = draw(st.lists(st.floats(0.0013, 3.0), min_size=2, max_size=12))
+    time, spans = 0.0, []
+    for gap, length in zip(edges[::2], edges[1::2], strict=False):
+        score = draw(st.none() | st.floats(0, 1))
+        spans.append(Span(draw(WORDS), time + gap, time + gap + length, score))
+        time += gap + length
+    return [span for span in spans if not span.symbol.startswith("<ALT")]
+
+
+def _same(found: list[Span], wanted: list[Span], seconds: float, *, scores: bool = True) -> None:
+    assert [span.symbol for span in found] == [span.symbol for span in wanted]
+    for got, want in zip(found, wanted, strict=True):
+        assert abs(got.start - want.start) <= seconds
+        assert abs(got.end - want.end) <= seconds
+        if scores:
+            wanted_score = None if want.score is None else pytest.approx(want.score, abs=1e-6)
+            assert got.score == wanted_score
+        else:
+            assert got.score is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(spans=spans_in_order().filter(bool))
+def test_ctm_round_trip_within_half_a_microsecond(
+    tmp_path_factory: pytest.TempPathFactory, spans: list[Span]
+) -> None:
+    path = tmp_path_factory.mktemp("ctm") / "a.ctm"
+    formats.write_ctm(path, {"utt": spans})
+    _same(formats.read_ctm(path)["utt"], spans, 0.51e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(spans=spans_in_order())
+def test_textgrid_round_trip_within_a_twentieth_of_a_millisecond(
+    tmp_path_factory: pytest.TempPathFactory, spans: list[Span]
+) -> None:
+    path = tmp_path_factory.mktemp("grid") / "utt.TextGrid"
+    formats.write_textgrid(path, {"words": spans}, duration=40.0)
+    _same(formats.read_textgrid(path), spans, 0.0501e-3, scores=False)
+
+
+@settings(max_examples=50, deadline=None)
+@given(spans=spans_in_order())
+def test_supervision_round_trip_within_ten_nanoseconds(
+    tmp_path_factory: pytest.TempPathFactory, spans: list[Span]
+) -> None:
+    path = tmp_path_factory.mktemp("sups") / "s.jsonl.gz"
+    formats.write_supervisions(path, {"utt": spans}, {"utt": 40.0})
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    _same(formats.read_supervisions(path)["utt"], spans, 1e-8)
+
+
+def test_ctm_of_other_tools_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.ctm"
+    path.write_text(
+        "\ufeff;; made by some tool\n"
+        "b A 1.5 .25 second NA\r\n"
+        "\n"
+        "b A 0.1 0.2 first 0.75 lex spk1\n"
+        "  ;; another comment\n"
+        "a\t1\t0\t0.3\tword\n",
+        encoding="utf-8",
+    )
+    assert formats.read_ctm(path) == {
+        "b": [Span("first", 0.1, 0.3, 0.75), Span("second", 1.5, 1.75)],
+        "a": [Span("word", 0.0, 0.3)],
+    }
+
+
+def test_ctm_with_two_channels_needs_a_choice(tmp_path: Path) -> None:
+    path = tmp_path / "a.ctm"
+    path.write_text("a A 0 1 left\na B 0 1 right\n")
+    with pytest.raises(ValueError, match=r"a: .*a.ctm:2 has channel B beside A"):
+        formats.read_ctm(path)
+    assert formats.read_ctm(path, channel="B") == {"a": [Span("right", 0.0, 1.0)]}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a 1 0.0 0.5", r"a.ctm:1: a CTM line is"),
+        ("a 1 zero 0.5 word", r"a: .*a.ctm:1: could not convert"),
+        ("a 1 -1 0.5 word", r"a: .*a.ctm:1: .*0 <= start <= end"),
+        ("a 1 1 -0.5 word", r"a: .*a.ctm:1: .*0 <= start <= end"),
+        ("a 1 nan 0.5 word", r"a: .*a.ctm:1: .*finite"),
+        ("a 1 0 0.5 word high", r"a: .*a.ctm:1: could not convert"),
+        ("a 1 * * <ALT_BEGIN>", r"a: .*alternations"),
+    ],
+)
+def test_broken_ctm_names_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "a.ctm"
+    path.write_text(line + "\n")
+    with pytest.raises(ValueError, match=message):
+        formats.read_ctm(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("a b", "word"), ("a", "two words"), ("a", ""), (";;a", "word"), ("a", "<ALT>")],
+)
+def test_what_ctm_cannot_hold_is_refused_and_leaves_no_file(
+    tmp_path: Path, name: str, word: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        formats.write_ctm(tmp_path / "a.ctm", {name: [Span(word, 0.0, 1.0)]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.ctm"
+    formats.write_ctm(path, {"a": [Span("old", 0.0, 1.0)]})
+    before = path.read_text()
+    with pytest.raises(ValueError, match="white space"):
+        formats.write_ctm(path, {"a": [Span("new", 0.0, 1.0), Span("not one", 1.0, 2.0)]})
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_takes_the_old_ones_place_in_one_step(tmp_path: Path) -> None:
+    path, reader = tmp_path / "a.ctm", tmp_path / "link"
+    formats.write_ctm(path, {"a": [Span("old", 0.0, 1.0)]})
+    reader.hardlink_to(path)
+    formats.write_ctm(path, {"a": [Span("new", 0.0, 1.0)]})
+    assert "new" in path.read_text()
+    assert "old" in reader.read_text()
+
+
+SHORT_TEXTGRID = '''File type = "ooTextFile"
+Object class = "TextGrid"
+
+0
+1.5
+<exists>
+2
+"IntervalTier"
+"words"
+0
+1.5
+3
+0
+0.5
+""
+0.5
+1.2
+"say ""hi"""
+1.2
+1.5
+""
+"IntervalTier"
+"phones"
+0
+1.5
+1
+0
+1.5
+"S"
+'''
+
+
+def test_textgrid_of_praat_in_short_form_and_utf16_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    path.write_text(SHORT_TEXTGRID, encoding="utf-16")
+    assert formats.read_textgrid(path) == [Span('say "hi"', 0.5, 1.2)]
+    assert formats.read_textgrid(path, tier="phones") == [Span("S", 0.0, 1.5)]
+
+
+def test_a_missing_tier_names_those_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    path.write_text(SHORT_TEXTGRID)
+    with pytest.raises(ValueError, match=r"u: .*no interval tier 'word'; there are words, phones"):
+        formats.read_textgrid(path, tier="word")
+
+
+def test_a_single_tier_is_read_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    formats.write_textgrid(path, {"spk1 - words": [Span("A", 0.0, 1.0)]})
+    assert formats.read_textgrid(path) == [Span("A", 0.0, 1.0)]
+
+
+@pytest.mark.parametrize("content", ["", "not a grid", SHORT_TEXTGRID[:70]])
+def test_a_broken_textgrid_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "u.TextGrid"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="u: cannot read TextGrid"):
+        formats.read_textgrid(path)
+
+
+def test_a_textgrid_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    formats.write_textgrid(path, {"words": [Span("A", 0.5, 1.0), Span("B", 1.2, 1.5)]}, 2.0)
+    lines = path.read_text().splitlines(keepends=True)
+    for count in range(len(lines)):
+        path.write_text("".join(lines[:count]))
+        with pytest.raises(ValueError, match="u: cannot read TextGrid"):
+            formats.read_textgrid(path)
+    path.write_text(SHORT_TEXTGRID[:120])
+    with pytest.raises(ValueError, match=r"tier ends at 0\.5 s of 1\.5 s: cut short"):
+        formats.read_textgrid(path)
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([Span("A", 0.0, 0.5), Span("B", 0.4, 0.8)], "overlap"),
+        ([Span("A", 0.5, 0.5)], "0.1 ms or more"),
+        ([Span("A", 0.5, 1.5)], "pass 1.0 s"),
+        ([Span(" A", 0.0, 0.5)], "non-empty and unpadded"),
+        ([Span("", 0.0, 0.5)], "non-empty and unpadded"),
+    ],
+)
+def test_what_a_textgrid_cannot_hold_is_refused(
+    tmp_path: Path, spans: list[Span], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"u: .*{message}"):
+        formats.write_textgrid(tmp_path / "u.TextGrid", {"words": spans}, duration=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_textgrid_without_spans_needs_a_duration(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    with pytest.raises(ValueError, match="u: a TextGrid without spans needs a duration"):
+        formats.write_textgrid(path, {"words": []})
+    formats.write_textgrid(path, {"words": []}, duration=2.0)
+    assert formats.read_textgrid(path) == []
+
+
+def _supervision(**changes: float) -> SupervisionSegment:
+    items = [AlignmentItem("", 7.0, 0.25), AlignmentItem("A", 7.25, 0.5, 0.9)]
+    start = changes.get("start", 7.0)
+    return SupervisionSegment("s", "rec", start, 2.0, alignment={"word": items})
+
+
+def test_spans_of_a_supervision_start_at_its_own_start() -> None:
+    assert formats.spans_of(_supervision()) == [Span("A", 0.25, 0.75, 0.9)]
+
+
+def test_a_moved_supervision_is_read_from_its_original_start() -> None:
+    assert formats.spans_of(_supervision(start=0.0), origin=7.0) == [Span("A", 0.25, 0.75, 0.9)]
+
+
+def test_a_moved_supervision_read_as_if_it_had_not_moved_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"s: 'A' at \[7.25, 7.75\) lies outside"):
+        formats.spans_of(_supervision(start=0.0))
+
+
+def test_with_spans_leaves_the_supervision_alone_and_keeps_other_alignments() -> None:
+    original = _supervision()
+    changed = formats.with_spans(original, [Span("a", 0.123456, 0.2)], kind="phone")
+    assert list(original.alignment) == ["word"]
+    assert formats.spans_of(changed) == formats.spans_of(original)
+    (phone,) = formats.spans_of(changed, "phone")
+    assert (phone.start, phone.end) == pytest.approx((0.123456, 0.2), abs=1e-8)
+
+
+def test_a_supervision_without_the_alignment_is_named() -> None:
+    with pytest.raises(ValueError, match="s: no alignment 'phone'; there are word"):
+        formats.spans_of(_supervision(), "phone")
+
+
+def test_supervisions_need_durations(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="b: no duration is given"):
+        formats.write_supervisions(tmp_path / "s.jsonl", {"a": [], "b": []}, {"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"id": "a"', "cannot read a Lhotse manifest"),
+        ("a.jsonl.gz", gzip.compress(b'{"id": "a"}\n' * 99)[:-20], "cannot read a Lhotse manifest"),
+        ("a.jsonl.gz", b"no gzip", "cannot read a Lhotse manifest"),
+        (
+            "a.jsonl",
+            b'{"id": "a", "sources": [], "sampling_rate": 1, "num_samples": 1, "duration": 1}',
+            "must hold supervisions, got a Recording",
+        ),
+    ],
+)
+def test_a_file_that_is_no_manifest_of_supervisions_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: {message}"):
+        formats.read_supervisions(path)
+
+
+def test_every_kind_of_file_is_read_by_its_name(tmp_path: Path) -> None:
+    spans = {"u": [Span("A", 0.25, 0.5)]}
+    formats.write_ctm(tmp_path / "x.ctm", spans)
+    formats.write_textgrid(tmp_path / "spk" / "u.TextGrid", {"words": spans["u"]})
+    formats.write_supervisions(tmp_path / "x.jsonl", spans, {"u": 1.0})
+    for name in ("x.ctm", "spk", "spk/u.TextGrid", "x.jsonl"):
+        assert formats.holds_times(tmp_path / name)
+        assert formats.read_spans(tmp_path / name) == spans
+    assert not formats.holds_times(tmp_path / "x.txt")
+    with pytest.raises(ValueError, match=r"x.srt: times are read from \*.ctm"):
+        formats.read_spans(tmp_path / "x.srt")
+
+
+def test_folders_without_textgrids_or_with_one_id_twice_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a folder must hold TextGrids"):
+        formats.read_spans(tmp_path)
+    for speaker in "ab":
+        formats.write_textgrid(tmp_path / speaker / "u.TextGrid", {"words": []}, 1.0)
+    with pytest.raises(ValueError, match="u: each id must stand once"):
+        formats.read_spans(tmp_path)
+
+
+def test_kaldi_text_keeps_empty_utterances_and_refuses_doubles(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a HELLO WORLD\nb\n\n")
+    assert formats.read_text(path) == {"a": ["HELLO", "WORLD"], "b": []}
+    path.write_text("a X\na Y\n")
+    with pytest.raises(ValueError, match=r"a: each id must stand once; .*text:2"):
+        formats.read_text(path)
+    path.write_bytes(b"a \xff\n")
+    with pytest.raises(ValueError, match="must be UTF-8"):
+        formats.read_text(path)
+
+
+@pytest.mark.parametrize("line", ["a", "a 1 2", "a one", "a 0", "a inf"])
+def test_broken_durations_are_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "utt2dur"
+    path.write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"^a: "):
+        formats.read_durations(path)

@@ -1,0 +1,176 @@
+"""The two scoring commands: what they print, write and refuse."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from espnet_ottc import formats
+from espnet_ottc.bin import score_alignment, score_words
+from espnet_ottc.spans import Span
+
+REFERENCE = {
+    "u1": [Span("HELLO", 0.5, 0.9), Span("WORLD", 0.9, 1.5)],
+    "u2": [Span("GOOD", 0.2, 0.5), Span("DAY", 0.6, 1.1)],
+}
+HYPOTHESIS = {
+    "u1": [Span("HELLO", 0.52, 0.88, 0.5), Span("WORLD", 0.88, 1.49, 0.5)],
+    "u2": [Span("GOOD", 0.45, 0.65, 0.5), Span("DAYS", 0.65, 1.05, 0.5)],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    formats.write_ctm(tmp_path / "ref.ctm", REFERENCE)
+    formats.write_ctm(tmp_path / "hyp.ctm", HYPOTHESIS)
+    for name, spans in HYPOTHESIS.items():
+        formats.write_textgrid(tmp_path / "hyp" / f"{name}.TextGrid", {"words": spans}, 2.0)
+    formats.write_supervisions(tmp_path / "hyp.jsonl.gz", HYPOTHESIS, {"u1": 2.0, "u2": 2.0})
+    (tmp_path / "ref.txt").write_text("u1 HELLO WORLD\nu2 GOOD DAY\n")
+    (tmp_path / "hyp.txt").write_text("u2 GOOD DAYS\nu1 hello WORLD\n")
+    return tmp_path
+
+
+def _words(folder: Path, *options: str, ref: str = "ref.txt", hyp: str = "hyp.txt") -> int:
+    return score_words.main(["--ref", str(folder / ref), "--hyp", str(folder / hyp), *options])
+
+
+def _times(folder: Path, *options: str, ref: str = "ref.ctm", hyp: str = "hyp.ctm") -> int:
+    return score_alignment.main(["--ref", str(folder / ref), "--hyp", str(folder / hyp), *options])
+
+
+def test_words_are_scored_printed_and_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _words(folder, "--json", str(folder / "out.json")) == 0
+    header, words, letters = capsys.readouterr().out.splitlines()
+    assert header.split()[:10] == "unit Snt Wrd Corr Sub Del Ins Err S.Err rate".split()  # noqa: SIM905
+    assert words.split()[:10] == ["word", "2", "4", "2", "2", "0", "0", "2", "2", "50.00"]
+    assert letters.split()[:9] == ["char", "2", "19", "14", "5", "0", "1", "6", "2"]
+    scores = json.loads((folder / "out.json").read_text())
+    assert scores["wer"] == 50
+    assert scores["wer_interval"] == [50, 50]
+    assert scores["wer_counts"]["substitutions"] == 2
+    assert scores["cer"] == pytest.approx(100 * 6 / 19)
+
+
+def test_case_can_be_ignored_and_words_skipped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _words(folder, "--ignore-case", "--skip", "DAY", "DAYS") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1:4] == ["2", "3", "3"]
+
+
+@pytest.mark.parametrize("hyp", ["hyp.ctm", "hyp", "hyp.jsonl.gz"])
+def test_words_of_files_of_times_are_scored_too(
+    folder: Path, hyp: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _words(folder, hyp=hyp) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1:5] == ["2", "4", "3", "1"]
+
+
+@pytest.mark.parametrize("hyp", ["hyp.ctm", "hyp", "hyp.jsonl.gz"])
+def test_times_of_any_pair_of_kinds_are_scored(
+    folder: Path, hyp: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _times(folder, "--json", str(folder / "out.json"), hyp=hyp) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 4 and 4 words" in printed
+    scores = json.loads((folder / "out.json").read_text())
+    assert scores["start_f1"] == 50
+    assert scores["strict_f1_20ms"] == 50
+    assert scores["coverage"] == 75
+    assert scores["boundary_mae_ms"] == pytest.approx(470 / 6)
+    assert scores["idr"] == pytest.approx(100 * 1.0 / 1.8)
+    assert scores["intervals"]["coverage"] == [50, 100]
+    assert scores["settings"]["collar"] == 0.2
+
+
+def test_the_collar_is_an_option(folder: Path) -> None:
+    assert _times(folder, "--collar", "0.25", "--json", str(folder / "out.json")) == 0
+    assert json.loads((folder / "out.json").read_text())["start_f1"] == 75
+
+
+def test_peakiness_comes_from_frame_labels_and_durations(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "frames").write_text("u1 <blank> H E <space> W\nu2 G <blank> <space> D D\n")
+    (folder / "utt2dur").write_text("u1 2.0\nu2 1.0\n")
+    frames = ["--frames", str(folder / "frames")]
+    durations = ["--durations", str(folder / "utt2dur")]
+    assert _times(folder, *frames, *durations, "--json", str(folder / "out.json")) == 0
+    scores = json.loads((folder / "out.json").read_text())
+    # Silent: 1.0 of 2.0 s, and 0.3 of 1.0 s (the last word runs past the end).
+    assert scores["peaky_raw"] == 40
+    assert scores["silence"] == pytest.approx(100 * 1.3 / 3.0)
+    assert scores["peaky"] == pytest.approx(40 - 100 * 1.3 / 3.0)
+    assert (scores["special_frames"], scores["frames"]) == (4, 10)
+    capsys.readouterr()
+    assert _times(folder, *frames) == 0
+    assert "frames: 4 special of 10" in capsys.readouterr().out
+    (folder / "utt2dur").write_text("u1 2.0\n")
+    assert _times(folder, *frames, *durations) == 1
+    assert "error: u2: " in capsys.readouterr().err
+
+
+def test_utterances_on_one_side_only_are_faults_until_allowed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "one.txt").write_text("u1 HELLO WORLD\nu9 WHAT\n")
+    assert _words(folder, hyp="one.txt") == 1
+    assert capsys.readouterr().err == "error: u2: 1 of 2 have no hypothesis\n"
+    assert _words(folder, "--missing-is-empty", hyp="one.txt") == 1
+    assert capsys.readouterr().err == "error: u9: 1 of 2 have no reference\n"
+    assert _words(folder, "--missing-is-empty", "--ignore-extra", hyp="one.txt") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1:7] == ["2", "4", "2", "0", "2", "0"]
+
+
+def test_faults_of_the_input_end_with_status_1_and_write_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.ctm").write_text("u1 1 x 0.1 HELLO\n")
+    assert _times(folder, "--json", str(folder / "out.json"), hyp="bad.ctm") == 1
+    assert "error: u1: " in capsys.readouterr().err
+    assert _times(folder, hyp="absent.ctm") == 1
+    assert "absent.ctm" in capsys.readouterr().err
+    assert _times(folder, hyp="hyp.txt") == 1
+    assert "times are read from" in capsys.readouterr().err
+    assert _times(folder, "--collar", "-1") == 1
+    assert "collar must be" in capsys.readouterr().err
+    assert not (folder / "out.json").exists()
+
+
+def test_nothing_to_divide_by_is_null_in_json(folder: Path) -> None:
+    (folder / "empty.txt").write_text("u1\n")
+    out = ["--json", str(folder / "out.json")]
+    assert _words(folder, *out, ref="empty.txt", hyp="empty.txt") == 0
+    scores = json.loads((folder / "out.json").read_text())
+    assert (scores["wer"], scores["wer_interval"]) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["score_words", "score_alignment"])
+def test_the_commands_run_as_modules(name: str, folder: Path) -> None:
+    command = [sys.executable, "-m", f"espnet_ottc.bin.{name}", "--ref", str(folder / "ref.ctm")]
+    done = subprocess.run([*command, "--hyp", "absent.ctm"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert "absent.ctm" in done.stderr
+
+
+@pytest.mark.parametrize("score", [_words, _times])
+def test_unknown_options_end_with_status_2(score: Callable[..., int], folder: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        score(folder, "--unknown", "1")
+    assert stopped.value.code == 2
+
+
+def test_the_layer_knows_nothing_of_espnet() -> None:
+    program = (
+        "import sys, espnet_ottc.aligners, espnet_ottc.bin.score_alignment;"
+        "import espnet_ottc.bin.score_words;"
+        "sys.exit(any(name.split('.')[0] in ('espnet', 'espnet2') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
