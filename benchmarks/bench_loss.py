@@ -4,8 +4,8 @@
     python benchmarks/bench_loss.py --markdown docs/benchmarks.md --json bench_loss.json
     python benchmarks/bench_loss.py --device cuda --dtype float32
 
-Every rival is timed in turn, round after round, so that a busy moment of the machine hits all of
-them; the figures are medians.  Only ratios within one run mean anything.
+The rivals take turns, round after round, so that a busy moment of the machine hits all of them; the
+figures are medians.  Only ratios within one run mean anything.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ SIZES = (
 )
 SWEEP = (1_000, 3_000, 10_000, 30_000, 100_000)
 OURS = "ottc"
+RUNS_A_TURN = 10
 
 Step = Callable[[], None]
 
@@ -200,24 +202,38 @@ def rivals(problem: Problem) -> dict[str, Step | None]:
 
 
 def time_steps(problem: Problem, steps: dict[str, Step | None], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step.  A slow one is run less often, never less than twice."""
+    """Median milliseconds of each step, the steps taking turns in an order drawn anew each round.
+
+    In its turn a step runs unmeasured first, since the one before it has filled the caches and left its
+    threads spinning, then a few times measured.  A slow one (over a quarter of a second) has two turns
+    of one measured run.
+    """
+    shuffle = random.Random(0).shuffle
     times: dict[str, list[float]] = {name: [] for name, step in steps.items() if step}
-    allowance = dict.fromkeys(times, rounds)
-    for round_number in range(rounds + 1):
-        for name in times:
-            if round_number > allowance[name]:
+    slow: set[str] = set()
+    for round_number in range(rounds):
+        order = list(times)
+        shuffle(order)
+        for name in order:
+            if name in slow and round_number > 1:
                 continue
-            problem.logits.grad = problem.frame_logits.grad = None
-            start = now(problem)
             step = steps[name]
             assert step is not None
-            step()
-            elapsed = now(problem) - start
-            if round_number:  # the first one warms up
-                times[name].append(1e3 * elapsed)
-            elif elapsed > 0.25:
-                allowance[name] = max(2, min(rounds, int(2.0 / elapsed)))
+            if name not in slow:
+                warm_up = [run_once(problem, step) for _ in range(2)]
+                if min(warm_up) > 250:
+                    slow.add(name)
+            for _ in range(1 if name in slow else RUNS_A_TURN):
+                times[name].append(run_once(problem, step))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def run_once(problem: Problem, step: Step) -> float:
+    """Milliseconds of one step without gradients left from before."""
+    problem.logits.grad = problem.frame_logits.grad = None
+    start = now(problem)
+    step()
+    return 1e3 * (now(problem) - start)
 
 
 def now(problem: Problem) -> float:
@@ -361,7 +377,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"* command: `{about['command']}`",
         f"* hardware: {about['hardware']}; {about['dtype']}; seed {about['seed']}; "
-        f"{about['rounds']} rounds",
+        f"{about['rounds']} rounds of {RUNS_A_TURN}",
         f"* versions: {versions}; commit {about['commit']}{' with changes' if about['dirty'] else ''}",
         "",
         "| B, T, V, U | " + " | ".join(names) + " |",
@@ -424,7 +440,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
-    parser.add_argument("--rounds", type=int, default=31, help="timed rounds (default %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="turns of each rival (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--markdown", type=Path, help="write the document here")

@@ -80,38 +80,32 @@ _LIBRARY = _load()
 
 
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
-    """See `espnet_ottc.kernels`; `kept` is alpha, the two cumulative sums and the first labels."""
+    """See `espnet_ottc.kernels`; `kept` is one block of memory, laid out by `_place_state`."""
     logits = _unit_stride(inputs.logits)
     B, T, _ = logits.shape
     U = inputs.targets.shape[1]
     frame_logits = inputs.frame_logits.float().contiguous()
+    targets = inputs.targets.contiguous()
     weights = inputs.label_weights
     weights = None if weights is None else weights.double().contiguous()
-    alpha, normalizer, losses = logits.new_empty(B, T), logits.new_empty(B, T), logits.new_empty(B)
-    frame_ends = torch.empty(B, T, dtype=torch.float64)
-    label_ends = torch.empty(B, U, dtype=torch.float64)
-    frame_losses = torch.empty(B, T, dtype=torch.float64)
-    first = torch.empty(B, T, dtype=torch.int32)
-    grad_frames = logits.new_empty(B, T) if grads.frame_logits else None
-    edges = logits.new_empty(B, T, 2) if grads.frame_logits else None
-    grad_weights = logits.new_empty(B, U) if grads.label_weights else None
-    targets = inputs.targets.contiguous()
+    losses, normalizer = _floats(B), _floats(B, T)
+    grad_frames = _floats(B, T) if grads.frame_logits else None
+    grad_weights = _floats(B, U) if grads.label_weights else None
+    state = torch.empty(B * (2 * T + U), dtype=torch.float64)
+    scratch = torch.empty(B * 2 * T, dtype=torch.float64)
     batch = _describe(logits, targets, inputs)
+    _place_state(batch, state)
     batch.frame_logits = frame_logits.data_ptr()
     batch.label_weights = _pointer(weights)
-    batch.alpha = alpha.data_ptr()
     batch.normalizer = normalizer.data_ptr()
-    batch.frame_ends = frame_ends.data_ptr()
-    batch.label_ends = label_ends.data_ptr()
-    batch.first = first.data_ptr()
     batch.losses = losses.data_ptr()
-    batch.edge_scores = _pointer(edges)
-    batch.frame_losses = frame_losses.data_ptr()
+    batch.frame_losses = scratch.data_ptr()
+    batch.edge_scores = scratch.data_ptr() + 8 * B * T if grads.frame_logits else None
     batch.grad_frame_logits = _pointer(grad_frames)
     batch.grad_label_weights = _pointer(grad_weights)
     _LIBRARY.ottc_forward(ctypes.byref(batch))
-    kept = (alpha, frame_ends, label_ends, first)
-    return OTTCForward(losses, normalizer, grad_frames, grad_weights, kept, not batch.suspect)
+    sound = not batch.suspect
+    return OTTCForward(losses, normalizer, grad_frames, grad_weights, (state,), sound)
 
 
 def backward(
@@ -122,17 +116,13 @@ def backward(
     grad_losses = grad_losses.contiguous()
     frames, weights = result.grad_frame_logits, result.grad_label_weights
     grads = OTTCGradients(
-        logits.new_empty(logits.shape) if grad_logits else None,
-        None if frames is None else torch.empty_like(frames),
-        None if weights is None else torch.empty_like(weights),
+        _floats(*logits.shape) if grad_logits else None,
+        None if frames is None else _floats(*frames.shape),
+        None if weights is None else _floats(*weights.shape),
     )
-    alpha, frame_ends, label_ends, first = result.kept
     batch = _describe(logits, targets, inputs)
-    batch.alpha = alpha.data_ptr()
+    _place_state(batch, result.kept[0])
     batch.normalizer = result.normalizer.data_ptr()
-    batch.frame_ends = frame_ends.data_ptr()
-    batch.label_ends = label_ends.data_ptr()
-    batch.first = first.data_ptr()
     batch.grad_frame_logits = _pointer(frames)
     batch.grad_label_weights = _pointer(weights)
     batch.grad_losses = grad_losses.data_ptr()
@@ -141,6 +131,15 @@ def backward(
     batch.scaled_label_weights = _pointer(grads.label_weights)
     _LIBRARY.ottc_backward(ctypes.byref(batch))
     return grads
+
+
+def _place_state(batch: _Batch, state: Tensor) -> None:
+    """Point at the four arrays within `state`: two of doubles first, then two of four bytes an entry."""
+    frames, labels = batch.batch * batch.frames, batch.batch * batch.labels
+    batch.frame_ends = state.data_ptr()
+    batch.label_ends = batch.frame_ends + 8 * frames
+    batch.alpha = batch.label_ends + 8 * labels
+    batch.first = batch.alpha + 4 * frames
 
 
 def _describe(logits: Tensor, targets: Tensor, inputs: OTTCInputs) -> _Batch:
@@ -164,3 +163,7 @@ def _unit_stride(logits: Tensor) -> Tensor:
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
+
+
+def _floats(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32)

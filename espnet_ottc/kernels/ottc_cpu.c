@@ -147,6 +147,7 @@ static void check_values(ottc_batch *p, int64_t b) {
 }
 
 /* Weights of the frames and labels, their cumulative sums, and where each frame begins in the labels. */
+VECTORISED
 static void accumulate(ottc_batch *p, int64_t b) {
     const int64_t T = clamp_length(p->frame_lengths[b], p->frames);
     const int64_t U = clamp_length(p->label_lengths[b], p->labels);
