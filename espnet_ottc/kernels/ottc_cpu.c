@@ -60,25 +60,23 @@ static inline int64_t clamp_length(int64_t length, int64_t longest) {
     return length < 0 ? 0 : length > longest ? longest : length;
 }
 
-/* exp(x) for x < 88 within 2 units in the last place (Cephes' polynomial); below -87 it is 0, and NaN
- * stays NaN.  Branch-free, so that it vectorises. */
+/* exp(x) for x < 88 with a relative error below 4e-7; below -87 it is 0, and NaN stays NaN.  exp(x) =
+ * 2^n exp(r) with |r| <= log(2)/2 and the minimax polynomial of degree 5 for exp(r) in relative error.
+ * Branch-free, so that it vectorises. */
 static inline __attribute__((always_inline)) float fast_exp(float x) {
     const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float clipped = x < -87.0f ? -87.0f : x;
-    float shifted = clipped * 1.44269504088896341f + shifter;
-    float n = shifted - shifter;
-    float r = clipped - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
+    const float clipped = x < -87.0f ? -87.0f : x;
+    const float shifted = clipped * 1.44269504088896341f + shifter;
+    const float r = clipped - (shifted - shifter) * 0.69314718055994531f;
+    float p = 8.3372276286e-3f;
+    p = p * r + 4.1910618544e-2f;
+    p = p * r + 1.6666735709e-1f;
+    p = p * r + 4.9999013543e-1f;
+    p = p * r + 1.0000001192f;
+    p = p * r + 1.0f;
     union { float f; int32_t i; } bits = {shifted};
     bits.i = (int32_t)((uint32_t)(bits.i + 127) << 23);
-    float result = p * bits.f;
+    const float result = p * bits.f;
     return x < -87.0f ? 0.0f : result;
 }
 
