@@ -17,6 +17,7 @@ INSTALL = [
     "kaldialign>=0.12",
     "praatio>=6.2,<7",
     "numpy",
+    "six",  # espnetez imports it and does not say so
     "soundfile",
     "tensorboard",
     "tqdm",

@@ -1,0 +1,47 @@
+"""ESPnet's ASR decoding with OTTC: `python -m espnet_ottc.bin.asr_inference`.
+
+All options of `espnet2.bin.asr_inference`, and `--greedy true` for greedy decoding instead of the
+beam search.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from unittest import mock
+
+# What ESPnet prints while it is imported is no output of this command.
+with contextlib.redirect_stdout(sys.stderr):
+    from espnet.utils.cli_utils import get_commandline_args
+    from espnet2.bin import asr_inference
+    from espnet2.utils.types import str2bool
+
+    import espnet_ottc.espnet.register  # noqa: F401
+    from espnet_ottc.espnet.inference import GreedySpeech2Text, OTTCSpeech2Text
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """ESPnet's parser with one more option."""
+    parser: argparse.ArgumentParser = asr_inference.get_parser()
+    parser.add_argument(
+        "--greedy",
+        type=str2bool,
+        default=False,
+        help="Greedy decoding of OTTC or CTC (best label per frame) instead of the beam search",
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Decode as ESPnet does."""
+    print(get_commandline_args(), file=sys.stderr)
+    arguments = vars(get_parser().parse_args(cmd))
+    arguments.pop("config", None)
+    decoder = GreedySpeech2Text if arguments.pop("greedy") else OTTCSpeech2Text
+    # ESPnet's loop takes the class by name from its module, and no option leads there.
+    with mock.patch.object(asr_inference, "Speech2Text", decoder):
+        asr_inference.inference(**arguments)
+
+
+if __name__ == "__main__":
+    main()

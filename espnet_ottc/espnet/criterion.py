@@ -1,0 +1,311 @@
+"""The OTTC criterion in the place of ESPnet's CTC."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from espnet2.asr.ctc import CTC
+from torch import Tensor
+
+from espnet_ottc.espnet.decoding import greedy_labels, kept_frames, silence_to_blank
+from espnet_ottc.espnet.heads import FrameWeightHead
+from espnet_ottc.espnet.options import CTC_TYPE, OTTCOptions
+from espnet_ottc.label_weights import LearnedLabelWeights, run_length_label_weights
+from espnet_ottc.loss import ottc_loss
+from espnet_ottc.targets import add_boundary_labels, insert_blanks
+from espnet_ottc.validation import valid_mask
+
+# ESPnet reserves the first token for the blank wherever CTC is used.
+BLANK = 0
+SPACE = "<space>"
+
+
+class Labels(NamedTuple):
+    """The label sequences of a batch, with their weights."""
+
+    targets: Tensor  # (B, U) int64
+    lengths: Tensor  # (B,) int64
+    weights: Tensor | None  # (B, U), or None: uniform
+
+
+class Losses(NamedTuple):
+    """What the criterion computed: scalars, or (B,) where `reduce` is off."""
+
+    loss: Tensor  # the sum that is trained on
+    ottc: Tensor
+    aux_ctc: Tensor | None
+
+
+class Batch(NamedTuple):
+    """What an observer sees of one batch; nothing in it has a gradient."""
+
+    logits: Tensor  # (B, T, V)
+    alpha: Tensor  # (B, T)
+    lengths: Tensor  # (B,)
+    labels: Labels
+
+
+class Observer(Protocol):
+    """Something that wants to see the batches that the criterion works on."""
+
+    def see(self, batch: Batch) -> None:
+        """Look at one batch."""
+
+
+class OTTC(CTC):  # type: ignore[misc]
+    """One-dimensional optimal temporal transport classification with CTC's interface.
+
+    The token head is CTC's own (`ctc_lo`), so that whatever reads CTC's posteriors, or loads a CTC model's
+    parameters, works; beside it stand the frame-weight head and, as the options ask, learned label weights
+    and a second token head for an auxiliary CTC loss.
+
+    Args:
+        odim: V, number of tokens; 0 is the blank.
+        encoder_output_size: D.
+        options: see `OTTCOptions`.
+        dropout_rate: dropout in front of the token heads, in training mode only (ESPnet's CTC applies it in
+            evaluation mode too).
+        reduce: the mean loss over the batch; otherwise one loss per utterance, which is not divided by the
+            batch (ESPnet's CTC does so).
+
+    Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.
+    """
+
+    def __init__(
+        self,
+        odim: int,
+        encoder_output_size: int,
+        options: OTTCOptions | None = None,
+        *,
+        dropout_rate: float = 0.0,
+        reduce: bool = True,
+    ) -> None:
+        super().__init__(odim, encoder_output_size, dropout_rate=dropout_rate, reduce=reduce)
+        self.ctc_type = CTC_TYPE
+        self.options = options = options or OTTCOptions()
+        self.boundary = options.boundary_label if isinstance(options.boundary_label, int) else None
+        if self.boundary is not None and self.boundary >= odim:
+            raise ValueError(
+                f"boundary_label must be below {odim}, the vocabulary; got {self.boundary}"
+            )
+        self.silence: tuple[int, ...] = (
+            (BLANK,) if self.boundary is None else (BLANK, self.boundary)
+        )
+        self.frozen = options.freeze_alpha_after_epoch == 0
+        self.observer: Observer | None = None
+        self.frame_head = (
+            FrameWeightHead(encoder_output_size, options.dropout)
+            if options.alpha == "learned"
+            else None
+        )
+        self.label_weighting = (
+            LearnedLabelWeights(odim, floor=options.label_weight_floor)
+            if options.label_weights == "learned"
+            else None
+        )
+        self.aux_ctc_lo = (
+            torch.nn.Linear(encoder_output_size, odim) if options.aux_ctc_weight > 0 else None
+        )
+
+    def use_tokens(self, token_list: Sequence[str]) -> None:
+        """Find the ids of tokens that the options name; needed once where `boundary_label` is a token.
+
+        Raises:
+            ValueError: the boundary label is no token, or is the blank.
+        """
+        label = self.options.boundary_label
+        if isinstance(label, str):
+            if label not in token_list:
+                raise ValueError(
+                    f"boundary_label must be one of the tokens; got {label!r}, and the token list has none "
+                    "(an utterance's ends need a token that means silence or a word break)"
+                )
+            self.boundary = list(token_list).index(label)
+            if self.boundary == BLANK:
+                raise ValueError(f"boundary_label must not be the blank; got {label!r}")
+        space = list(token_list).index(SPACE) if SPACE in token_list else BLANK
+        self.silence = tuple({BLANK, space if self.boundary is None else self.boundary})
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the schedule which epoch begins, counted from 1."""
+        last = self.options.freeze_alpha_after_epoch
+        self.frozen = last is not None and epoch > last
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "OTTC":
+        """Like any module's; a frozen frame-weight head stays in evaluation mode, without dropout."""
+        super().train(mode)
+        if self.frozen and self.frame_head is not None:
+            self.frame_head.eval()
+        return self
+
+    def forward(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Tensor:
+        """The loss alone; arguments as in `losses`."""
+        return self.losses(hs_pad, hlens, ys_pad, ys_lens, alignment, alignment_lengths).loss
+
+    def losses(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Losses:
+        """The loss and its parts.
+
+        Args:
+            hs_pad: (B, T, D) encoder output.
+            hlens: (B,) valid frames.
+            ys_pad: (B, U) token ids without boundary labels, padded with anything.
+            ys_lens: (B,) valid tokens.
+            alignment: (B, N) token id of each frame of a forced alignment, for `label_weights: ali`.
+            alignment_lengths: (B,).
+
+        Raises:
+            ValueError: `label_weights: ali` without an alignment, or values that break the loss's rules.
+        """
+        hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
+        logits = self.ctc_lo(hidden)
+        frame_logits = self._frame_logits(hs_pad)
+        labels = self.labels(ys_pad, ys_lens, alignment, alignment_lengths)
+        ottc = ottc_loss(
+            logits,
+            frame_logits,
+            labels.targets,
+            hlens,
+            labels.lengths,
+            labels.weights,
+            reduction="mean" if self.reduce else "none",
+            scale=self.options.scale,
+        )
+        loss, aux_ctc = ottc, None
+        if self.aux_ctc_lo is not None:
+            aux_ctc = self._aux_ctc(self.aux_ctc_lo(hidden), hlens, ys_pad, ys_lens)
+            loss = loss + self.options.aux_ctc_weight * aux_ctc
+        if self.frozen and self.frame_head is not None:
+            # DistributedDataParallel waits for a gradient of every parameter; these are zeros,
+            # which the trainer keeps from the optimizer.
+            loss = loss + 0.0 * sum(p.sum() for p in self.frame_head.parameters())
+        if self.observer is not None:
+            alpha = _softmax(frame_logits.detach(), hlens)
+            self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
+        return Losses(loss, ottc, aux_ctc)
+
+    def labels(
+        self,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Labels:
+        """The label sequences that the loss transports to: boundary labels and separating blanks added.
+
+        With `label_weights: ali` they are the runs of the alignment; its blanks at both ends, where there
+        are any, become the boundary label.
+
+        Raises:
+            ValueError: `label_weights: ali` without an alignment, or a boundary label whose id is not known.
+        """
+        if self.options.label_weights == "ali":
+            if alignment is None or alignment_lengths is None:
+                raise ValueError(
+                    "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
+                    "training and validation data, and model: ottc; no such stream came"
+                )
+            return _labels_of_alignment(alignment, alignment_lengths, self._boundary())
+        return self.labels_of_text(ys_pad, ys_lens)
+
+    def labels_of_text(self, ys_pad: Tensor, ys_lens: Tensor) -> Labels:
+        """The label sequences of texts; weights are uniform with `label_weights: ali`, too.
+
+        Args:
+            ys_pad: (B, U) token ids without boundary labels, padded with anything.
+            ys_lens: (B,).
+        """
+        boundary = self._boundary()
+        targets, lengths = ys_pad.long(), ys_lens
+        if boundary is not None:
+            targets, lengths = add_boundary_labels(targets, lengths, boundary)
+        targets, lengths = insert_blanks(targets, lengths, BLANK)
+        weights = None if self.label_weighting is None else self.label_weighting(targets, lengths)
+        return Labels(targets, lengths, weights)
+
+    def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
+        """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
+        return _softmax(self._frame_logits(hs_pad), hlens)
+
+    def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
+        return greedy_labels(
+            self.argmax(hs_pad),
+            self.alpha(hs_pad, hlens),
+            hlens,
+            drop_threshold=self.options.drop_threshold,
+            blank=BLANK,
+            boundary=self._boundary(),
+        )
+
+    def log_softmax(self, hs_pad: Tensor) -> Tensor:
+        """Log-probabilities (B, T, V) for CTC-style search and segmentation.
+
+        Such a search scores texts without boundary labels, so that leading and trailing silence counts as
+        blank here; `frame_log_probs` has the model's own posteriors.  All T frames are taken as valid.
+        """
+        log_probs = self.frame_log_probs(hs_pad)
+        boundary = self._boundary()
+        if boundary is None:
+            return log_probs
+        lengths = torch.full(hs_pad.shape[:1], hs_pad.shape[1], device=hs_pad.device)
+        alpha = self.alpha(hs_pad, lengths)
+        kept = kept_frames(alpha, alpha, lengths, self.options.drop_threshold)
+        return silence_to_blank(log_probs, kept, BLANK, boundary)
+
+    def frame_log_probs(self, hs_pad: Tensor) -> Tensor:
+        """The model's log-probabilities (B, T, V) of each frame, at least in float32."""
+        logits = self.ctc_lo(hs_pad)
+        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=2)
+
+    def _boundary(self) -> int | None:
+        if self.boundary is None and self.options.boundary_label is not None:
+            raise ValueError(
+                f"boundary_label: the id of {self.options.boundary_label!r} is not known; call use_tokens "
+                "with the token list, or build the model through espnet_ottc.espnet.register"
+            )
+        return self.boundary
+
+    def _frame_logits(self, hs_pad: Tensor) -> Tensor:
+        if self.frame_head is None:
+            return torch.zeros(hs_pad.shape[:2], device=hs_pad.device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            frame_logits: Tensor = self.frame_head(hs_pad)
+        return frame_logits
+
+    def _aux_ctc(self, logits: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
+        log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
+        losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
+        return losses.mean() if self.reduce else losses
+
+
+def _softmax(frame_logits: Tensor, lengths: Tensor) -> Tensor:
+    valid = valid_mask(lengths, frame_logits.shape[1])
+    wide = frame_logits.to(torch.promote_types(frame_logits.dtype, torch.float32))
+    return torch.where(valid, wide.masked_fill(~valid, -torch.inf).softmax(1), 0.0)
+
+
+def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | None) -> Labels:
+    targets, counts, weights = run_length_label_weights(alignment.long(), lengths, BLANK)
+    if boundary is not None:
+        positions = torch.arange(targets.shape[1], device=targets.device)
+        end = (positions == 0) | (positions == counts[:, None] - 1)
+        targets = torch.where(end & (targets == BLANK), boundary, targets)
+    return Labels(targets, counts, weights)

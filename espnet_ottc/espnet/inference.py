@@ -1,0 +1,82 @@
+"""Greedy decoding behind ESPnet's `Speech2Text`, for OTTC and for CTC."""
+
+from typing import Any
+
+import espnet2.bin.asr_inference as asr_inference
+import torch
+from espnet.nets.beam_search import Hypothesis
+from espnet2.asr.ctc import CTC
+from torch import Tensor
+
+from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.decoding import greedy_labels, stripped
+
+# ESPnet's own, whatever stands in its place while `espnet_ottc.bin.asr_inference` runs.
+Speech2Text = asr_inference.Speech2Text
+
+Result = tuple[str | None, list[str], list[int], Any]
+
+
+class OTTCSpeech2Text(Speech2Text):  # type: ignore[misc, valid-type]
+    """`Speech2Text` whose hypotheses carry no boundary labels at their ends.
+
+    Constructor and results are those of ESPnet's class.  For a search OTTC's posteriors say blank where
+    silence surrounds an utterance, but where they doubt, a search may still end in a boundary label.
+    """
+
+    def _decode_single_sample(self, enc: Tensor) -> list[Result]:
+        results: list[Result] = super()._decode_single_sample(enc)
+        criterion = getattr(self.asr_model, "ctc", None)
+        if not isinstance(criterion, OTTC) or criterion.boundary is None:
+            return results
+        found: dict[tuple[int, ...], Result] = {}
+        for _, _, token_int, hypothesis in results:
+            labels = stripped(token_int, criterion.boundary)
+            # The better one of two that differ in nothing else comes first.
+            found.setdefault(tuple(labels), self._result(labels, hypothesis))
+        return list(found.values())
+
+    def _result(self, labels: list[int], hypothesis: Any) -> Result:
+        tokens = self.converter.ids2tokens(labels)
+        text = None if self.tokenizer is None else self.tokenizer.tokens2text(tokens)
+        return text, tokens, labels, hypothesis
+
+
+class GreedySpeech2Text(OTTCSpeech2Text):
+    """`Speech2Text` that reads the best label off each frame instead of searching.
+
+    OTTC drops frames of negligible weight, collapses repeats, removes blanks and strips boundary labels;
+    CTC collapses repeats and removes blanks.  There is one hypothesis per utterance; its score is the sum
+    of its frames' best log-probabilities.  Options of the search have no effect.
+
+    Raises:
+        ValueError: a model without CTC or OTTC (`ctc_weight: 0`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(getattr(self.asr_model, "ctc", None), CTC):
+            raise ValueError("greedy decoding needs a model trained with ctc_weight > 0")
+
+    def _decode_single_sample(self, enc: Tensor) -> list[Result]:
+        labels, score = greedy(self.asr_model.ctc, enc)
+        sequence = torch.tensor([self.asr_model.sos, *labels, self.asr_model.eos])
+        return [self._result(labels, Hypothesis(yseq=sequence, score=score))]
+
+
+def greedy(ctc: CTC, encoded: Tensor) -> tuple[list[int], float]:
+    """Greedy labels of one utterance, and the sum of its frames' best log-probabilities.
+
+    Args:
+        ctc: OTTC, or ESPnet's CTC.
+        encoded: (T, D) encoder output.
+    """
+    hidden = encoded[None]
+    lengths = torch.tensor([len(encoded)], device=encoded.device)
+    if isinstance(ctc, OTTC):
+        labels, counts = ctc.greedy(hidden, lengths)
+        best = ctc.frame_log_probs(hidden).amax(2)
+    else:
+        labels, counts = greedy_labels(ctc.argmax(hidden), None, lengths)
+        best = ctc.log_softmax(hidden).amax(2)
+    return labels[0, : int(counts[0])].tolist(), float(best.sum())

@@ -1,0 +1,172 @@
+"""The options of `ctc_type: ottc`, as they stand in `ctc_conf`, and their checks."""
+
+import dataclasses
+import difflib
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from espnet2.asr.ctc import CTC
+
+LabelWeights = Literal["uniform", "ali", "learned"]
+Alpha = Literal["learned", "uniform"]
+Scale = Literal["frames", "labels", "utterance"]
+
+CTC_TYPE = "ottc"
+# Of what CTC's constructor knows (ESPnet's parser may put all of it, with its defaults, into ctc_conf)
+# these two mean the same here; the others speak of CTC's lattice.
+SHARED_WITH_CTC = ("dropout_rate", "reduce")
+_SIZES = ("self", "odim", "encoder_output_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class OTTCOptions:
+    """Options of the criterion; `describe_options` lists them with their meaning.
+
+    Raises:
+        ValueError, TypeError: a value outside its range or of the wrong kind; the message names the option.
+    """
+
+    boundary_label: str | int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "token (or its id) that every label sequence starts and ends with, so that silence has a "
+            "label; for characters <space>; hypotheses come without it at their ends"
+        },
+    )
+    label_weights: LabelWeights = dataclasses.field(
+        default="uniform",
+        metadata={
+            "help": "beta: uniform (1/U each), ali (run lengths of the frame labels in the data stream ali), "
+            "learned (predicted from the label sequence)"
+        },
+    )
+    label_weight_floor: float = dataclasses.field(
+        default=0.5,
+        metadata={
+            "help": "for learned label weights: the smallest one, as a share of 1/U, in [0, 1)"
+        },
+    )
+    alpha: Alpha = dataclasses.field(
+        default="learned",
+        metadata={
+            "help": "frame weights: learned (a head on the encoder's output) or uniform (1/T each)"
+        },
+    )
+    freeze_alpha_after_epoch: int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "keep the frame-weight head as it is after this epoch; null: never, 0: from the start"
+        },
+    )
+    aux_ctc_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "loss = OTTC + aux_ctc_weight * CTC, with a CTC head of its own on the same encoder; "
+            "0: no such head"
+        },
+    )
+    scale: Scale = dataclasses.field(
+        default="frames",
+        metadata={
+            "help": "unit of the loss: frames (nats per utterance, as CTC's), labels (times U) or utterance "
+            "(total mass 1)"
+        },
+    )
+    drop_threshold: float = dataclasses.field(
+        default=0.01,
+        metadata={
+            "help": "greedy decoding drops frames that weigh less than this share of the uniform weight 1/T, "
+            "in [0, 1]"
+        },
+    )
+    dropout: float = dataclasses.field(
+        default=0.1, metadata={"help": "dropout in front of the frame-weight head, in [0, 1)"}
+    )
+
+    def __post_init__(self) -> None:
+        _check_label(self.boundary_label)
+        for name, kind in (("label_weights", LabelWeights), ("alpha", Alpha), ("scale", Scale)):
+            _check_choice(name, getattr(self, name), get_args(kind))
+        _check_number("label_weight_floor", self.label_weight_floor, below=1.0)
+        _check_number("aux_ctc_weight", self.aux_ctc_weight)
+        _check_number("drop_threshold", self.drop_threshold, most=1.0)
+        _check_number("dropout", self.dropout, below=1.0)
+        epoch = self.freeze_alpha_after_epoch
+        if epoch is not None and (
+            isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0
+        ):
+            raise ValueError(
+                f"freeze_alpha_after_epoch must be null or a number of epochs >= 0, got {epoch!r}"
+            )
+        if epoch is not None and self.alpha == "uniform":
+            raise ValueError("freeze_alpha_after_epoch has nothing to freeze with alpha: uniform")
+
+
+def parse_conf(conf: Mapping[str, Any]) -> tuple[OTTCOptions, dict[str, Any]]:
+    """Split a `ctc_conf` into the criterion's options and what it shares with CTC.
+
+    Args:
+        conf: keys of `OTTCOptions` and of ESPnet's CTC; `ctc_type` is ignored.
+
+    Returns:
+        The options, and the keyword arguments `dropout_rate` and `reduce` as far as they are given.
+
+    Raises:
+        ValueError, TypeError: an unknown option (the nearest known name is suggested) or a bad value.
+    """
+    own = [field.name for field in dataclasses.fields(OTTCOptions)]
+    inherited = ctc_defaults()
+    for name in conf:
+        if name not in own and name not in inherited:
+            near = difflib.get_close_matches(name, [*own, *SHARED_WITH_CTC], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(own)}"
+            raise ValueError(f"ctc_conf of ctc_type ottc has no option {name!r}; {hint}")
+    unused = [
+        name
+        for name, value in conf.items()
+        if name in inherited
+        and name not in (*SHARED_WITH_CTC, "ctc_type")
+        and value != inherited[name]
+    ]
+    if unused:
+        logging.info("ctc_type ottc has no use for CTC's options %s", ", ".join(unused))
+    options = OTTCOptions(**{name: conf[name] for name in own if name in conf})
+    return options, {name: conf[name] for name in SHARED_WITH_CTC if name in conf}
+
+
+def ctc_defaults() -> dict[str, Any]:
+    """The options of ESPnet's own CTC with their defaults."""
+    parameters = inspect.signature(CTC.__init__).parameters
+    return {name: p.default for name, p in parameters.items() if name not in _SIZES}
+
+
+def describe_options() -> list[tuple[str, Any, str]]:
+    """Name, default and meaning of each option, in order."""
+    return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(OTTCOptions)]
+
+
+def _check_label(label: object) -> None:
+    if label is None:
+        return
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise TypeError(f"boundary_label must be a token, its id or null, got {label!r}")
+    if isinstance(label, int) and label < 1:
+        raise ValueError(f"boundary_label must not be the blank, and ids are positive; got {label}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _check_number(
+    name: str, value: object, *, below: float | None = None, most: float | None = None
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    too_large = (below is not None and value >= below) or (most is not None and value > most)
+    if not value >= 0 or value == float("inf") or too_large:
+        upper = f"{below})" if below is not None else f"{most}]" if most is not None else "inf)"
+        raise ValueError(f"{name} must lie in [0, {upper}, got {value}")

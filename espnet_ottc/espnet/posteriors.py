@@ -1,0 +1,212 @@
+"""A trained model directory as a source of posteriors and frame weights, for alignment."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from espnet2.asr.ctc import CTC
+from espnet2.tasks.asr import ASRTask
+from espnet2.utils.types import humanfriendly_parse_size_or_none
+from lhotse.cut import Cut
+from torch import Tensor, nn
+
+import espnet_ottc.espnet.register  # noqa: F401
+from espnet_ottc.espnet.criterion import BLANK, OTTC, Labels
+from espnet_ottc.espnet.encoders import DilatedConvEncoder
+from espnet_ottc.spans import FrameGrid
+
+DEFAULT_CHECKPOINT = "valid.loss.best.pth"
+# Multiples of the usual hops and subsampling factors: counting frames over this many samples is
+# exact.
+_PROBE_SAMPLES = 420 * 160
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What a model says about a batch of utterances.
+
+    Attributes:
+        log_probs: (B, T, V) float32 log-probabilities of each frame.
+        alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a CTC model.
+        lengths: (B,) int64 valid frames.
+        grid: where frames lie in time (seconds from the start of the cut).
+    """
+
+    log_probs: Tensor
+    alpha: Tensor | None
+    lengths: Tensor
+    grid: FrameGrid
+
+
+class TrainedModel:
+    """A model that `espnet_ottc.bin.asr_train` trained, with CTC or OTTC.
+
+    Args:
+        directory: ESPnet's output directory, with `config.yaml`.
+        checkpoint: name of a parameter file in it.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a checkpoint that lacks parameters of the configured model (ESPnet itself would go on with
+            random ones), or a model without CTC or OTTC.
+    """
+
+    def __init__(
+        self, directory: str | Path, checkpoint: str = DEFAULT_CHECKPOINT, device: str = "cpu"
+    ) -> None:
+        self.directory = Path(directory)
+        with (self.directory / "config.yaml").open(encoding="utf-8") as file:
+            self.args = argparse.Namespace(**yaml.safe_load(file))
+        self.device = torch.device(device)
+        self.model = ASRTask.build_model(self.args)
+        _load(self.model, self.directory / checkpoint)
+        self.model.to(self.device).eval()
+        if not isinstance(getattr(self.model, "ctc", None), CTC):
+            raise ValueError(
+                f"{self.directory}: the model has neither CTC nor OTTC (ctc_weight: 0)"
+            )
+        self.criterion: CTC = self.model.ctc
+        self.token_list: list[str] = list(self.model.token_list)
+        self.grid = frame_grid(self.model, self.sampling_rate)
+        self._preprocess = ASRTask.build_preprocess_fn(self.args, False)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz that the frontend was configured for (ESPnet's default is 16000)."""
+        rate = (getattr(self.args, "frontend_conf", None) or {}).get("fs", 16000)
+        return int(humanfriendly_parse_size_or_none(str(rate)))
+
+    @property
+    def blank(self) -> int:
+        """Id of the blank."""
+        return BLANK
+
+    @property
+    def boundary(self) -> int | None:
+        """Id of the boundary label; None for CTC, and for OTTC without one."""
+        return self.criterion.boundary if isinstance(self.criterion, OTTC) else None
+
+    @torch.no_grad()
+    def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
+        """Run the model on a batch of cuts.
+
+        Args:
+            cuts: one or more mono cuts with recordings; resampled where their rate is another.
+
+        Raises:
+            ValueError: no cut, or one with several channels; it names the cut.
+        """
+        if not cuts:
+            raise ValueError("posteriors need at least one cut, got none")
+        return self.posteriors_of([self._samples(cut) for cut in cuts])
+
+    @torch.no_grad()
+    def posteriors_of(self, waveforms: Sequence[Tensor]) -> Posteriors:
+        """Run the model on a batch of waveforms: (N,) samples each, in [-1, 1], at `sampling_rate`."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        batch = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)
+        encoded, frames = self.model.encode(batch.to(self.device), lengths.to(self.device))
+        if isinstance(encoded, tuple):  # with the outputs of intermediate layers
+            encoded = encoded[0]
+        if isinstance(self.criterion, OTTC):
+            log_probs = self.criterion.frame_log_probs(encoded)
+            alpha = self.criterion.alpha(encoded, frames)
+        else:
+            log_probs, alpha = self.criterion.log_softmax(encoded).float(), None
+        return Posteriors(log_probs, alpha, frames.long(), self.grid)
+
+    def token_ids(self, text: str, utterance: str = "") -> list[int]:
+        """Ids of a text's tokens, as in training (cleaner, tokenizer, token list).
+
+        Args:
+            text: transcript.
+            utterance: id for error messages.
+
+        Raises:
+            ValueError: the model was trained without ESPnet's preprocessor.
+        """
+        if self._preprocess is None:
+            raise ValueError(
+                f"{self.directory}: trained with use_preprocessor: false, texts have no tokens"
+            )
+        ids = self._preprocess(utterance, {"text": text})["text"]
+        return [int(token) for token in ids]
+
+    def labels(self, token_ids: Sequence[Sequence[int]]) -> Labels:
+        """Label sequences with weights as the criterion trains on them; for CTC the tokens themselves.
+
+        With `label_weights: ali`, which a text does not give, weights are uniform.
+        """
+        lengths = torch.tensor([len(ids) for ids in token_ids], device=self.device)
+        padded = torch.full((len(token_ids), int(lengths.max())), BLANK, device=self.device)
+        for row, ids in zip(padded, token_ids, strict=True):
+            row[: len(ids)] = torch.tensor(ids, device=self.device)
+        if not isinstance(self.criterion, OTTC):
+            return Labels(padded, lengths, None)
+        with torch.no_grad():
+            return self.criterion.labels_of_text(padded, lengths)
+
+    def _samples(self, cut: Cut) -> Tensor:
+        if cut.sampling_rate != self.sampling_rate:
+            cut = cut.resample(self.sampling_rate)
+        audio = np.atleast_2d(cut.load_audio())
+        if len(audio) != 1:
+            raise ValueError(f"{cut.id}: the cut must have one channel, got {len(audio)}")
+        return torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))
+
+
+def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
+    """Shift and offset of a model's encoder frames.
+
+    The shift is measured: frames counted over silence of two lengths, rounded to whole frontend hops.  The
+    offset is that of the frontend and of strided convolutions in front of the encoder's layers; of other
+    encoders (self-supervised ones) frames are taken to tile the audio from its start.
+
+    Args:
+        model: ESPnet ASR model in evaluation mode.
+        sampling_rate: Hz.
+    """
+    device = next(model.parameters()).device
+    lengths = torch.tensor([_PROBE_SAMPLES, 2 * _PROBE_SAMPLES], device=device)
+    with torch.no_grad():
+        _, frames = model.encode(torch.zeros(2, 2 * _PROBE_SAMPLES, device=device), lengths)
+    shift = _PROBE_SAMPLES / int(frames[1] - frames[0])
+    hop = getattr(model.frontend, "hop_length", None)
+    if hop is None:
+        return FrameGrid(shift / sampling_rate)
+    shift = round(shift / hop) * hop
+    centre = _first_centre(model.encoder) * hop
+    stft = getattr(model.frontend, "stft", None)
+    if stft is not None and not stft.center:
+        centre += stft.n_fft / 2
+    return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
+
+
+def _first_centre(encoder: nn.Module) -> float:
+    """Where the first output frame is centred, in feature frames; 0 is the centre of the first of these."""
+    if isinstance(encoder, DilatedConvEncoder):
+        return (encoder.subsampling - 1) / 2
+    centre, jump = 0.0, 1
+    # ESPnet's Conv2dSubsampling and its relatives: time is the first axis of their kernels.
+    for layer in getattr(getattr(encoder, "embed", None), "conv", None) or ():
+        if isinstance(layer, nn.Conv2d):
+            padding = layer.padding[0] if isinstance(layer.padding, tuple) else 0
+            centre += ((layer.kernel_size[0] - 1) / 2 - padding) * jump
+            jump *= layer.stride[0]
+    return centre
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ValueError(
+            f"{path}: the parameters must be those of config.yaml's model; missing: {missing[:5]}, "
+            f"unknown: {unexpected[:5]}"
+        )

@@ -1,0 +1,140 @@
+"""Makes ESPnet's ASR task know OTTC: importing this module is enough.
+
+The one place of the package with an effect at import; a second import, or a call of `register`, changes
+nothing more.  `ctc_type: builtin` and the other types build what they built before.
+"""
+
+import argparse
+import functools
+import sys
+from dataclasses import asdict
+from typing import Any, TextIO
+
+import espnet2.tasks.asr as asr
+from espnet2.asr.ctc import CTC
+from espnet2.tasks.asr import ASRTask
+from espnet2.train.dataset import DATA_TYPES
+
+from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.data import CutAudio
+from espnet_ottc.espnet.encoders import DilatedConvEncoder
+from espnet_ottc.espnet.model import OTTCASRModel
+from espnet_ottc.espnet.options import CTC_TYPE, OTTCOptions, describe_options, parse_conf
+from espnet_ottc.espnet.training import OTTCTrainer
+
+ENCODERS = {"dilated_conv": DilatedConvEncoder}
+DATA_TYPE = "lhotse"
+ALIGNMENT_STREAM = "ali"
+
+_original_trainer = ASRTask.trainer
+
+
+@functools.wraps(CTC)
+def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
+    """Build OTTC for `ctc_type: ottc`, and otherwise ESPnet's CTC as before.
+
+    It takes the name `CTC` in ESPnet's ASR task, which calls it with `**ctc_conf`, and reads CTC's defaults
+    off its signature.
+
+    Raises:
+        ValueError, TypeError: an unknown option or a bad value.
+    """
+    if conf.get("ctc_type") != CTC_TYPE:
+        return CTC(odim=odim, encoder_output_size=encoder_output_size, **conf)
+    options, shared = parse_conf(conf)
+    return OTTC(odim, encoder_output_size, options, **shared)
+
+
+def register() -> None:
+    """Enter criterion, model, encoders and data type into ESPnet's tables; once per process."""
+    if asr.CTC is build_criterion:
+        return
+    asr.CTC = build_criterion
+    asr.model_choices.classes[CTC_TYPE] = OTTCASRModel
+    asr.encoder_choices.classes.update(ENCODERS)
+    DATA_TYPES[DATA_TYPE] = {
+        "func": CutAudio,
+        "kwargs": ["allow_multi_rates"],
+        "help": "A manifest of Lhotse cuts, .jsonl or .jsonl.gz; the utterance ids are those of the cuts.",
+    }
+    for name, wrapper in _WRAPPERS.items():
+        original = getattr(ASRTask, name).__func__
+        setattr(ASRTask, name, classmethod(functools.wraps(original)(wrapper(original))))
+
+
+def _build_model(original: Any) -> Any:
+    def build_model(cls: type[ASRTask], args: argparse.Namespace) -> Any:
+        # OTTCASRModel is ESPnet's default model with right error rates; the saved configuration
+        # says so.
+        if _wants_ottc(args.ctc_conf) and getattr(args, "model", "espnet") == "espnet":
+            args.model = CTC_TYPE
+        model = original(cls, args)
+        criterion = getattr(model, "ctc", None)
+        if isinstance(criterion, OTTC):
+            criterion.use_tokens(model.token_list)
+            # The configuration that ESPnet saves next is complete, whatever later defaults will be.
+            args.ctc_conf = {**args.ctc_conf, **asdict(criterion.options)}
+        # Not for every criterion: DeepSpeed training insists on ESPnet's own trainer.
+        ASRTask.trainer = OTTCTrainer if isinstance(criterion, OTTC) else _original_trainer
+        return model
+
+    return build_model
+
+
+def _optional_data_names(original: Any) -> Any:
+    def optional_data_names(
+        cls: type[ASRTask], train: bool = True, inference: bool = False
+    ) -> tuple[str, ...]:
+        names: tuple[str, ...] = original(cls, train, inference)
+        return (*names, ALIGNMENT_STREAM)
+
+    return optional_data_names
+
+
+def _add_task_arguments(original: Any) -> Any:
+    def add_task_arguments(cls: type[ASRTask], parser: argparse.ArgumentParser) -> None:
+        original(cls, parser)
+        # argparse reads % as the start of a format.
+        text = "; ".join(f"{name} ({meaning})" for name, _, meaning in describe_options())
+        for action in parser._actions:
+            if action.dest == "ctc_conf":
+                action.help = f"{action.help} With ctc_type={CTC_TYPE}: {text}".replace("%", "%%")
+
+    return add_task_arguments
+
+
+def _get_default_config(original: Any) -> Any:
+    def get_default_config(cls: type[ASRTask]) -> dict[str, Any]:
+        config: dict[str, Any] = original(cls)
+        if _wants_ottc(config["ctc_conf"]):
+            config["ctc_conf"] = {**asdict(OTTCOptions()), **config["ctc_conf"]}
+        return config
+
+    return get_default_config
+
+
+def _print_config(original: Any) -> Any:
+    def print_config(cls: type[ASRTask], file: TextIO | None = None) -> None:
+        file = file or sys.stdout
+        file.write(f"# Options of ctc_conf with ctc_type: {CTC_TYPE}\n")
+        for name, default, meaning in describe_options():
+            shown = "null" if default is None else default
+            file.write(f"#   {name}: {shown}  ({meaning})\n")
+        original(cls, file)
+
+    return print_config
+
+
+def _wants_ottc(ctc_conf: dict[str, Any] | None) -> bool:
+    return (ctc_conf or {}).get("ctc_type") == CTC_TYPE
+
+
+_WRAPPERS = {
+    "build_model": _build_model,
+    "optional_data_names": _optional_data_names,
+    "add_task_arguments": _add_task_arguments,
+    "get_default_config": _get_default_config,
+    "print_config": _print_config,
+}
+
+register()

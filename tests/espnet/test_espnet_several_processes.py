@@ -1,0 +1,93 @@
+"""Several processes on the CPU, and the EZ interface: minutes, since each needs interpreters of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from espnet_lab import TOKENS
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+pytestmark = pytest.mark.slow
+
+# Without dropout: two processes draw other random numbers than one.
+CONF = {
+    "ctc_type": "ottc",
+    "boundary_label": "<space>",
+    "freeze_alpha_after_epoch": 3,
+    "dropout": 0.0,
+}
+
+
+def _losses(experiment, part):
+    events = EventAccumulator(str(experiment / "tensorboard" / part))
+    events.Reload()
+    # At the end of each epoch; in between stand shorter averages.
+    last = {event.step: event.value for event in events.Scalars("loss_ctc")}
+    return [last[step] for step in sorted(last)]
+
+
+def _free_port():
+    with socket.socket() as open_socket:
+        open_socket.bind(("localhost", 0))
+        return open_socket.getsockname()[1]
+
+
+def test_two_processes_give_the_loss_curve_of_one(lab):
+    config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4}
+    alone = lab.train("alone", **config)
+    options = ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
+    options += ["--dist_world_size", "2", "--dist_master_addr", "localhost"]
+    options += ["--dist_master_port", str(_free_port())]
+    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
+    command += lab.command("together", *options, **config)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, "--dist_rank", str(rank)], env=environment) for rank in (0, 1)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    for part in ("train", "valid"):
+        assert _losses(lab.folder / "together", part) == pytest.approx(
+            _losses(alone, part), rel=0.02
+        )
+
+
+def test_a_frozen_head_stays_as_it_is_in_two_processes(lab):
+    together = lab.folder / "together"
+    states = [
+        torch.load(together / name, weights_only=True) for name in ("3epoch.pth", "4epoch.pth")
+    ]
+    moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
+    assert "ctc.ctc_lo.weight" in moved
+    assert not [name for name in moved if name.startswith("ctc.frame_head.")]
+
+
+EZ = """
+import sys
+import espnet_ottc.espnet.register
+import espnetez
+import yaml
+
+config = espnetez.from_yaml("asr", sys.argv[1])
+info = {"speech": ("cuts.jsonl.gz", "lhotse"), "text": ("text", "text")}
+trainer = espnetez.Trainer(
+    task="asr", train_config=config, train_dump_dir=sys.argv[3], valid_dump_dir=sys.argv[4],
+    data_info=info, output_dir=sys.argv[2], stats_dir=sys.argv[2] + "/stats", ngpu=0,
+)
+trainer.collect_stats()
+trainer.train()
+"""
+
+
+def test_the_ez_interface_trains_ottc(lab):
+    pytest.importorskip("six", reason="espnetez imports six, which ESPnet does not require")
+    lab.command("ez", ctc_conf=CONF, max_epoch=1, token_list=TOKENS)
+    script = lab.folder / "ez.py"
+    script.write_text(EZ)
+    arguments = [lab.folder / "ez.yaml", lab.folder / "ez"]
+    arguments += [lab.data["train"].directory, lab.data["valid"].directory]
+    subprocess.run([sys.executable, script, *arguments], check=True, timeout=300)
+    assert len(_losses(lab.folder / "ez", "valid")) == 1
+    assert (lab.folder / "ez" / "alignments" / "1epoch.json").exists()

@@ -1,0 +1,252 @@
+"""Training and decoding through ESPnet's own task, in one process, on a corpus of tones."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from espnet2.asr.ctc import CTC
+from espnet2.asr.espnet_model import ESPnetASRModel
+from espnet2.bin import pack
+from espnet2.main_funcs.pack_funcs import unpack
+from espnet2.tasks.asr import ASRTask
+from espnet2.train.trainer import Trainer
+from espnet_lab import HYBRID
+from lhotse import CutSet
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from espnet_ottc.bin import asr_train
+from espnet_ottc.espnet import register
+from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.model import OTTCASRModel
+from espnet_ottc.espnet.posteriors import TrainedModel
+
+
+@pytest.fixture(scope="module")
+def ottc(lab):
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "freeze_alpha_after_epoch": 9}
+    return lab.train("ottc", ctc_conf=conf)
+
+
+@pytest.fixture(scope="module")
+def ctc(lab):
+    return lab.train("ctc", ctc_conf={"ctc_type": "builtin"}, max_epoch=1)
+
+
+def _scalars(experiment: Path, part: str) -> dict[str, list[float]]:
+    events = EventAccumulator(str(experiment / "tensorboard" / part))
+    events.Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def _accuracy(found: dict[str, str], texts: dict[str, str]) -> float:
+    return sum(found[utterance] == text for utterance, text in texts.items()) / len(texts)
+
+
+def test_ottc_learns_the_tones_and_decodes_them_greedily_and_by_beam_search(lab, ottc):
+    greedy = lab.decode(ottc, "greedy", "--greedy", "true")
+    assert _accuracy(greedy, lab.valid.texts) >= 0.75
+    assert all(text == text.strip() for text in greedy.values())
+    beam = lab.decode(ottc, "beam", "--ctc_weight", "1.0", "--beam_size", "3")
+    assert _accuracy(beam, lab.valid.texts) >= 0.75
+    assert all(text == text.strip() for text in beam.values())
+
+
+def test_the_transports_health_stands_in_tensorboard(ottc):
+    scalars = _scalars(ottc, "valid")
+    for name in ("alpha_entropy", "alpha_effective_frames", "dropped_frames", "peaky_frames"):
+        assert len(scalars[name]) == 10
+    assert len(scalars["boundary_moved_frames"]) == 9
+    assert 0 < scalars["peaky_frames"][-1] < 1
+    assert scalars["cer_ctc"][-1] < 0.2
+    assert scalars["wer_ctc"][-1] < 0.5
+
+
+def test_the_followed_alignments_are_kept_for_every_epoch(lab, ottc):
+    last = json.loads((ottc / "alignments" / "10epoch.json").read_text())
+    assert set(last) <= set(lab.valid.texts)
+    for utterance, alignment in last.items():
+        inside = " ".join(lab.valid.texts[utterance]).split()
+        labels = [lab_id for lab_id in alignment["labels"] if lab_id > 2]
+        assert len(labels) == len(inside)
+        assert alignment["labels"][0] == alignment["labels"][-1] == 2
+        assert alignment["starts"] == sorted(alignment["starts"])
+
+
+def test_the_saved_configuration_is_complete_and_names_the_model(ottc):
+    config = yaml.safe_load((ottc / "config.yaml").read_text())
+    assert config["model"] == "ottc"
+    assert config["ctc_conf"]["boundary_label"] == "<space>"
+    assert config["ctc_conf"]["scale"] == "frames"
+
+
+def test_an_interrupted_training_resumes_where_it_was(lab, ottc):
+    # The tenth epoch trained with a frozen head; this one goes on from it without.
+    head = "ctc.frame_head.hidden.weight"
+    before = torch.load(ottc / "10epoch.pth", weights_only=True)
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>"}
+    lab.train("ottc", "--resume", "true", ctc_conf=conf, max_epoch=11)
+    after = torch.load(ottc / "latest.pth", weights_only=True)
+    assert (ottc / "11epoch.pth").exists()
+    assert not torch.equal(before[head], after[head])
+    assert len(_scalars(ottc, "valid")["boundary_moved_frames"]) == 10
+
+
+def test_a_frozen_head_keeps_its_parameters_under_weight_decay_and_momentum(lab):
+    conf = {"ctc_type": "ottc", "freeze_alpha_after_epoch": 1}
+    experiment = lab.train(
+        "frozen", ctc_conf=conf, max_epoch=3, optim_conf={"lr": 0.01, "weight_decay": 0.5},
+        keep_nbest_models=3,
+    )  # fmt: skip
+    first, last = (
+        torch.load(experiment / f"{epoch}epoch.pth", weights_only=True) for epoch in (1, 3)
+    )
+    for name in (name for name in first if name.startswith(("encoder.", "ctc."))):
+        assert torch.equal(first[name], last[name]) is name.startswith("ctc.frame_head."), name
+
+
+def test_the_same_yaml_trains_espnets_ctc_as_without_the_plug_in(lab, ctc):
+    config = yaml.safe_load((ctc / "config.yaml").read_text())
+    assert config["ctc_conf"] == {"ctc_type": "builtin"}
+    assert config["model"] == "espnet"
+    assert ASRTask.trainer is Trainer
+    texts = lab.decode(ctc, "ctc_greedy", "--greedy", "true")
+    assert set(texts) == set(lab.valid.texts)
+
+
+def test_a_ctc_model_initialises_ottc(lab, ctc, caplog):
+    checkpoint = ctc / "valid.loss.best.pth"
+    with caplog.at_level(logging.INFO):
+        experiment = lab.train(
+            "from_ctc", "--init_param", str(checkpoint), ctc_conf={"ctc_type": "ottc"},
+            max_epoch=1, optim_conf={"lr": 0.0},
+        )  # fmt: skip
+    assert "Loading pretrained params" in caplog.text
+    source = torch.load(checkpoint, weights_only=True)
+    result = torch.load(experiment / "1epoch.pth", weights_only=True)
+    for name, value in source.items():
+        torch.testing.assert_close(result[name], value)
+
+
+def test_hybrid_training_decodes_with_attention_and_prefix_scores(lab):
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "aux_ctc_weight": 0.3}
+    experiment = lab.train(
+        "hybrid", ctc_conf=conf, model_conf={"ctc_weight": 0.5}, max_epoch=1, **HYBRID
+    )
+    scalars = _scalars(experiment, "valid")
+    assert {"loss_att", "loss_ctc", "loss_ottc", "loss_aux_ctc", "acc"} <= set(scalars)
+    total = scalars["loss_ottc"][0] + 0.3 * scalars["loss_aux_ctc"][0]
+    assert scalars["loss_ctc"][0] == pytest.approx(total, rel=1e-4)
+    options = ("--ctc_weight", "0.5", "--beam_size", "2", "--maxlenratio", "-8")
+    assert set(lab.decode(experiment, "hybrid_beam", *options)) == set(lab.valid.texts)
+
+
+def test_an_alignment_stream_reaches_the_criterion(lab):
+    streams = []
+    for part, tones in lab.data.items():
+        path = lab.folder / f"ali.{part}"
+        with path.open("w") as file:
+            for utterance, text in tones.texts.items():
+                # Three frames a letter, blanks around: what a forced alignment looks like.
+                ids = {"A": 3, "B": 4, "C": 5, "D": 6, " ": 2}
+                frames = [str(i) for c in text for i in (ids[c], ids[c], ids[c], 0)]
+                file.write(f"{utterance} 0 0 {' '.join(frames)}\n")
+        streams += [f"--{part}_data_path_and_name_and_type", f"{path},ali,text_int"]
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "label_weights": "ali"}
+    experiment = lab.train("ali", *streams, ctc_conf=conf, max_epoch=1)
+    followed = json.loads((experiment / "alignments" / "1epoch.json").read_text())
+    labels = next(iter(followed.values()))["labels"]
+    assert labels[0] == labels[-1] == 2
+    assert 0 in labels
+
+
+def test_an_alignment_that_does_not_spell_the_text_is_named(lab):
+    path = lab.folder / "ali.wrong"
+    path.write_text("".join(f"{utterance} 0 3 3 0\n" for utterance in lab.data["train"].texts))
+    conf = {"ctc_type": "ottc", "label_weights": "ali"}
+    stream = ("--train_data_path_and_name_and_type", f"{path},ali,text_int")
+    with pytest.raises(ValueError, match=r"^utt1-\d\d: ali must spell the text"):
+        lab.train("wrong_ali", *stream, ctc_conf=conf, max_epoch=1)
+
+
+def test_a_packed_model_unpacks_and_decodes(lab, ottc, tmp_path, capsys):
+    archive = tmp_path / "model.zip"
+    command = ["asr", "--asr_train_config", str(ottc / "config.yaml"), "--outpath", str(archive)]
+    pack.main([*command, "--asr_model_file", str(ottc / "valid.loss.best.pth")])
+    files = unpack(archive, tmp_path / "unpacked")
+    model, _ = ASRTask.build_model_from_file(files["asr_train_config"], files["asr_model_file"])
+    assert isinstance(model, OTTCASRModel)
+    assert model.ctc.boundary == 2
+    expected = TrainedModel(ottc).model.state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, expected[name])
+
+
+def test_posteriors_come_with_weights_lengths_and_times(lab, ottc, ctc):
+    cuts = list(CutSet.from_file(lab.valid.cuts))[:3]
+    model = TrainedModel(ottc)
+    found = model.posteriors(cuts)
+    assert found.grid.shift == pytest.approx(0.02)
+    assert found.grid.offset == pytest.approx(-0.005)
+    for b, cut in enumerate(cuts):
+        single = model.posteriors([cut])
+        frames = int(found.lengths[b])
+        assert frames == -(-(cut.num_samples // 160 + 1) // 2)
+        # The frontend reflects the samples at the end of the batch, not of a shorter utterance.
+        last = frames == found.log_probs.shape[1]
+        torch.testing.assert_close(
+            found.log_probs[b, :frames], single.log_probs[0], rtol=0, atol=1e-4 if last else 0.3
+        )
+        assert float(found.alpha[b, :frames].sum()) == pytest.approx(1)
+        assert (found.alpha[b, frames:] == 0).all()
+    texts = [cut.supervisions[0].text for cut in cuts]
+    labels = model.labels([model.token_ids(text) for text in texts])
+    assert labels.targets[0, 0] == labels.targets[0, labels.lengths[0] - 1] == model.boundary == 2
+    assert TrainedModel(ctc).posteriors(cuts).alpha is None
+
+
+def test_an_utterance_that_breaks_the_loss_is_named(ottc):
+    model = TrainedModel(ottc).model
+    speech = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    speech[1, 100] = torch.nan
+    lengths = torch.tensor([8000, 8000])
+    text, text_lengths = torch.tensor([[3, 4], [4, 5]]), torch.tensor([2, 2])
+    with pytest.raises(ValueError, match=r"^second: .*NaN"):
+        model(speech, lengths, text, text_lengths, utt_id=["first", "second"])
+
+
+def test_parameters_of_another_model_are_refused(lab, ottc, ctc):
+    other = lab.folder / "mixed"
+    other.mkdir()
+    (other / "config.yaml").write_text((ottc / "config.yaml").read_text())
+    (other / "ctc.pth").write_bytes((ctc / "valid.loss.best.pth").read_bytes())
+    with pytest.raises(ValueError, match=r"missing: \['ctc.frame_head"):
+        TrainedModel(other, "ctc.pth")
+
+
+def test_registering_again_changes_nothing():
+    before = {name: ASRTask.__dict__[name] for name in ("build_model", "print_config")}
+    register.register()
+    assert all(ASRTask.__dict__[name] is function for name, function in before.items())
+    with pytest.raises(TypeError, match="boundary_label"):
+        register.build_criterion(5, 4, ctc_type="builtin", boundary_label="<space>")
+    assert type(register.build_criterion(odim=5, encoder_output_size=4)) is CTC
+    assert type(register.build_criterion(5, 4, ctc_type="ottc")) is OTTC
+    assert issubclass(OTTCASRModel, ESPnetASRModel)
+
+
+def test_print_config_documents_every_option(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["asr_train", "--ctc_conf", "ctc_type=ottc"])
+    with pytest.raises(SystemExit):
+        asr_train.main(["--print_config", "--ctc_conf", "ctc_type=ottc"])
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["ctc_conf"]["drop_threshold"] == 0.01
+    assert "#   freeze_alpha_after_epoch: null  (keep the frame-weight head" in text
+
+
+def test_a_misspelt_option_stops_before_any_training(lab):
+    with pytest.raises(ValueError, match="did you mean scale"):
+        lab.train("misspelt", ctc_conf={"ctc_type": "ottc", "scal": "frames"})

@@ -1,0 +1,242 @@
+"""The criterion in the place of ESPnet's CTC."""
+
+import numpy as np
+import pytest
+import torch
+from espnet.nets.scorers.ctc import CTCPrefixScorer
+from espnet2.asr.ctc import CTC
+
+from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.options import OTTCOptions
+
+V, D = 7, 12
+SPACE = 2
+TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
+
+
+def _batch(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(3, 15, D, generator=generator)
+    lengths = torch.tensor([15, 9, 12])
+    targets = torch.tensor([[3, 3, 2, 4], [5, -1, -1, -1], [4, 5, 3, -1]])
+    return hidden, lengths, targets, torch.tensor([4, 1, 3])
+
+
+def _criterion(seed=0, *, dropout_rate=0.0, reduce=True, **options):
+    torch.manual_seed(seed)
+    criterion = OTTC(V, D, OTTCOptions(**options), dropout_rate=dropout_rate, reduce=reduce)
+    criterion.use_tokens(TOKENS)
+    if criterion.frame_head is not None:  # it starts from uniform weights: too easy
+        torch.nn.init.normal_(criterion.frame_head.output.weight)
+    return criterion.eval()
+
+
+def _dense_loss(log_probs, alpha, labels, beta):
+    """-sum over frames and labels of |[A(t-1), A(t)) ∩ [B(u-1), B(u))| log p, written as two loops."""
+    A, B = np.concatenate([[0], np.cumsum(alpha)]), np.concatenate([[0], np.cumsum(beta)])
+    loss = 0.0
+    for t in range(len(alpha)):
+        for u in range(len(labels)):
+            mass = max(0.0, min(A[t + 1], B[u + 1]) - max(A[t], B[u]))
+            loss -= mass * log_probs[t, labels[u]]
+    return loss
+
+
+def _utterance(criterion, hidden, length):
+    h = hidden[:length]
+    log_probs = criterion.ctc_lo(h).log_softmax(1).detach().double().numpy()
+    alpha = criterion.frame_head(h[None])[0].softmax(0).detach().double().numpy()
+    return log_probs, alpha
+
+
+def test_the_loss_is_the_definitions_on_ctcs_scale_with_boundaries_and_blanks():
+    criterion = _criterion(boundary_label="<space>")
+    hidden, lengths, targets, target_lengths = _batch()
+    wanted = [[2, 3, 0, 3, 2, 4, 2], [2, 5, 2], [2, 4, 5, 3, 2]]
+    expected = []
+    for b, labels in enumerate(wanted):
+        log_probs, alpha = _utterance(criterion, hidden[b], lengths[b])
+        beta = np.full(len(labels), 1 / len(labels))
+        expected.append(int(lengths[b]) * _dense_loss(log_probs, alpha, labels, beta))
+    loss = criterion(hidden, lengths, targets, target_lengths)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
+    criterion.reduce = False
+    losses = criterion(hidden, lengths, targets, target_lengths)
+    assert losses.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_alignment_gives_labels_weights_and_its_edge_blanks_the_boundary_label():
+    criterion = _criterion(boundary_label="<space>", label_weights="ali")
+    hidden, lengths, targets, target_lengths = (x[:1] for x in _batch())
+    path = torch.tensor([[0, 0, 3, 3, 0, 3, 2, 4, 4, 0, -1, -1]])
+    loss = criterion(hidden, lengths, targets, target_lengths, path, torch.tensor([10]))
+    log_probs, alpha = _utterance(criterion, hidden[0], 15)
+    beta = np.array([2, 2, 1, 1, 1, 2, 1]) / 10
+    expected = 15 * _dense_loss(log_probs, alpha, [2, 3, 0, 3, 2, 4, 2], beta)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_alignment_weights_without_an_alignment_are_an_error():
+    with pytest.raises(ValueError, match="label_weights: ali needs the data stream ali"):
+        _criterion(label_weights="ali")(*_batch())
+
+
+def test_it_passes_for_espnets_ctc():
+    assert isinstance(_criterion(), CTC)
+
+
+def test_evaluation_is_deterministic_and_training_is_not():
+    criterion = _criterion(dropout_rate=0.5, dropout=0.5)
+    assert criterion(*_batch()) == criterion(*_batch())
+    criterion.train()
+    assert criterion(*_batch()) != criterion(*_batch())
+
+
+def test_padding_changes_nothing_whatever_stands_in_it():
+    criterion = _criterion(boundary_label="<space>", aux_ctc_weight=0.3, label_weights="learned")
+    hidden, lengths, targets, target_lengths = _batch()
+    expected = criterion(hidden, lengths, targets, target_lengths)
+    padded = torch.cat([hidden, torch.zeros(3, 4, D)], 1)
+    for b, length in enumerate(lengths):
+        padded[b, length:] = 1e3
+    padded.requires_grad_()
+    wide = torch.cat([targets, torch.full((3, 2), -1)], 1)
+    loss = criterion(padded, lengths, wide, target_lengths)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    for b, length in enumerate(lengths):
+        assert padded.grad[b, length:].abs().sum() == 0
+        assert padded.grad[b, :length].abs().sum() > 0
+
+
+def test_the_auxiliary_loss_is_espnets_ctc_with_the_heads_parameters():
+    criterion = _criterion(aux_ctc_weight=0.25)
+    builtin = CTC(V, D).eval()
+    builtin.ctc_lo.load_state_dict(criterion.aux_ctc_lo.state_dict())
+    losses = criterion.losses(*_batch())
+    torch.testing.assert_close(losses.aux_ctc, builtin(*_batch()))
+    torch.testing.assert_close(losses.loss, losses.ottc + 0.25 * losses.aux_ctc)
+
+
+def test_a_ctc_models_parameters_load_into_it():
+    criterion, builtin = _criterion(), CTC(V, D)
+    missing, unexpected = criterion.load_state_dict(builtin.state_dict(), strict=False)
+    assert unexpected == []
+    assert all(name.startswith("frame_head.") for name in missing)
+    hidden = _batch()[0]
+    torch.testing.assert_close(criterion.log_softmax(hidden), builtin.log_softmax(hidden))
+
+
+def test_the_frame_weight_head_starts_uniform_and_is_frozen_after_its_epoch():
+    torch.manual_seed(0)
+    criterion = OTTC(V, D, OTTCOptions(freeze_alpha_after_epoch=2, dropout=0.5)).train()
+    hidden, lengths, _, _ = _batch()
+    torch.testing.assert_close(criterion.alpha(hidden, lengths)[1, :9], torch.full((9,), 1 / 9))
+    for epoch, frozen in ((1, False), (2, False), (3, True), (1, False)):
+        criterion.set_epoch(epoch)
+        criterion.train()
+        criterion.zero_grad()
+        criterion(*_batch()).backward()
+        moved = sum(p.grad.abs().sum().item() for p in criterion.frame_head.parameters())
+        assert (moved == 0) is frozen
+        assert criterion.ctc_lo.weight.grad.abs().sum() > 0
+        assert criterion.frame_head.training is not frozen
+
+
+def test_uniform_alpha_has_no_head():
+    criterion = _criterion(alpha="uniform")
+    assert not [name for name in criterion.state_dict() if name.startswith("frame_head")]
+    hidden, lengths, _, _ = _batch()
+    alpha = criterion.alpha(hidden, lengths)
+    torch.testing.assert_close(alpha.sum(1), torch.ones(3))
+    assert (alpha[1, :9] == alpha[1, 0]).all()
+
+
+def test_a_boundary_label_that_is_no_token_is_an_error():
+    with pytest.raises(ValueError, match=r"boundary_label must be one of the tokens; got '\|'"):
+        OTTC(V, D, OTTCOptions(boundary_label="|")).use_tokens(TOKENS)
+    with pytest.raises(ValueError, match="must not be the blank"):
+        OTTC(V, D, OTTCOptions(boundary_label="<blank>")).use_tokens(TOKENS)
+    with pytest.raises(ValueError, match="must be below 7"):
+        OTTC(V, D, OTTCOptions(boundary_label=7))
+
+
+def test_a_boundary_label_whose_id_nobody_gave_is_an_error():
+    with pytest.raises(ValueError, match="the id of '<space>' is not known; call use_tokens"):
+        OTTC(V, D, OTTCOptions(boundary_label="<space>"))(*_batch())
+
+
+class _Telling(OTTC):
+    """Posteriors that say `<space> A A <space> B <blank> <space>`."""
+
+    def __init__(self, **options):
+        super().__init__(V, V, OTTCOptions(alpha="uniform", **options))
+        torch.nn.init.eye_(self.ctc_lo.weight)
+        torch.nn.init.zeros_(self.ctc_lo.bias)
+        self.use_tokens(TOKENS)
+
+    @staticmethod
+    def hidden():
+        return 6.0 * torch.nn.functional.one_hot(torch.tensor([[2, 3, 3, 2, 4, 0, 2]]), V)
+
+
+def test_the_prefix_scorer_prefers_the_text_without_boundary_labels():
+    criterion = _Telling(boundary_label="<space>")
+    scorer = CTCPrefixScorer(criterion, eos=V - 1)
+    texts = {"stripped": [3, 2, 4], "as trained": [2, 3, 2, 4, 2]}
+    scores = {}
+    for name, text in texts.items():
+        state = scorer.init_state(criterion.hidden()[0])
+        total, prefix = 0.0, [V - 1]
+        for label in [*text, V - 1]:
+            score, new = scorer.score_partial(
+                torch.tensor(prefix), torch.tensor([label]), state, criterion.hidden()[0]
+            )
+            total += float(score[0])
+            state = scorer.select_state(new, 0)
+            prefix.append(label)
+        scores[name] = total
+    assert scores["stripped"] > -0.5
+    assert scores["as trained"] < -1e6
+
+
+def test_greedy_hypotheses_come_without_boundary_labels():
+    criterion = _Telling(boundary_label="<space>")
+    labels, lengths = criterion.greedy(criterion.hidden(), torch.tensor([7]))
+    assert labels[0, : lengths[0]].tolist() == [3, 2, 4]
+
+
+def test_half_precision_under_autocast_gives_a_float32_loss_near_the_exact_one():
+    criterion = _criterion(boundary_label="<space>", aux_ctc_weight=0.5)
+    exact = criterion(*_batch())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = criterion(*_batch())
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=0.02, atol=0)
+
+
+def test_learned_label_weights_are_trained_with_the_rest():
+    criterion = _criterion(label_weights="learned", label_weight_floor=0.2).train()
+    criterion(*_batch()).backward()
+    for name, parameter in criterion.label_weighting.named_parameters():
+        assert parameter.grad is not None, name
+    assert criterion.label_weighting.score.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_on_a_gpu_gives_gradients_near_the_exact_ones(dtype):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    criterion = _criterion(boundary_label="<space>", aux_ctc_weight=0.3).cuda()
+    batch = [tensor.cuda() for tensor in _batch()]
+    criterion(*batch).backward()
+    exact = {name: p.grad.clone() for name, p in criterion.named_parameters()}
+    criterion.zero_grad()
+    scaler = torch.amp.GradScaler("cuda", init_scale=1024.0)
+    with torch.autocast("cuda", dtype=dtype):
+        loss = criterion(*batch)
+    scaler.scale(loss).backward()
+    for name, parameter in criterion.named_parameters():
+        size = exact[name].abs().max().item()
+        torch.testing.assert_close(parameter.grad / 1024, exact[name], rtol=0.1, atol=0.05 * size)

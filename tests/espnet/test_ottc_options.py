@@ -1,0 +1,63 @@
+"""The options of `ctc_type: ottc`."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet_ottc.espnet.options import OTTCOptions, ctc_defaults, describe_options, parse_conf
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
+
+
+def test_a_misspelt_option_is_an_error_that_names_the_near_match():
+    with pytest.raises(ValueError, match=r"'boundry_label'; did you mean boundary_label\?"):
+        parse_conf({"ctc_type": "ottc", "boundry_label": "<space>"})
+
+
+def test_an_option_that_resembles_none_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"'zzz'; known options: boundary_label, label_weights"):
+        parse_conf({"zzz": 1})
+
+
+def test_what_espnets_parser_puts_into_every_ctc_conf_is_accepted():
+    options, shared = parse_conf({**ctc_defaults(), "ctc_type": "ottc", "dropout_rate": 0.2})
+    assert options == OTTCOptions()
+    assert shared == {"dropout_rate": 0.2, "reduce": True}
+
+
+@pytest.mark.parametrize(
+    ("conf", "error", "message"),
+    [
+        (
+            {"label_weights": "oracle"},
+            ValueError,
+            "label_weights must be one of uniform, ali, learned",
+        ),
+        ({"alpha": "fixed"}, ValueError, "alpha must be one of learned, uniform; got 'fixed'"),
+        ({"scale": "nats"}, ValueError, "scale must be one of frames, labels, utterance"),
+        (
+            {"label_weight_floor": 1.0},
+            ValueError,
+            r"label_weight_floor must lie in \[0, 1.0\), got 1.0",
+        ),
+        ({"drop_threshold": 1.5}, ValueError, r"drop_threshold must lie in \[0, 1.0\], got 1.5"),
+        ({"aux_ctc_weight": -0.1}, ValueError, r"aux_ctc_weight must lie in \[0, inf\), got -0.1"),
+        ({"aux_ctc_weight": float("nan")}, ValueError, "aux_ctc_weight"),
+        ({"dropout": "0.1"}, TypeError, "dropout must be a number, got '0.1'"),
+        ({"freeze_alpha_after_epoch": -1}, ValueError, "freeze_alpha_after_epoch"),
+        ({"freeze_alpha_after_epoch": True}, ValueError, "freeze_alpha_after_epoch"),
+        ({"freeze_alpha_after_epoch": 3, "alpha": "uniform"}, ValueError, "nothing to freeze"),
+        ({"boundary_label": 0}, ValueError, "must not be the blank"),
+        ({"boundary_label": 1.5}, TypeError, "boundary_label must be a token, its id or null"),
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_option_rule_and_value(conf, error, message):
+    with pytest.raises(error, match=message):
+        parse_conf(conf)
+
+
+def test_the_document_explains_every_option_with_its_default():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, default, _ in describe_options():
+        shown = "null" if default is None else default
+        assert f"| `{name}` | `{shown}` |" in text

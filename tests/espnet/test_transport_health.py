@@ -1,0 +1,106 @@
+"""What a training run shows of its transport."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from espnet_ottc import transport_plan
+from espnet_ottc.espnet.criterion import OTTC, Batch, Labels
+from espnet_ottc.espnet.health import (
+    TransportHealth,
+    boundary_movement,
+    read_alignments,
+    write_alignments,
+)
+from espnet_ottc.espnet.options import OTTCOptions
+
+
+def _criterion(**options):
+    criterion = OTTC(4, 3, OTTCOptions(boundary_label=2, **options))
+    criterion.use_tokens(["<blank>", "a", "<space>", "b"])
+    return criterion
+
+
+def _batch(alpha, lengths, frame_labels, targets):
+    logits = 5.0 * torch.nn.functional.one_hot(torch.tensor(frame_labels), 4)
+    labels = Labels(torch.tensor(targets), torch.tensor([len(row) for row in targets]), None)
+    return Batch(logits, torch.tensor(alpha), torch.tensor(lengths), labels)
+
+
+def test_measures_are_averages_over_utterances_and_over_frames():
+    health = TransportHealth(_criterion(drop_threshold=0.1))
+    alpha = [[0.25, 0.25, 0.25, 0.25, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]
+    _show(health, _batch(alpha[:1], [4], [[2, 1, 0, 3, 0]], [[2, 1, 2]]))
+    _show(health, _batch(alpha[1:], [3], [[1, 1, 2, 0, 0]], [[2, 1, 2]]))
+    averages = health.averages()
+    assert averages["alpha_entropy"] == pytest.approx((np.log(4) + np.log(2)) / 2)
+    assert averages["alpha_effective_frames"] == pytest.approx(3)
+    assert averages["alpha_effective_share"] == pytest.approx((1 + 2 / 3) / 2)
+    assert averages["dropped_frames"] == pytest.approx(1 / 7)
+    assert averages["peaky_frames"] == pytest.approx(3 / 7)
+
+
+def _show(health, batch):
+    for _, passed in health.watch([(["one"], batch)]):
+        health.see(passed)
+
+
+def test_intermediate_layers_do_not_count():
+    health = TransportHealth(_criterion())
+    last = _batch([[0.5, 0.5]], [2], [[2, 1]], [[2, 1]])
+    intermediate = _batch([[1.0, 0.0]], [2], [[0, 0]], [[2, 1]])
+    for _, batch in health.watch([(["one"], last)]):
+        health.see(batch)
+        health.see(intermediate)
+    assert health.averages()["alpha_effective_frames"] == pytest.approx(2)
+
+
+def test_without_batches_there_is_nothing_to_report():
+    assert TransportHealth(_criterion()).averages() == {}
+
+
+def test_followed_label_starts_are_where_the_plan_changes_label():
+    rng = np.random.default_rng(0)
+    for frames, labels in ((9, 4), (5, 8), (1, 3), (30, 1)):
+        alpha, beta = rng.dirichlet(np.ones(frames)), np.full(labels, 1 / labels)
+        health = TransportHealth(_criterion())
+        _show(health, _batch([alpha.tolist()], [frames], [[1] * frames], [[1] * labels]))
+        starts = health.alignments["one"]["starts"]
+        plan = transport_plan(torch.tensor(alpha)[None], torch.tensor(beta)[None]).dense()[0]
+        for u in range(labels):
+            t = int(plan[:, u].nonzero()[0, 0])
+            before = float(plan[t, :u].sum())  # what earlier labels took of the frame
+            assert starts[u] == pytest.approx(t + before / alpha[t], abs=2e-3)
+
+
+def test_movement_compares_the_same_utterances_and_labels_only():
+    def utterance(labels, starts):
+        return {"labels": labels, "starts": starts}
+
+    before = {"a": utterance([1, 2], [0, 3.0]), "b": utterance([1], [0]), "c": utterance([3], [0])}
+    after = {
+        "a": utterance([1, 2], [0, 4.5]),
+        "b": utterance([1, 2], [0, 9]),
+        "d": utterance([1, 2], [0, 9]),
+    }
+    assert boundary_movement(before, after) == pytest.approx(1.5)
+    assert boundary_movement({}, after) is None
+
+
+def test_the_first_batchs_utterances_are_followed_and_survive_the_disk(tmp_path):
+    health = TransportHealth(_criterion())
+    batches = [
+        (["one"], _batch([[0.5, 0.5]], [2], [[2, 1]], [[2, 1]])),
+        (["two"], _batch([[1.0]], [1], [[2]], [[2]])),
+    ]
+    for _, batch in health.watch(iter(batches)):
+        health.see(batch)
+    path = tmp_path / "new" / "1epoch.json"
+    write_alignments(path, health.alignments)
+    assert read_alignments(path) == {
+        "one": {"frames": 2, "labels": [2, 1], "starts": [0.0, 1.0], "alpha": [0.5, 0.5]}
+    }
+    assert json.loads(path.read_text())["one"]["frames"] == 2
+    assert read_alignments(tmp_path / "absent.json") == {}
