@@ -13,7 +13,10 @@ PACKAGE = ROOT / "espnet_ottc"
 
 # docs and DESIGN: numerics, alignment, corpora, ESPnet, commands.  A layer may import those in its row.
 LAYERS = {
-    "numerics": {"transport", "loss", "sotd", "targets", "label_weights", "validation", "kernels"},
+    "numerics": {
+        *("transport", "loss", "sotd", "targets", "label_weights", "regularizers"),
+        *("validation", "kernels"),
+    },
     "alignment": {"spans", "aligners", "metrics", "formats", "report"},
     "corpora": {"corpora"},
     "espnet": {"espnet"},

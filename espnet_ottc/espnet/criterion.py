@@ -13,6 +13,7 @@ from espnet_ottc.espnet.heads import FrameWeightHead
 from espnet_ottc.espnet.options import CTC_TYPE, OTTCOptions
 from espnet_ottc.label_weights import LearnedLabelWeights, run_length_label_weights
 from espnet_ottc.loss import ottc_loss
+from espnet_ottc.regularizers import kl_to_uniform, roughness
 from espnet_ottc.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.validation import valid_mask
 
@@ -189,6 +190,8 @@ class OTTC(CTC):  # type: ignore[misc]
             scale=self.options.scale,
         )
         loss, aux_ctc = ottc, None
+        if self.options.penalised:
+            loss = loss + self._penalty(frame_logits, hlens, labels.lengths)
         if self.aux_ctc_lo is not None:
             aux_ctc = self._aux_ctc(self.aux_ctc_lo(hidden), hlens, ys_pad, ys_lens)
             loss = loss + self.options.aux_ctc_weight * aux_ctc
@@ -289,6 +292,14 @@ class OTTC(CTC):  # type: ignore[misc]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             frame_logits: Tensor = self.frame_head(hs_pad)
         return frame_logits
+
+    def _penalty(self, frame_logits: Tensor, hlens: Tensor, label_lengths: Tensor) -> Tensor:
+        options = self.options
+        penalty = options.alpha_kl_weight * kl_to_uniform(frame_logits, hlens)
+        penalty = penalty + options.alpha_roughness_weight * roughness(frame_logits, hlens)
+        if options.scale != "utterance":
+            penalty = penalty * (hlens if options.scale == "frames" else label_lengths)
+        return penalty.mean() if self.reduce else penalty
 
     def _aux_ctc(self, logits: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
         log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)

@@ -60,6 +60,19 @@ class OTTCOptions:
             "help": "keep the frame-weight head as it is after this epoch; null: never, 0: from the start"
         },
     )
+    alpha_kl_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "adds this times KL(alpha || uniform) to the loss, in the loss's unit; sharper boundaries"
+        },
+    )
+    alpha_roughness_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "adds this times the mean squared step between neighbouring frame scores, "
+            "in the loss's unit"
+        },
+    )
     aux_ctc_weight: float = dataclasses.field(
         default=0.0,
         metadata={
@@ -90,7 +103,8 @@ class OTTCOptions:
         for name, kind in (("label_weights", LabelWeights), ("alpha", Alpha), ("scale", Scale)):
             _check_choice(name, getattr(self, name), get_args(kind))
         _check_number("label_weight_floor", self.label_weight_floor, below=1.0)
-        _check_number("aux_ctc_weight", self.aux_ctc_weight)
+        for name in ("alpha_kl_weight", "alpha_roughness_weight", "aux_ctc_weight"):
+            _check_number(name, getattr(self, name))
         _check_number("drop_threshold", self.drop_threshold, most=1.0)
         _check_number("dropout", self.dropout, below=1.0)
         epoch = self.freeze_alpha_after_epoch
@@ -102,6 +116,13 @@ class OTTCOptions:
             )
         if epoch is not None and self.alpha == "uniform":
             raise ValueError("freeze_alpha_after_epoch has nothing to freeze with alpha: uniform")
+        if self.penalised and self.alpha == "uniform":
+            raise ValueError("alpha_kl_weight and alpha_roughness_weight are for alpha: learned")
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the loss has a penalty on the frame weights."""
+        return self.alpha_kl_weight > 0 or self.alpha_roughness_weight > 0
 
 
 def parse_conf(conf: Mapping[str, Any]) -> tuple[OTTCOptions, dict[str, Any]]:

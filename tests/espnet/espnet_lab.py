@@ -14,7 +14,7 @@ from espnet_ottc.bin import asr_inference, asr_train
 RATE = 16000
 PITCHES = {"A": 400.0, "B": 900.0, "C": 1700.0, "D": 2900.0}
 TOKENS = ["<blank>", "<unk>", "<space>", *PITCHES, "<sos/eos>"]
-ENCODER = {"channels": 32, "layers": 3, "subsampling": 2, "dropout": 0.0}
+ENCODER = {"channels": 32, "dilations": [1, 2], "output_dilations": [1], "dropout": 0.0}
 CONFIG = {
     "encoder": "dilated_conv",
     "encoder_conf": ENCODER,

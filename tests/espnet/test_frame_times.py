@@ -55,7 +55,9 @@ def test_a_conformers_frames_are_centred_on_what_they_see(input_layer, factor):
 @pytest.mark.parametrize("subsampling", [1, 2, 3, 4])
 @pytest.mark.parametrize("hop", [128, 160])
 def test_the_convolutional_encoders_frames_tile_the_audio(subsampling, hop):
-    encoder = DilatedConvEncoder(80, channels=8, layers=1, subsampling=subsampling).eval()
+    encoder = DilatedConvEncoder(
+        80, channels=8, dilations=[], output_dilations=[1], subsampling=subsampling
+    ).eval()
     grid = frame_grid(_model(encoder, hop), RATE)
     assert grid.shift == pytest.approx(subsampling * hop / RATE)
     assert grid.offset == pytest.approx(-hop / 2 / RATE)

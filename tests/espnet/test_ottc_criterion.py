@@ -118,6 +118,21 @@ def test_the_auxiliary_loss_is_espnets_ctc_with_the_heads_parameters():
     torch.testing.assert_close(losses.loss, losses.ottc + 0.25 * losses.aux_ctc)
 
 
+@pytest.mark.parametrize("scale", ["frames", "labels", "utterance"])
+def test_penalties_on_the_frame_weights_are_in_the_unit_of_the_loss(scale):
+    criterion = _criterion(
+        scale=scale, alpha_kl_weight=0.7, alpha_roughness_weight=0.3, reduce=False
+    )
+    hidden, lengths, targets, target_lengths = _batch()
+    losses = criterion.losses(hidden, lengths, targets, target_lengths)
+    for b, (length, labels) in enumerate(zip(lengths.tolist(), [5, 1, 3], strict=True)):
+        _, alpha = _utterance(criterion, hidden[b], length)
+        steps = np.diff(np.log(alpha))
+        penalty = 0.7 * (alpha * np.log(alpha * length)).sum() + 0.3 * (steps**2).sum() / length
+        unit = {"frames": length, "labels": labels, "utterance": 1}[scale]
+        assert (losses.loss - losses.ottc)[b].item() == pytest.approx(penalty * unit, rel=1e-4)
+
+
 def test_a_ctc_models_parameters_load_into_it():
     criterion, builtin = _criterion(), CTC(V, D)
     missing, unexpected = criterion.load_state_dict(builtin.state_dict(), strict=False)
