@@ -24,7 +24,7 @@ INSTALL = [
     "urllib3",
 ]
 SYNTH = ["espeakng-loader>=0.2.4", "soxr"]
-REPORT = ["matplotlib>=3.8"]
+REPORT = ["jinja2", "matplotlib>=3.8"]
 # soft-DTW, POT and SciPy are rivals and references: only tests and benchmarks import them.
 DEV = [
     "numpy<2.4",  # newer ones break the interpreter of Triton 3.6, in which the GPU kernels are tested
@@ -49,7 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
-    package_data={"espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt"]},
+    package_data={"espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt", "report/templates/*"]},
     # A shared library, loaded through ctypes. Where no compiler is found the build goes on
     # without it, and the loss uses its plain PyTorch version.
     ext_modules=[

@@ -1,0 +1,105 @@
+"""The report of an experiment: RESULTS.md and one self-contained HTML page.
+
+    python -m espnet_ottc.bin.report --results exp/results.json --expdir exp --data data \\
+        --html exp/report.html --markdown RESULTS.md
+
+Prints the short table and where the report is.  What is missing is said on the page and on stderr.
+Exit status: 0; 1 for a fault of the input or a missing package; 2 for wrong options.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_ottc.bin import _scoring
+from espnet_ottc.formats import written_aside
+from espnet_ottc.report import (
+    gather,
+    group_rows,
+    read_rows,
+    render_markdown,
+    render_page,
+    short_table,
+)
+
+_MODULE = "python -m espnet_ottc.bin.report"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    command = f"{_MODULE} {shlex.join(given)}"
+    try:
+        write(options, command)
+    except (OSError, ValueError, ImportError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(options: argparse.Namespace, command: str) -> None:
+    """Read the results, write what the options name, print the short table."""
+    rows = read_rows(options.results)
+    print(_scoring.table(short_table(group_rows(rows))))
+    if options.markdown is not None:
+        _write(options.markdown, render_markdown(rows, str(options.results), command))
+        print(f"table: {options.markdown}")
+    if options.html is not None:
+        limit = int(1e6 * options.audio_limit_mb)
+        sections = gather(rows, options.expdir, options.data, options.utterances, limit)
+        _write(options.html, render_page(rows, sections, str(options.results), command))
+        for part, notes in sections.missing.items():
+            for note in notes:
+                print(f"missing from the report ({part}): {note}", file=sys.stderr)
+        print(f"report: {options.html}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = argparse.ArgumentParser(
+        prog=_MODULE,
+        description="Make RESULTS.md and a self-contained HTML page from results.json.",
+        allow_abbrev=False,
+    )
+    options.add_argument("--results", type=Path, required=True, help="the rows (results.json)")
+    options.add_argument("--expdir", type=Path, default=Path("exp"), help="default: %(default)s")
+    options.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
+    options.add_argument("--html", type=Path, help="write the page here")
+    options.add_argument("--markdown", type=Path, help="write the tables here, as Markdown")
+    options.add_argument(
+        "--utterances", type=_count, default=3, help="recordings to show (default: %(default)s)"
+    )
+    options.add_argument(
+        "--audio_limit_mb",
+        type=_size,
+        default=2.0,
+        metavar="MB",
+        help="leave out the audio of a recording that is larger (default: %(default)s)",
+    )
+    return options
+
+
+def _write(path: Path, text: str) -> None:
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return number
+
+
+def _size(text: str) -> float:
+    size = float(text)
+    if not 0 <= size < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a size of at least 0, got {text}")
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The report of an experiment: RESULTS.md and one self-contained HTML page from `results.json`."""
+
+from espnet_ottc.report.markdown import render_markdown
+from espnet_ottc.report.page import render_page
+from espnet_ottc.report.results import Group, Row, group_rows, read_rows, short_table
+from espnet_ottc.report.sections import Sections, gather
+
+__all__ = [
+    "Group",
+    "Row",
+    "Sections",
+    "gather",
+    "group_rows",
+    "read_rows",
+    "render_markdown",
+    "render_page",
+    "short_table",
+]

@@ -1,0 +1,275 @@
+"""Result rows: what `results.json` holds, grouped over seeds, as numbers for tables.
+
+A row is one system, decoder, set and seed: an object with these four, the metrics (percent or
+milliseconds, null where there is none), `intervals` {metric: [low, high]}, `counts` {words,
+characters, times: {name: number}} and `provenance` (commit, dirty, versions, hardware, config,
+command, ...).  Nothing here computes a metric: every number is a row's
+own, or the mean of a group's.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the tables.
+
+    Attributes:
+        key: the field of the row.
+        title: what it is called.
+        unit: "%" or "ms".
+        lower_is_better: which way is good.
+        meaning: one line for the legend.
+        decimals: how many to show.
+    """
+
+    key: str
+    title: str
+    unit: str
+    lower_is_better: bool
+    meaning: str
+    decimals: int = 2
+
+    @property
+    def heading(self) -> str:
+        """Title, the direction that is good, and the unit."""
+        return f"{self.title} {'↓' if self.lower_is_better else '↑'} {self.unit}"
+
+    def text(self, value: float | None) -> str:
+        """The value as tables show it; an en dash where there is none."""
+        return "–" if value is None else f"{value:.{self.decimals}f}"
+
+
+METRICS = (
+    Metric("wer", "WER", "%", True, "word errors over reference words"),
+    Metric("cer", "CER", "%", True, "character errors over reference characters"),
+    Metric(
+        "boundary_mae_ms", "Boundary mean", "ms", True, "mean |error| of word starts and ends", 1
+    ),
+    Metric("boundary_median_ms", "Boundary median", "ms", True, "its median", 1),
+    Metric(
+        "idr", "IDR", "%", False, "share of the reference words' time that the hypothesis covers", 1
+    ),
+    Metric("iou", "IoU", "%", False, "mean intersection over union of words", 1),
+    Metric("start_f1", "Start F1", "%", False, "word starts found within the collar", 1),
+    Metric("strict_f1_20ms", "Strict F1", "%", False, "start and end both within 20 ms", 1),
+    Metric(
+        "peaky", "Peaky", "%", True, "frames on blank or space, less the share of real silence", 1
+    ),
+    Metric("coverage", "Coverage", "%", False, "reference words that got a time", 1),
+)
+SHORT_KEYS = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
+
+# (label, field): what a metric was counted over, in the rows' own names.
+_COUNTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "boundary_mae_ms": (("boundaries", "boundaries"),),
+    "idr": (("s overlap", "overlap_seconds"), ("s reference", "reference_seconds")),
+    "iou": (("words", "reference_words"),),
+    "start_f1": (
+        ("starts within", "starts_within_collar"),
+        ("words", "reference_words"),
+        ("hypothesised", "hypothesis_words"),
+    ),
+    "strict_f1_20ms": (("strict", "strict_within_20ms"), ("words", "reference_words")),
+    "peaky": (("special", "special_frames"), ("frames", "frames")),
+    "coverage": (("matched", "matched_words"), ("words", "reference_words")),
+}
+_ERROR_COUNTS = (
+    ("Snt", "sentences"),
+    ("Wrd", "words"),
+    ("Corr", "correct"),
+    ("Sub", "substitutions"),
+    ("Del", "deletions"),
+    ("Ins", "insertions"),
+)
+_ERROR_PARTS = {"wer": "words", "cer": "characters"}
+_SHARED_PROVENANCE = ("commit", "dirty", "versions", "hardware")
+_OWN_PROVENANCE = ("seed", "config", "command")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of `results.json`.
+
+    Attributes:
+        system, decoder, set: names.
+        seed: of the training.
+        fields: everything the row holds.
+    """
+
+    system: str
+    decoder: str
+    set: str
+    seed: int
+    fields: Mapping[str, Any]
+
+    def value(self, key: str) -> float | None:
+        """A metric; None where the row has none."""
+        found = self.fields.get(key)
+        return None if found is None else float(found)
+
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """The metric's bootstrap interval; None where the row has none."""
+        found = (self.fields.get("intervals") or {}).get(key)
+        return None if found is None else (float(found[0]), float(found[1]))
+
+    def counts(self, key: str) -> list[tuple[str, int | float]]:
+        """What the metric was counted over: (label, number), as far as the row says."""
+        part = _ERROR_PARTS.get(key, "times")
+        labels = _ERROR_COUNTS if key in _ERROR_PARTS else _COUNTS.get(key, ())
+        counts = (self.fields.get("counts") or {}).get(part) or {}
+        found = [(label, counts.get(name)) for label, name in labels]
+        return [(label, number) for label, number in found if number is not None]
+
+    def provenance(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Where the row comes from: what many trainings share, and what is the training's own."""
+        facts = self.fields.get("provenance") or {}
+        own = dict.fromkeys((*_OWN_PROVENANCE, *facts))
+        return (
+            {name: _plain(facts.get(name)) for name in _SHARED_PROVENANCE},
+            {name: _plain(facts.get(name)) for name in own if name not in _SHARED_PROVENANCE},
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one set, system and decoder, in the order of their seeds."""
+
+    set: str
+    system: str
+    decoder: str
+    rows: tuple[Row, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, ascending."""
+        return tuple(row.seed for row in self.rows)
+
+    def values(self, key: str) -> list[float | None]:
+        """The metric of each seed."""
+        return [row.value(key) for row in self.rows]
+
+    def mean(self, key: str) -> float | None:
+        """The mean over the seeds that have the metric."""
+        found = [value for value in self.values(key) if value is not None]
+        return statistics.fmean(found) if found else None
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read `results.json`.
+
+    Raises:
+        ValueError: no list of objects; a row without `system`, `decoder`, `set` or `seed`; a metric
+            that is no finite number; an interval that is no pair of them; two rows of one key.
+        OSError: the file cannot be read.
+    """
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: must be JSON: {error}") from error
+    if not isinstance(items, list):
+        raise ValueError(f"{path}: must hold a list of rows, got {type(items).__name__}")
+    rows = [_row(item, f"{path}, row {number}") for number, item in enumerate(items)]
+    seen: set[tuple[str, str, str, int]] = set()
+    for row in rows:
+        key = (row.system, row.decoder, row.set, row.seed)
+        if key in seen:
+            raise ValueError(
+                f"{path}: each system, decoder, set and seed must stand once; twice: {key}"
+            )
+        seen.add(key)
+    return rows
+
+
+def group_rows(rows: Sequence[Row]) -> list[Group]:
+    """Groups over seeds; sets, systems and decoders in the order in which the rows name them."""
+    members: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        members.setdefault((row.set, row.system, row.decoder), []).append(row)
+    sets = {name: place for place, name in enumerate(dict.fromkeys(row.set for row in rows))}
+    return [
+        Group(*key, tuple(sorted(members[key], key=lambda row: row.seed)))
+        for key in sorted(members, key=lambda key: sets[key[0]])
+    ]
+
+
+def metrics_of(rows: Sequence[Row]) -> list[Metric]:
+    """The metrics that at least one row has."""
+    return [metric for metric in METRICS if any(row.value(metric.key) is not None for row in rows)]
+
+
+def short_table(groups: Sequence[Group]) -> list[list[str]]:
+    """Cells of the table for the terminal: means over seeds of the five figures that matter."""
+    metrics = [metric for metric in METRICS if metric.key in SHORT_KEYS]
+    cells = [["set, system, decoder", "seeds", *(metric.heading for metric in metrics)]]
+    for group in groups:
+        means = [metric.text(group.mean(metric.key)) for metric in metrics]
+        name = f"{group.set} {group.system} {group.decoder}"
+        cells.append([name, str(len(group.rows)), *means])
+    return cells
+
+
+def count_text(counts: Sequence[tuple[str, int | float]]) -> str:
+    """Counts in one line: `Snt 40, Wrd 200, ...`."""
+    return ", ".join(
+        f"{label} {number:.2f}" if isinstance(number, float) else f"{label} {number}"
+        for label, number in counts
+    )
+
+
+def interval_text(metric: Metric, interval: tuple[float, float] | None) -> str:
+    """An interval as tables show it; empty where there is none."""
+    if interval is None:
+        return ""
+    return f"[{metric.text(interval[0])}, {metric.text(interval[1])}]"
+
+
+def _row(item: Any, place: str) -> Row:
+    if not isinstance(item, dict):
+        raise ValueError(f"{place}: must be an object, got {type(item).__name__}")
+    for name in ("system", "decoder", "set"):
+        if not isinstance(item.get(name), str) or not item[name]:
+            raise ValueError(f"{place}: {name!r} must be a name, got {item.get(name)!r}")
+    seed = item.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ValueError(f"{place}: 'seed' must be an integer, got {seed!r}")
+    row = Row(item["system"], item["decoder"], item["set"], seed, item)
+    for name in ("intervals", "counts", "provenance"):
+        if not isinstance(item.get(name) or {}, dict):
+            raise ValueError(f"{place}: {name!r} must be an object, got {item[name]!r}")
+    for part, counts in (item.get("counts") or {}).items():
+        if not isinstance(counts or {}, dict):
+            raise ValueError(f"{place}: counts of {part!r} must be an object, got {counts!r}")
+    for metric in METRICS:
+        value = item.get(metric.key)
+        if value is not None and not _is_number(value):
+            raise ValueError(f"{place}: {metric.key!r} must be a finite number, got {value!r}")
+        ends = (item.get("intervals") or {}).get(metric.key)
+        if ends is not None and not (
+            isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends))
+        ):
+            raise ValueError(f"{place}: {metric.key!r} needs an interval [low, high], got {ends!r}")
+    return row
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value: Any) -> str:
+    """A field of the provenance as text; mappings as `name value` pairs."""
+    if value is None:
+        return "not recorded"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(_plain(item) for item in value) or "none"
+    return str(value)

@@ -1,0 +1,37 @@
+"""Learning curves out of TensorBoard events."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from espnet_ottc.report.curves import read_curves
+
+
+def test_an_epochs_value_is_its_mean_and_not_that_of_a_log_interval(experiment: Any) -> None:
+    curves = read_curves(experiment.folder("ctc", 1), "ctc", 1)
+    assert curves.of("train", "loss") == pytest.approx({1: 100.0, 2: 50.0, 3: 100 / 3})
+    assert curves.of("valid", "loss") == pytest.approx({1: 101.0, 2: 51.0, 3: 100 / 3 + 1})
+
+
+def test_what_was_not_logged_is_empty(experiment: Any) -> None:
+    assert read_curves(experiment.folder("ctc", 1), "ctc", 1).of("valid", "none") == {}
+
+
+def test_a_resumed_training_keeps_the_epoch_that_stayed(experiment: Any) -> None:
+    folder = experiment.folder("ctc", 1)
+    for phase in ("train", "valid"):
+        writer = SummaryWriter(str(folder / "tensorboard" / phase), filename_suffix=".later")
+        writer.add_scalar("loss", 7.0, 30)
+        if phase == "train":
+            writer.add_scalar("iter_epoch", 3, 30)
+        writer.close()
+    curves = read_curves(folder, "ctc", 1)
+    assert curves.of("train", "loss") == pytest.approx({1: 100.0, 2: 50.0, 3: 7.0})
+    assert curves.of("valid", "loss")[3] == 7.0
+
+
+def test_a_folder_without_events_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="tensorboard: no TensorBoard events"):
+        read_curves(tmp_path, "ctc", 1)
