@@ -49,7 +49,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
-    package_data={"espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt", "report/templates/*"]},
+    package_data={
+        "espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt", "report/templates/*"]
+    },
     # A shared library, loaded through ctypes. Where no compiler is found the build goes on
     # without it, and the loss uses its plain PyTorch version.
     ext_modules=[

@@ -1,0 +1,302 @@
+"""What a recipe run was asked for, and where its files lie.
+
+Every command of the recipe takes the options of `run.sh` as they were given and reads them here.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_ottc.bin._sets import RecipeSets, librispeech_sets
+from espnet_ottc.corpora.librispeech import present_parts
+
+LAST_STAGE = 11
+SYNTHETIC_PARTS = ("train-clean-100", "dev-clean", "test-clean")
+TRAINING_STAGES = {"ctc": 5, "ottc": 7}
+# Decoders in time: a name for folders and tables -> the aligner (see espnet_ottc.aligners).
+ALIGNERS = {
+    "transport": "transport",
+    "viterbi": "viterbi",
+    "forced_align": "torchaudio_ctc",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """One `train_<name>.yaml`.
+
+    Attributes:
+        name: of the system.
+        path: of its YAML.
+        config: its content.
+    """
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+
+    @property
+    def criterion(self) -> str:
+        """`ottc`, or `ctc` for every type of CTC."""
+        return "ottc" if self._ctc_conf.get("ctc_type") == "ottc" else "ctc"
+
+    @property
+    def stage(self) -> int:
+        """The stage that trains it."""
+        return TRAINING_STAGES[self.criterion]
+
+    @property
+    def trained(self) -> str:
+        """What a user has to run to have it trained."""
+        return f"the training of {self.name} (stage {self.stage})"
+
+    @property
+    def aligners(self) -> tuple[str, ...]:
+        """Names of the decoders in time that its model has."""
+        return ("transport", "viterbi") if self.criterion == "ottc" else ("forced_align",)
+
+    @property
+    def needs_alignment(self) -> bool:
+        """Whether it trains on the data stream `ali`, frame labels of a forced alignment."""
+        return self._ctc_conf.get("label_weights") == "ali"
+
+    @property
+    def boundary_label(self) -> str | int | None:
+        """The token at both ends of every label sequence."""
+        label: str | int | None = self._ctc_conf.get("boundary_label")
+        return label
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """What decides the feature statistics, as far as it stands in the YAML."""
+        names = ("frontend", "frontend_conf", "feats_extract", "normalize")
+        return {name: self.config[name] for name in names if name in self.config}
+
+    @property
+    def _ctc_conf(self) -> Mapping[str, Any]:
+        conf: Mapping[str, Any] = self.config.get("ctc_conf") or {}
+        return conf
+
+
+class Recipe:
+    """The options of a run, checked, and the paths that follow from them.
+
+    Args:
+        options: as `parser` gives them.
+
+    Raises:
+        ValueError, OSError: options that cannot be; a corpus without the sets that are needed.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.datadir: Path = options.datadir
+        self.expdir: Path = options.expdir
+        self.conf: Path = options.conf
+        self.seeds: tuple[int, ...] = tuple(_numbers("--seed", options.seed))
+        if not 0 <= options.stage <= options.stop_stage <= LAST_STAGE:
+            raise ValueError(
+                f"0 <= --stage <= --stop_stage <= {LAST_STAGE} must hold, "
+                f"got {options.stage} and {options.stop_stage}"
+            )
+        names = _words("--systems", options.systems)
+        self.systems = tuple(_read_system(self.conf, name) for name in names)
+        self.decoders = {
+            name: _config_path(self.conf, "decode", name)
+            for name in _words("--decoders", options.decoders)
+        }
+        self._check_systems()
+
+    @cached_property
+    def sets(self) -> RecipeSets:
+        """Training, validation and evaluation sets."""
+        given = self.options.librispeech
+        present = SYNTHETIC_PARTS if given is None else present_parts(given)
+        return librispeech_sets(
+            present, self.options.train_set, _split(self.options.eval_sets or [])
+        )
+
+    @property
+    def token_type(self) -> str:
+        """char or bpe."""
+        kind: str = self.options.token_type
+        return kind
+
+    @property
+    def token_dir(self) -> Path:
+        """Where the tokens lie; each size of a BPE vocabulary has its own folder."""
+        kind = self.token_type
+        return self.datadir / "token_list" / (kind if kind == "char" else f"bpe{self.options.nbpe}")
+
+    @property
+    def tokens(self) -> Path:
+        """ESPnet's token list."""
+        return self.token_dir / "tokens.txt"
+
+    @property
+    def bpe_model(self) -> Path | None:
+        """SentencePiece's model; None for characters."""
+        return self.token_dir / "bpe.model" if self.token_type == "bpe" else None
+
+    @property
+    def stats(self) -> Path:
+        """Output of ESPnet's statistics."""
+        return self.expdir / "stats"
+
+    @property
+    def device(self) -> str:
+        """Where decoding and alignment run."""
+        return "cuda" if self.options.ngpu else "cpu"
+
+    def cuts(self, name: str) -> Path:
+        """The cuts of a set."""
+        return self.datadir / name / "cuts.jsonl.gz"
+
+    def text(self, name: str) -> Path:
+        """The transcripts of a set."""
+        return self.datadir / name / "text"
+
+    def reference(self, name: str) -> Path:
+        """The reference word times of a set, as far as it has any."""
+        return self.datadir / name / "reference.ctm"
+
+    def experiment(self, system: str, seed: int) -> Path:
+        """ESPnet's output directory of one training."""
+        return self.expdir / system / f"seed{seed}"
+
+    def model(self, system: str, seed: int) -> Path:
+        """The parameters to decode with."""
+        name: str = self.options.inference_model
+        return self.experiment(system, seed) / name
+
+    def data_mark(self, name: str) -> Path:
+        """The done-mark of a step on the data."""
+        return self.datadir / ".marks" / f"{name}.json"
+
+    def mark(self, *names: str) -> Path:
+        """The done-mark of a step on experiments."""
+        return self.expdir.joinpath(".marks", *names[:-1], f"{names[-1]}.json")
+
+    def data_options(self, part: str, name: str) -> list[str]:
+        """ESPnet's options for the data of a set; `part` is train or valid."""
+        flag = f"--{part}_data_path_and_name_and_type"
+        return [flag, f"{self.cuts(name)},speech,lhotse", flag, f"{self.text(name)},text,text"]
+
+    def token_options(self) -> list[str]:
+        """ESPnet's options for the tokens."""
+        options = ["--token_type", self.token_type, "--token_list", str(self.tokens)]
+        return options if self.bpe_model is None else [*options, "--bpemodel", str(self.bpe_model)]
+
+    def _check_systems(self) -> None:
+        first = self.systems[0]
+        for system in self.systems:
+            if system.features != first.features:
+                raise ValueError(
+                    f"{system.path} must have the frontend and normalisation of {first.path}, since "
+                    f"they share {self.stats}; or run them with an --expdir each"
+                )
+            label = system.boundary_label
+            if self.token_type == "bpe" and label == "<space>":
+                raise ValueError(
+                    f"{system.path}: boundary_label {label!r} is no BPE token; SentencePiece's word "
+                    "mark is: --train_args '--ctc_conf boundary_label=▁' or a YAML of its own"
+                )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `run.sh`."""
+    options = argparse.ArgumentParser(
+        prog="./run.sh", allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    stages = options.add_argument_group("what to run")
+    stages.add_argument("--stage", type=int, default=0, help="first stage")
+    stages.add_argument("--stop_stage", type=int, default=LAST_STAGE, help="last stage")
+    stages.add_argument("--systems", nargs="+", default=["ctc", "ottc"], metavar="SYSTEM",
+                        help="train_<SYSTEM>.yaml of --conf")  # fmt: skip
+    stages.add_argument("--seed", nargs="+", default=["1"], help="one or several")
+    stages.add_argument("--decoders", nargs="+", default=["greedy"], metavar="DECODER",
+                        help="decode_<DECODER>.yaml of --conf; tables show the first one's words "
+                        "beside the times")  # fmt: skip
+    data = options.add_argument_group("data")
+    data.add_argument("--librispeech", type=Path, default=os.environ.get("LIBRISPEECH") or None,
+                      help="the directory with the parts; none: speech is synthesised")  # fmt: skip
+    data.add_argument("--train_set", help="a part, train_460 or train_960; none: the only one")
+    data.add_argument("--eval_sets", nargs="+", metavar="PART",
+                      help="sets to decode, align and score; none: all dev and test parts")  # fmt: skip
+    for part in ("", "dev_", "test_"):
+        data.add_argument(f"--synthetic_{part}hours", help="hours to synthesise")
+    data.add_argument("--token_type", choices=["char", "bpe"], default="char", help="tokens")
+    data.add_argument("--nbpe", type=_positive, default=500, help="size of the BPE vocabulary")
+    data.add_argument("--datadir", type=Path, default=Path("data"), help="prepared data")
+    training = options.add_argument_group("training and results")
+    training.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAMLs")
+    training.add_argument("--expdir", type=Path, default=Path("exp"), help="trainings and results")
+    training.add_argument("--ngpu", type=_count, default=0, help="GPUs for a training")
+    training.add_argument("--nj", type=_positive, default=os.cpu_count() or 1,
+                          help="processes for everything else")  # fmt: skip
+    training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
+    training.add_argument("--inference_model", default="valid.loss.best.pth",
+                          help="parameters to decode with")  # fmt: skip
+    training.add_argument("--ali_system", default="ctc", metavar="SYSTEM",
+                          help="whose forced alignment `label_weights: ali` trains on")  # fmt: skip
+    training.add_argument("--markdown", type=Path,
+                          help="where the table goes; none: RESULTS.md in --expdir")  # fmt: skip
+    return options
+
+
+def _read_system(conf: Path, name: str) -> System:
+    path = _config_path(conf, "train", name)
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: must be YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: must be a mapping of ESPnet's options, got {config!r}")
+    return System(name, path, config)
+
+
+def _config_path(conf: Path, kind: str, name: str) -> Path:
+    path = conf / f"{kind}_{name}.yaml"
+    if not path.is_file():
+        there = sorted(p.stem.removeprefix(f"{kind}_") for p in conf.glob(f"{kind}_*.yaml"))
+        raise ValueError(f"there is no {path}; {conf} has {', '.join(there) or 'none'}")
+    return path
+
+
+def _words(option: str, texts: Sequence[str]) -> list[str]:
+    words = _split(texts)
+    if not words or len(set(words)) < len(words):
+        raise ValueError(f"{option} must be one or more different names, got {' '.join(words)!r}")
+    return words
+
+
+def _numbers(option: str, texts: Sequence[str]) -> list[int]:
+    words = _words(option, texts)
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise ValueError(f"{option} must be whole numbers, got {' '.join(words)!r}")
+    return [int(word) for word in words]
+
+
+def _split(texts: Sequence[str]) -> list[str]:
+    """Words, whether they came quoted ("1 2") or apart."""
+    return [word for text in texts for word in text.split()]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return number

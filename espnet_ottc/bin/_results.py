@@ -1,0 +1,108 @@
+"""Rows of results from the score files of an experiment folder."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+TIME_METRICS = (
+    "boundary_mae_ms",
+    "boundary_median_ms",
+    "idr",
+    "iou",
+    "start_f1",
+    "strict_f1_20ms",
+    "coverage",
+)
+PEAKINESS = ("peaky", "peaky_raw", "silence")
+_TIME_COUNTS = (
+    "utterances",
+    "reference_words",
+    "hypothesis_words",
+    "matched_words",
+    "boundaries",
+    "starts_within_collar",
+    "strict_within_20ms",
+    "overlap_seconds",
+    "reference_seconds",
+    "special_frames",
+    "frames",
+)
+
+Row = dict[str, Any]
+
+
+def collect_rows(expdir: Path, text_decoder: str) -> list[Row]:
+    """One row for each system, set, seed and decoder, from `score.json` and `provenance.json` alone.
+
+    A row of a decoder in time (transport, viterbi, forced_align) has the words of `text_decoder`
+    beside its times; each other decoder of words has a row without times, and so has `text_decoder`
+    where a set has no reference times.
+
+    Args:
+        expdir: with `<system>/seed<N>/decode_<decoder>/<set>/score.json` and
+            `<system>/seed<N>/align_<decoder>/<set>/score.json`.
+        text_decoder: the decoder of words.
+
+    Raises:
+        ValueError: no score file at all.
+    """
+    rows: list[Row] = []
+    for experiment in sorted(expdir.glob("*/seed*")):
+        rows += _rows_of(experiment, text_decoder)
+    if not rows:
+        raise ValueError(f"{expdir} has no score files: run stage 10 (scores) first")
+    return sorted(rows, key=lambda r: (r["set"], r["system"], r["decoder"], r["seed"]))
+
+
+def _rows_of(experiment: Path, text_decoder: str) -> Iterator[Row]:
+    about = _load(experiment / "provenance.json")
+    words = {key: _load(path) for key, path in _scores(experiment, "decode_")}
+    times = {key: _load(path) for key, path in _scores(experiment, "align_")}
+    timed_sets = {set_name for _, set_name in times}
+    head = {
+        "system": experiment.parent.name,
+        "seed": int(experiment.name.removeprefix("seed")),
+    }
+    for (decoder, set_name), score in times.items():
+        text = words.get((text_decoder, set_name))
+        yield _row({**head, "decoder": decoder, "set": set_name}, text, score, about) | {
+            "text_decoder": None if text is None else text_decoder
+        }
+    for (decoder, set_name), score in words.items():
+        if decoder != text_decoder or set_name not in timed_sets:
+            yield _row({**head, "decoder": decoder, "set": set_name}, score, None, about) | {
+                "text_decoder": decoder
+            }
+
+
+def _scores(experiment: Path, prefix: str) -> Iterator[tuple[tuple[str, str], Path]]:
+    for path in sorted(experiment.glob(f"{prefix}*/*/score.json")):
+        yield (path.parents[1].name.removeprefix(prefix), path.parent.name), path
+
+
+def _row(
+    head: Row, words: Mapping[str, Any] | None, times: Mapping[str, Any] | None, about: Row
+) -> Row:
+    words, times = words or {}, times or {}
+    intervals = {name: words.get(f"{name}_interval") for name in ("wer", "cer")}
+    return {
+        **head,
+        **{name: words.get(name) for name in ("wer", "cer")},
+        **{name: times.get(name) for name in (*TIME_METRICS, *PEAKINESS)},
+        "counts": {
+            "words": words.get("wer_counts"),
+            "characters": words.get("cer_counts"),
+            "times": {name: times[name] for name in _TIME_COUNTS if name in times} or None,
+        },
+        "intervals": intervals | times.get("intervals", {}),
+        "provenance": about,
+    }
+
+
+def _load(path: Path) -> Row:
+    try:
+        content: Row = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: must be JSON: {error}") from error
+    return content

@@ -1,0 +1,77 @@
+"""Align every set with every system, seed and decoder in time (stage 9).
+
+Takes the options of `run.sh`; writes `align_<decoder>/<set>/` of each training: words and tokens as
+CTM, words as Lhotse supervisions and TextGrids, and in `frames/<set>/` the label of each frame.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ottc.aligners import make_aligner
+from espnet_ottc.bin import _steps
+from espnet_ottc.bin._marks import Step, perform
+from espnet_ottc.bin._recipe import ALIGNERS, Recipe, System, parser
+
+_FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    return _steps.run(lambda: _align_all(Recipe(options)))
+
+
+def _align_all(recipe: Recipe) -> None:
+    for system in recipe.systems:
+        for seed in recipe.seeds:
+            for set_name in recipe.sets.evaluated:
+                _align(recipe, system, seed, set_name)
+
+
+def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    model = recipe.model(system.name, seed)
+    frames = experiment / "frames" / set_name
+    folders = {name: experiment / f"align_{name}" / set_name for name in system.aligners}
+    step = Step(
+        title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
+        mark=recipe.mark(system.name, f"seed{seed}", "align", set_name),
+        options={"aligners": {name: ALIGNERS[name] for name in system.aligners}},
+        inputs=(model, experiment / "config.yaml", recipe.cuts(set_name)),
+        outputs=(
+            frames / "labels",
+            frames / "utt2dur",
+            *(folder / file for folder in folders.values() for file in _FILES),
+        ),
+        after={
+            recipe.mark(system.name, f"seed{seed}", "train"): system.trained,
+            recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)",
+        },
+    )
+
+    def work(_: bool) -> None:
+        # Late, since ESPnet takes long to import, and a skipped step needs none of it.
+        _steps.log_to(experiment / "align.log")
+        with _steps.hushed():
+            from espnet_ottc.bin._alignment import align_set, write_columns, write_times
+            from espnet_ottc.espnet.posteriors import TrainedModel
+        trained = TrainedModel(experiment, model.name, recipe.device)
+        aligners = {name: make_aligner(ALIGNERS[name]) for name in system.aligners}
+        title = f"align {set_name}, {system.name}, seed {seed}"
+        found = align_set(trained, recipe.cuts(set_name), aligners, recipe.token_type, title)
+        write_columns(frames / "labels", found.frame_labels)
+        write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
+        for name, times in found.times.items():
+            write_times(folders[name], times, found.durations)
+            if times.infeasible:
+                utterance, why = next(iter(times.infeasible.items()))
+                _steps.say(
+                    f"  {len(times.infeasible)} of {len(found.durations)} utterances have no "
+                    f"alignment by {name}, the first is {utterance}: {why}"
+                )
+
+    perform(step, work, _steps.say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Decode every set with every system, seed and decoder (stage 8).
+
+Takes the options of `run.sh`; writes `decode_<decoder>/<set>/text` of each training.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ottc.bin import _steps
+from espnet_ottc.bin._marks import Step, StepError, perform
+from espnet_ottc.bin._recipe import Recipe, System, parser
+from espnet_ottc.formats import read_text, written_aside
+
+# Fewer are not worth a process, which takes seconds to start.
+_LEAST = 200
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set to decode; `splits` processes share it."""
+
+    recipe: Recipe
+    system: System
+    seed: int
+    decoder: str
+    set_name: str
+    splits: int
+
+    @property
+    def out(self) -> Path:
+        """Where its results lie."""
+        experiment = self.recipe.experiment(self.system.name, self.seed)
+        return experiment / f"decode_{self.decoder}" / self.set_name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    return _steps.run(lambda: _decode_all(Recipe(options)))
+
+
+def _decode_all(recipe: Recipe) -> None:
+    units = [
+        (system, seed, decoder, set_name)
+        for system in recipe.systems
+        for seed in recipe.seeds
+        for decoder in recipe.decoders
+        for set_name in recipe.sets.evaluated
+    ]
+    workers = recipe.options.ngpu or recipe.options.nj
+    splits = max(1, workers // len(units))
+    jobs = [Job(recipe, *unit, splits) for unit in units]
+    _steps.run_parallel(_decode, jobs, workers)
+
+
+def _decode(job: Job) -> None:
+    recipe = job.recipe
+    model = recipe.model(job.system.name, job.seed)
+    config = recipe.decoders[job.decoder]
+    step = Step(
+        title=f"stage 8: decode {job.set_name} by {job.system.name}, seed {job.seed}, {job.decoder}",
+        mark=recipe.mark(job.system.name, f"seed{job.seed}", f"decode_{job.decoder}", job.set_name),
+        options={},
+        inputs=(model, model.with_name("config.yaml"), config, recipe.cuts(job.set_name)),
+        outputs=(job.out / "text",),
+        after={
+            recipe.mark(job.system.name, f"seed{job.seed}", "train"): job.system.trained,
+            recipe.data_mark(f"cuts_{job.set_name}"): "stage 2 (cuts)",
+        },
+    )
+
+    def work(_: bool) -> None:
+        ids = list(read_text(recipe.text(job.set_name)))
+        count = max(1, min(job.splits, len(ids) // _LEAST))
+        shutil.rmtree(job.out / "splits", ignore_errors=True)
+        splits = []
+        for number in range(count):
+            first, last = (len(ids) * n // count for n in (number, number + 1))
+            split = job.out / "splits" / str(number)
+            split.mkdir(parents=True)
+            (split / "keys").write_text("".join(f"{name}\n" for name in ids[first:last]))
+            splits.append(split)
+        _steps.run_parallel(lambda split: _decode_split(job, split), splits, count)
+        _merge(job, splits, ids)
+
+    perform(step, work, _steps.say)
+
+
+def _decode_split(job: Job, split: Path) -> None:
+    recipe = job.recipe
+    model = recipe.model(job.system.name, job.seed)
+    command = [sys.executable, "-m", "espnet_ottc.bin.asr_inference"]
+    command += ["--config", str(recipe.decoders[job.decoder])]
+    command += ["--asr_train_config", str(model.with_name("config.yaml"))]
+    command += ["--asr_model_file", str(model)]
+    command += ["--data_path_and_name_and_type", f"{recipe.cuts(job.set_name)},speech,lhotse"]
+    command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
+    command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
+    _steps.run_logged(
+        command, split / "log", prefix=_steps.DECODE, environment={"OMP_NUM_THREADS": "1"}
+    )
+
+
+def _merge(job: Job, splits: Sequence[Path], ids: Sequence[str]) -> None:
+    for name in ("text", "token", "score"):
+        lines: dict[str, str] = {}
+        for split in splits:
+            for line in (split / "1best_recog" / name).read_text(encoding="utf-8").splitlines():
+                lines[line.split(maxsplit=1)[0]] = line
+        missing = [utterance for utterance in ids if utterance not in lines]
+        if missing:
+            raise StepError(
+                f"{missing[0]}: no hypothesis ({len(missing)} of {len(ids)} without) in {job.out}"
+            )
+        with written_aside(job.out / name) as aside:
+            aside.write_text("".join(f"{lines[u]}\n" for u in ids), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Make ESPnet's token list from transcripts: characters, or SentencePiece's BPE.
+
+    python -m espnet_ottc.bin.make_tokens --text data/train/text --out tokens.txt --token_type char
+
+The list starts with `<blank>` and `<unk>` and ends with `<sos/eos>`, as ESPnet wants it.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from espnet_ottc.bin import _steps
+from espnet_ottc.formats import read_text, written_aside
+
+BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    return _steps.run(lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> None:
+    texts = [" ".join(words) for words in read_text(options.text).values()]
+    if options.token_type == "char":
+        found = character_tokens(texts)
+    elif options.bpe_model is None:
+        raise ValueError("--token_type bpe needs --bpe_model, the file to write")
+    else:
+        found = train_bpe(texts, options.nbpe, options.bpe_model)
+    with written_aside(options.out) as aside:
+        aside.write_text("\n".join(found) + "\n", encoding="utf-8")
+    print(f"{len(found)} tokens in {options.out}")
+
+
+def character_tokens(texts: Iterable[str]) -> list[str]:
+    """The characters of the texts, the most frequent first, among ESPnet's special tokens.
+
+    Raises:
+        ValueError: no characters.
+    """
+    counts = Counter(character for text in texts for character in text)
+    if not counts:
+        raise ValueError("the transcripts hold no characters")
+    ordered = sorted(counts, key=lambda character: (-counts[character], character))
+    # Single words have no separator, and still their boundary label is one.
+    names = list(dict.fromkeys([*(SPACE if c == " " else c for c in ordered), SPACE]))
+    return [BLANK, UNKNOWN, *names, ENDS]
+
+
+def train_bpe(texts: Sequence[str], size: int, model: Path) -> list[str]:
+    """Train a BPE model of `size` pieces, write it to `model`, and return its token list.
+
+    Raises:
+        ValueError: texts for which SentencePiece cannot make so many pieces.
+    """
+    import sentencepiece
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_prefix=f"{folder}/bpe",
+                vocab_size=size,
+                model_type="bpe",
+                character_coverage=1.0,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                f"SentencePiece cannot make {size} pieces (--nbpe): {error}"
+            ) from error
+        with written_aside(model) as aside:
+            aside.write_bytes(Path(folder, "bpe.model").read_bytes())
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    pieces = [
+        processor.id_to_piece(index)
+        for index in range(processor.get_piece_size())
+        if not (processor.is_control(index) or processor.is_unknown(index))
+    ]
+    return [BLANK, UNKNOWN, *pieces, ENDS]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--text", type=Path, required=True, help="Kaldi text of the training set")
+    parser.add_argument("--out", type=Path, required=True, help="token list to write")
+    parser.add_argument("--token_type", choices=["char", "bpe"], default="char", help="tokens")
+    parser.add_argument("--nbpe", type=int, default=500, help="size of the BPE vocabulary")
+    parser.add_argument("--bpe_model", type=Path, help="SentencePiece model to write")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

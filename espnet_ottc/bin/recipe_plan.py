@@ -1,0 +1,134 @@
+"""Check the options of a recipe before anything runs, and say what they amount to, for the shell.
+
+    eval "$(python -m espnet_ottc.bin.recipe_plan "$@")"
+
+Standard output is nothing but assignments.  Exit status: 0; 1 for options that cannot be; 2 for
+unknown ones.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from espnet_ottc.bin import _steps
+from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.formats import written_aside
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        # Help is for the user's eyes; the shell shall go no further.
+        with contextlib.redirect_stdout(sys.stderr):
+            options = parser().parse_args(words)
+    except SystemExit as end:
+        if end.code:
+            raise
+        print("exit 0")
+        return 0
+    return _steps.run(lambda: print(plan(Recipe(options))))
+
+
+def plan(recipe: Recipe) -> str:
+    """Shell assignments of what the stages need; binds the data and experiment folders.
+
+    Raises:
+        ValueError: a folder that was made for other data or configurations, too few GPUs.
+    """
+    options = recipe.options
+    synthetic = _synthetic_options(recipe)
+    corpus = options.librispeech
+    made_here = corpus is None
+    if corpus is None:
+        sizes = zip(synthetic[::2], synthetic[1::2], strict=True)
+        names = ["synthetic", *(name.removeprefix("--") + value for name, value in sizes)]
+        corpus = Path("downloads", "-".join(names))
+    available = torch.cuda.device_count()
+    if options.ngpu > available and not os.environ.get(_steps.TRAIN):
+        raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
+    sets = recipe.sets
+    bind(recipe.datadir, {"corpus": str(corpus.resolve()), "training set": sets.train}, "--datadir")
+    bind(
+        recipe.expdir,
+        {
+            "data": str(recipe.datadir.resolve()),
+            "configurations": str(recipe.conf.resolve()),
+            "tokens": recipe.token_dir.name,
+        },
+        "--expdir",
+    )
+    values: dict[str, object] = {
+        "stage": options.stage,
+        "stop_stage": options.stop_stage,
+        "nj": options.nj,
+        "corpus": corpus,
+        "synthesise": "yes" if made_here else "",
+        "synthetic": synthetic,
+        "parts": sets.parts,
+        "sets": [f"{name}={','.join(parts)}" for name, parts in sets.members.items()],
+        "train_set": sets.train,
+        "datadir": recipe.datadir,
+        "expdir": recipe.expdir,
+        "tokens": recipe.tokens,
+        "bpe_model": recipe.bpe_model or "",
+        "token_type": recipe.token_type,
+        "nbpe": options.nbpe,
+        "markdown": options.markdown or recipe.expdir / "RESULTS.md",
+    }
+    return "\n".join(f"{name}={_shell(value)}" for name, value in values.items())
+
+
+def bind(folder: Path, made_for: dict[str, str], option: str) -> None:
+    """Note what a folder is made for; refuse to use it for anything else.
+
+    Raises:
+        ValueError: it was made for something else.
+    """
+    path = folder / ".made_for.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(made_for, indent=1) + "\n", encoding="utf-8")
+        return
+    for name, value in made_for.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{folder} was made for the {name} {before.get(name)}, not {value}; "
+                f"give another folder ({option}) or remove this one"
+            )
+
+
+def _synthetic_options(recipe: Recipe) -> list[str]:
+    options = []
+    for part in ("", "dev_", "test_"):
+        hours = getattr(recipe.options, f"synthetic_{part}hours")
+        if hours is None:
+            continue
+        if recipe.options.librispeech is not None:
+            raise ValueError(f"--synthetic_{part}hours has no meaning with a corpus given")
+        try:
+            positive = 0 < float(hours) < 10000
+        except ValueError:
+            positive = False
+        if not positive:
+            raise ValueError(f"--synthetic_{part}hours must be a positive number, got {hours}")
+        options += [f"--{part}hours", hours]
+    return options
+
+
+def _shell(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"({shlex.join(map(str, value))})"
+    return shlex.quote(str(value))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Score words and times of everything that was decoded and aligned (stage 10).
+
+Takes the options of `run.sh`; writes `score.json` and `score.txt` beside each hypothesis, and from
+the score files alone `EXPDIR/results.json`.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lhotse import CutSet
+
+from espnet_ottc.bin import _steps, score_alignment, score_words
+from espnet_ottc.bin._marks import Step, StepError, perform
+from espnet_ottc.bin._recipe import Recipe, System, parser
+from espnet_ottc.bin._results import collect_rows
+from espnet_ottc.formats import spans_of, write_ctm, written_aside
+
+# What is no letter: CTC's blank, and the word separators of characters and of SentencePiece.
+SPECIAL = ("<blank>", "<space>", "▁")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    return _steps.run(lambda: _score_all(Recipe(options)))
+
+
+def _score_all(recipe: Recipe) -> None:
+    timed = {name for name in recipe.sets.evaluated if _write_reference(recipe, name)}
+    for system in recipe.systems:
+        for seed in recipe.seeds:
+            for set_name in recipe.sets.evaluated:
+                for decoder in recipe.decoders:
+                    _score_words(recipe, system, seed, decoder, set_name)
+                if set_name in timed:
+                    for aligner in system.aligners:
+                        _score_times(recipe, system, seed, aligner, set_name)
+    rows = collect_rows(recipe.expdir, next(iter(recipe.decoders)))
+    path = recipe.expdir / "results.json"
+    text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    # Left alone where nothing changed, so that the report need not be made again.
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with written_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    _steps.say(f"stage 10: {len(rows)} rows in {path}")
+
+
+def _write_reference(recipe: Recipe, set_name: str) -> bool:
+    """Write the reference word times of a set as a CTM; whether it has any."""
+    cuts, out = recipe.cuts(set_name), recipe.reference(set_name)
+    step = Step(
+        title=f"stage 10: reference times of {set_name}",
+        mark=recipe.data_mark(f"reference_{set_name}"),
+        options={},
+        inputs=(cuts,),
+        outputs=(out,),
+        after={recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)"},
+    )
+
+    def work(_: bool) -> None:
+        spans = {}
+        count = 0
+        for cut in CutSet.from_file(cuts):
+            count += 1
+            supervision = cut.supervisions[0]
+            if "word" in (supervision.alignment or {}):
+                spans[cut.id] = spans_of(supervision)
+        write_ctm(out, spans)
+        if len(spans) < count:
+            _steps.say(
+                f"  {count - len(spans)} of {count} utterances of {set_name} have no word "
+                "times: they take no part in the scores of times"
+            )
+
+    perform(step, work, _steps.say)
+    return out.stat().st_size > 0
+
+
+def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
+    out = recipe.experiment(system.name, seed) / f"decode_{decoder}" / set_name
+    _score(
+        recipe,
+        title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
+        names=(system.name, f"seed{seed}", f"decode_{decoder}"),
+        out=out,
+        inputs=(recipe.text(set_name), out / "text"),
+        arguments=["--ref", str(recipe.text(set_name)), "--hyp", str(out / "text")],
+        command=score_words.main,
+        after="stage 8 (decoding)",
+    )
+
+
+def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_name: str) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    out = experiment / f"align_{aligner}" / set_name
+    frames = experiment / "frames" / set_name
+    reference = recipe.reference(set_name)
+    arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
+    arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
+    # No line for an utterance that could not be aligned; no reference for some, perhaps.
+    arguments += ["--missing-is-empty", "--ignore-extra", "--special", *SPECIAL]
+    _score(
+        recipe,
+        title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
+        names=(system.name, f"seed{seed}", "align"),
+        out=out,
+        inputs=(reference, out / "words.ctm", frames / "labels", frames / "utt2dur"),
+        arguments=arguments,
+        command=score_alignment.main,
+        after="stage 9 (alignment)",
+    )
+
+
+def _score(
+    recipe: Recipe,
+    *,
+    title: str,
+    names: tuple[str, ...],
+    out: Path,
+    inputs: tuple[Path, ...],
+    arguments: list[str],
+    command: Callable[[Sequence[str]], int],
+    after: str,
+) -> None:
+    set_name = out.name
+    json_path, text_path = out / "score.json", out / "score.txt"
+    step = Step(
+        title=f"stage 10: {title}",
+        mark=recipe.mark(*names[:2], f"score_{out.parent.name}", set_name),
+        options={"arguments": arguments},
+        inputs=inputs,
+        outputs=(json_path, text_path),
+        after={recipe.mark(*names, set_name): after},
+    )
+
+    def work(_: bool) -> None:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            status = command([*arguments, "--json", str(json_path)])
+        if status:
+            raise StepError(f"{title}: scoring failed, see the message above")
+        with written_aside(text_path) as aside:
+            aside.write_text(said.getvalue(), encoding="utf-8")
+
+    perform(step, work, _steps.say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""Train the systems of one criterion with every seed (stages 5 and 7).
+
+    python -m espnet_ottc.bin.train_systems ctc OPTIONS OF run.sh ...
+
+An interrupted training goes on from ESPnet's checkpoint.  Where the inputs of a training have
+changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from espnet_ottc.bin import _steps
+from espnet_ottc.bin._marks import Step, StepError, perform
+from espnet_ottc.bin._provenance import provenance
+from espnet_ottc.bin._recipe import TRAINING_STAGES, Recipe, System, parser
+from espnet_ottc.formats import written_aside
+
+PROVENANCE = "provenance.json"
+CHECKPOINT = "checkpoint.pth"
+KEPT_CHECKPOINT = "checkpoint.kept.pth"
+_STARTED = re.compile(r"(\d+)/(\d+)epoch started")
+_BATCHES = re.compile(r"\d+epoch:train:\d+-(\d+)batch")
+_RESULTS = re.compile(r"(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(, \[|$)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options_parser = parser()
+    options_parser.add_argument("criterion", choices=sorted(TRAINING_STAGES))
+    options = options_parser.parse_args(arguments)
+    return _steps.run(lambda: _train_all(Recipe(options), options.criterion))
+
+
+def _train_all(recipe: Recipe, criterion: str) -> None:
+    systems = [system for system in recipe.systems if system.criterion == criterion]
+    if not systems:
+        _steps.say(
+            f"stage {TRAINING_STAGES[criterion]}: no system with {criterion} among --systems"
+        )
+    for system in systems:
+        for seed in recipe.seeds:
+            _train(recipe, system, seed)
+
+
+def alignment_stream(recipe: Recipe, system: str, seed: int, name: str) -> Path:
+    """The frame labels of a set, by the forced alignment of a trained system."""
+    return recipe.experiment(system, seed) / "ali" / name / "ali"
+
+
+def training_step(recipe: Recipe, system: System, seed: int) -> Step:
+    """The step that trains one system with one seed."""
+    sets = (recipe.sets.train, recipe.sets.valid)
+    experiment = recipe.experiment(system.name, seed)
+    inputs = [system.path, recipe.tokens, *map(recipe.cuts, sets), *map(recipe.text, sets)]
+    inputs += [recipe.bpe_model] if recipe.bpe_model else []
+    inputs += [recipe.stats / part / "speech_shape" for part in ("train", "valid")]
+    after = {recipe.mark("stats"): "stage 4 (statistics)"}
+    if system.needs_alignment:
+        teacher = recipe.options.ali_system
+        inputs += [alignment_stream(recipe, teacher, seed, name) for name in sets]
+        after[recipe.mark(teacher, f"seed{seed}", "ali")] = "stage 6 (forced alignment)"
+    return Step(
+        title=f"stage {system.stage}: train {system.name}, seed {seed}",
+        mark=recipe.mark(system.name, f"seed{seed}", "train"),
+        options={"seed": seed, "more": shlex.split(recipe.options.train_args)},
+        inputs=tuple(inputs),
+        # Not the model to decode with: another choice of it must not train again.
+        outputs=(experiment / "config.yaml", experiment / "latest.pth"),
+        after=after,
+        resumable=True,
+    )
+
+
+def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
+    """ESPnet's training with its options."""
+    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--config", str(system.path)]
+    command += ["--output_dir", str(recipe.experiment(system.name, seed)), "--resume", "true"]
+    command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
+    if recipe.options.ngpu > 1:
+        command += ["--multiprocessing_distributed", "true"]
+    for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        command += recipe.data_options(part, name)
+        command += [f"--{part}_shape_file", str(recipe.stats / part / "speech_shape")]
+        if system.needs_alignment:
+            path = alignment_stream(recipe, recipe.options.ali_system, seed, name)
+            command += [f"--{part}_data_path_and_name_and_type", f"{path},ali,text_int"]
+    if system.config.get("normalize") == "global_mvn":
+        stats = recipe.stats / "train" / "feats_stats.npz"
+        command += ["--normalize_conf", f"stats_file={stats}"]
+    return [*command, *shlex.split(recipe.options.train_args)]
+
+
+def _train(recipe: Recipe, system: System, seed: int) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    command = training_command(recipe, system, seed)
+
+    def work(resumed: bool) -> None:
+        if not resumed:
+            _move_aside(recipe, experiment)
+        restore_checkpoint(experiment)
+        before = _read_provenance(experiment / PROVENANCE)
+        about = {
+            **provenance(),
+            "config": str(system.path),
+            "config_sha256": hashlib.sha256(system.path.read_bytes()).hexdigest(),
+            "command": shlex.join(["python", *command[1:]]),
+            "seed": seed,
+        }
+        begun = time.monotonic()
+        seconds = before.get("train_seconds", 0.0)
+        with Progress(f"{system.name}, seed {seed}") as progress:
+
+            def watch(line: str) -> None:
+                progress.see(line)
+                if _STARTED.search(line):
+                    keep_checkpoint(experiment)
+
+            try:
+                _steps.run_logged(
+                    command, experiment / "train.log", prefix=_steps.TRAIN, watch=watch
+                )
+            finally:
+                about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
+                about["epochs"] = max(progress.epochs, before.get("epochs", 0))
+                _write_provenance(experiment / PROVENANCE, about)
+        (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
+
+    perform(training_step(recipe, system, seed), work, _steps.say)
+
+
+class Progress:
+    """Shows a training's progress: a bar on a terminal, a line per epoch elsewhere.
+
+    Args:
+        title: names the training.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.epochs = 0
+        self._bar = tqdm(desc=title, unit="epoch", disable=None)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def see(self, line: str) -> None:
+        """Read one line of ESPnet's log."""
+        if started := _STARTED.search(line):
+            self._bar.total = int(started[2])
+            self._bar.n = int(started[1]) - 1
+            self._bar.refresh()
+        elif batches := _BATCHES.search(line):
+            self._bar.set_postfix_str(f"batch {batches[1]}")
+        elif results := _RESULTS.search(line):
+            self.epochs = int(results[1])
+            text = f"loss {_value(results[2], 'loss')}, valid {_value(results[3], 'loss')}"
+            text += f", valid CER {_value(results[3], 'cer_ctc')}"
+            self._bar.n = self.epochs
+            self._bar.set_postfix_str(text)
+            if self._bar.disable:
+                _steps.say(f"  {self.title}: epoch {self.epochs}: {text}")
+
+
+def _value(text: str, name: str) -> str:
+    found = re.search(rf"\b{name}=([^,]+)", text)
+    return found[1] if found else "-"
+
+
+def _move_aside(recipe: Recipe, experiment: Path) -> None:
+    if not experiment.exists():
+        return
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    target = recipe.expdir / ".replaced" / f"{experiment.parent.name}-{experiment.name}-{stamp}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    experiment.rename(target)
+    _steps.say(f"  {experiment} was trained with other inputs: moved to {target}")
+
+
+def keep_checkpoint(experiment: Path) -> None:
+    """Put the checkpoint with which an epoch starts where ESPnet does not write it over.
+
+    ESPnet overwrites `checkpoint.pth` at each epoch's end, and links the best models after it: whoever
+    resumes from that file alone may find it half written, or the links missing for good.
+    """
+    checkpoint = experiment / CHECKPOINT
+    if checkpoint.exists():
+        os.replace(checkpoint, experiment / KEPT_CHECKPOINT)
+
+
+def restore_checkpoint(experiment: Path) -> None:
+    """Let ESPnet resume at the start of the epoch that was interrupted; without a kept one, anew."""
+    kept = experiment / KEPT_CHECKPOINT
+    if kept.exists():
+        shutil.copyfile(kept, experiment / f".{CHECKPOINT}.partial")
+        os.replace(experiment / f".{CHECKPOINT}.partial", experiment / CHECKPOINT)
+    else:
+        (experiment / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_provenance(path: Path, about: dict[str, Any]) -> None:
+    try:
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise StepError(f"{path} cannot be written: {fault}") from fault
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Steps of a recipe run once, again when something changed, and never count when they failed."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from espnet_ottc.bin import stage_mark
+from espnet_ottc.bin._marks import Step, StepError, check_done, perform
+
+
+class Kitchen:
+    """A folder with an input, a step that copies it, and what was said and done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source, self.product = folder / "in.txt", folder / "out.txt"
+        self.mark = folder / ".marks" / "copy.json"
+        self.source.write_text("one")
+        self.said: list[str] = []
+        self.resumed: list[bool] = []
+
+    def step(self, **changes) -> Step:
+        values = {
+            "title": "copy",
+            "mark": self.mark,
+            "options": {"speed": 1, "names": ("a", "b")},
+            "inputs": (self.source,),
+            "outputs": (self.product,),
+        }
+        return Step(**{**values, **changes})
+
+    def run(self, **changes) -> bool:
+        return perform(self.step(**changes), self.copy, self.said.append)
+
+    def copy(self, resumed: bool) -> None:
+        self.resumed.append(resumed)
+        self.product.write_bytes(self.source.read_bytes())
+
+    def fail(self, resumed: bool) -> None:
+        self.product.write_text("half")
+        raise RuntimeError("interrupted")
+
+
+@pytest.fixture
+def kitchen(tmp_path) -> Kitchen:
+    return Kitchen(tmp_path)
+
+
+def test_a_step_runs_once(kitchen):
+    assert kitchen.run() is True
+    assert kitchen.run() is False
+    assert kitchen.said == ["copy: started", "copy: done before, skipped"]
+
+
+def test_a_changed_input_an_option_or_an_output_makes_it_run_again(kitchen):
+    kitchen.run()
+    kitchen.source.write_text("two")
+    assert kitchen.run() is True
+    assert kitchen.product.read_text() == "two"
+    assert kitchen.run(options={"speed": 2}) is True
+    kitchen.product.write_text("cut")
+    assert kitchen.run(options={"speed": 2}) is True
+    kitchen.product.unlink()
+    assert kitchen.run(options={"speed": 2}) is True
+    assert kitchen.run(options={"speed": 2}) is False
+
+
+def test_a_file_that_was_only_touched_counts_as_the_same(kitchen):
+    kitchen.run()
+    os.utime(kitchen.source, ns=(1, 1))
+    assert kitchen.run() is False
+
+
+def test_a_compressed_file_is_known_by_its_content(kitchen):
+    source = kitchen.folder / "in.gz"
+    source.write_bytes(gzip.compress(b"text", mtime=1))
+    kitchen.run(inputs=(source,))
+    source.write_bytes(gzip.compress(b"text", mtime=2))
+    assert kitchen.run(inputs=(source,)) is False
+    source.write_bytes(gzip.compress(b"tent", mtime=2))
+    assert kitchen.run(inputs=(source,)) is True
+
+
+def test_a_file_below_an_input_directory_counts(kitchen):
+    folder = kitchen.folder / "corpus"
+    (folder / "speaker").mkdir(parents=True)
+    (folder / "speaker" / "a.flac").write_text("sound")
+    kitchen.run(inputs=(folder,))
+    assert kitchen.run(inputs=(folder,)) is False
+    (folder / "speaker" / "b.flac").write_text("sound")
+    assert kitchen.run(inputs=(folder,)) is True
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_failed_step_is_not_done_and_goes_on_only_where_it_can(kitchen, resumable):
+    step = kitchen.step(resumable=resumable)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        perform(step, kitchen.fail, kitchen.said.append)
+    with pytest.raises(StepError, match="stage 1 has begun and is not finished"):
+        check_done({kitchen.mark: "stage 1"})
+    perform(step, kitchen.copy, kitchen.said.append)
+    assert kitchen.resumed == [resumable]
+    check_done({kitchen.mark: "stage 1"})
+
+
+def test_a_failed_step_is_not_resumed_with_other_inputs(kitchen):
+    with pytest.raises(RuntimeError):
+        perform(kitchen.step(resumable=True), kitchen.fail, kitchen.said.append)
+    kitchen.source.write_text("two")
+    kitchen.run(resumable=True)
+    assert kitchen.resumed == [False]
+
+
+def test_an_input_that_changes_while_the_step_runs_is_noticed_afterwards(kitchen):
+    def work(resumed: bool) -> None:
+        kitchen.copy(resumed)
+        kitchen.source.write_text("edited meanwhile")
+
+    perform(kitchen.step(), work, kitchen.said.append)
+    assert kitchen.run() is True
+
+
+def test_missing_inputs_and_outputs_are_named(kitchen):
+    with pytest.raises(StepError, match=r"copy: there is no .*absent"):
+        kitchen.run(inputs=(kitchen.folder / "absent",))
+    with pytest.raises(StepError, match=r"copy: there is no .*never"):
+        kitchen.run(outputs=(kitchen.folder / "never",))
+    with pytest.raises(StepError, match="not finished"):
+        check_done({kitchen.mark: "it"})
+
+
+def test_a_step_wants_the_step_before_it_done_with_what_is_there_now(kitchen):
+    later = {"mark": kitchen.folder / "later.json", "after": {kitchen.mark: "stage 1 (copy)"}}
+    with pytest.raises(StepError, match=r"stage 1 \(copy\) has to be run first"):
+        kitchen.run(**later)
+    kitchen.run()
+    assert kitchen.run(**later) is True
+    kitchen.source.write_text("two")
+    with pytest.raises(
+        StepError, match=r"stage 1 \(copy\) has to be run again: .*in.txt has changed"
+    ):
+        kitchen.run(**later)
+    kitchen.source.unlink()
+    with pytest.raises(StepError, match=r"in.txt is missing"):
+        kitchen.run(**later)
+
+
+def test_two_runs_do_a_step_once(kitchen):
+    working, release = threading.Event(), threading.Event()
+
+    def slow(resumed: bool) -> None:
+        working.set()
+        assert release.wait(20)
+        kitchen.copy(resumed)
+
+    first = threading.Thread(target=perform, args=(kitchen.step(), slow, kitchen.said.append))
+    first.start()
+    assert working.wait(20)
+
+    def say(line: str) -> None:
+        kitchen.said.append(line)
+        release.set()
+
+    assert perform(kitchen.step(), kitchen.copy, say) is False
+    first.join()
+    assert "copy: waiting for another run that does this" in kitchen.said
+    assert kitchen.resumed == [False]
+
+
+def _command(kitchen: Kitchen, *more: str, nj: str = "1", status: int = 0) -> int:
+    code = f"import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2]); sys.exit({status})"
+    words = ["--title", "copy", "--mark", str(kitchen.mark), "--ignore=--nj", *more]
+    words += ["--input", str(kitchen.source), "--output", str(kitchen.product), "--"]
+    words += [sys.executable, "-c", code, str(kitchen.source), str(kitchen.product), "--nj", nj]
+    return stage_mark.main(words)
+
+
+def test_the_command_line_runs_a_command_once_whatever_its_number_of_jobs(kitchen, capfd):
+    assert _command(kitchen, nj="1") == 0
+    assert _command(kitchen, nj="2") == 0
+    assert capfd.readouterr().out.splitlines() == ["copy: started", "copy: done before, skipped"]
+
+
+def test_the_command_line_fails_as_its_command_does(kitchen, capfd):
+    assert _command(kitchen, status=3) == 3
+    assert "FAILED with status 3" in capfd.readouterr().out
+    assert json.loads(kitchen.mark.read_text())["state"] == "begun"
+
+
+def test_the_command_line_names_the_stage_that_is_missing(kitchen, capfd):
+    assert _command(kitchen, "--after", f"{kitchen.folder}/x.json=stage 2 (cuts)") == 1
+    assert "error: stage 2 (cuts) has to be run first" in capfd.readouterr().err
+
+
+def test_wrong_options_have_status_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "espnet_ottc.bin.stage_mark", "--marc", "x"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "usage:" in done.stderr

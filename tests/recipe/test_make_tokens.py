@@ -1,0 +1,54 @@
+"""Token lists from transcripts, as ESPnet reads them."""
+
+import random
+from pathlib import Path
+
+from espnet2.text.build_tokenizer import build_tokenizer
+
+from espnet_ottc.bin import make_tokens
+
+
+def _text(path: Path, lines: list[str]) -> Path:
+    path.write_text("".join(f"utt{n} {line}\n" for n, line in enumerate(lines)))
+    return path
+
+
+def test_characters_are_ordered_by_frequency_among_the_special_tokens(tmp_path):
+    text = _text(tmp_path / "text", ["BEE", "BE A"])
+    out = tmp_path / "list" / "tokens.txt"
+    assert make_tokens.main(["--text", str(text), "--out", str(out)]) == 0
+    assert out.read_text().split("\n")[:-1] == [
+        *("<blank>", "<unk>", "E", "B", "<space>", "A", "<sos/eos>")
+    ]
+
+
+def test_single_words_still_have_a_separator():
+    assert make_tokens.character_tokens(["A", "A"]) == [
+        *("<blank>", "<unk>", "A", "<space>", "<sos/eos>")
+    ]
+
+
+def test_bpe_has_as_many_pieces_as_asked_and_espnet_reads_its_model(tmp_path):
+    random.seed(0)
+    words = ["RED", "READ", "DARE", "DREAD", "ADDER"]
+    lines = [" ".join(random.choices(words, k=6)) for _ in range(50)]
+    model = tmp_path / "bpe.model"
+    tokens = make_tokens.train_bpe(lines, 12, model)
+    assert tokens[:2] == ["<blank>", "<unk>"]
+    assert tokens[-1] == "<sos/eos>"
+    # SentencePiece counts <unk>, <s> and </s> among its 12.
+    assert len(tokens) == 12
+    assert "▁" in tokens
+    pieces = build_tokenizer("bpe", bpemodel=str(model)).text2tokens("RED DARE")
+    assert set(pieces) <= set(tokens)
+
+
+def test_a_vocabulary_that_cannot_be_is_one_line_and_status_1(tmp_path, capsys):
+    text = _text(tmp_path / "text", ["A B"])
+    words = ["--text", str(text), "--out", str(tmp_path / "t"), "--token_type", "bpe"]
+    assert make_tokens.main(words) == 1
+    assert "needs --bpe_model" in capsys.readouterr().err
+    assert make_tokens.main([*words, "--bpe_model", str(tmp_path / "m"), "--nbpe", "5000"]) == 1
+    assert "--nbpe" in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,100 @@
+"""Every configuration of the recipes builds, and a twin differs in the criterion alone."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from espnet2.tasks.asr import ASRTask
+
+from espnet_ottc.bin import asr_inference
+from espnet_ottc.espnet.criterion import OTTC
+
+CONF = Path(__file__).parents[2] / "egs2" / "librispeech_ottc" / "conf"
+TRAINING = sorted(CONF.glob("*/train_*.yaml"))
+DECODING = sorted(CONF.glob("*/decode_*.yaml"))
+TOKENS = ["<blank>", "<unk>", "<space>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
+SETS = ("ls100", "ls360", "ls960")
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}-{path.stem}"
+
+
+def _load(path: Path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
+def _options(path: Path, folder: Path) -> argparse.Namespace:
+    tokens = folder / "tokens.txt"
+    tokens.write_text("\n".join(TOKENS) + "\n")
+    words = ["--config", str(path), "--token_type", "char", "--token_list", str(tokens)]
+    # The statistics of global_mvn come from the data.
+    options = ASRTask.get_parser().parse_args(
+        [*words, "--output_dir", str(folder), "--normalize", "none"]
+    )
+    options.normalize, options.normalize_conf = None, {}
+    return options
+
+
+def test_there_are_configurations():
+    assert {path.parent.name for path in TRAINING} == {"mini", *SETS}
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=_name)
+def test_every_configuration_builds_a_model_and_its_schedule(path, tmp_path):
+    options = _options(path, tmp_path)
+    model = ASRTask.build_model(options)
+    config = _load(path)
+    assert isinstance(model.ctc, OTTC) is (config["ctc_conf"]["ctc_type"] == "ottc")
+    if path.parent.name == "mini":
+        assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6, rel=0.1)
+    (optimizer,) = ASRTask.build_optimizers(options, model)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, **options.scheduler_conf)
+    # A schedule that ends before the training raises in its last step.
+    assert scheduler.total_steps == options.max_epoch * options.num_iters_per_epoch
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=_name)
+def test_every_configuration_says_what_it_is_for(path):
+    text = path.read_text()
+    head = text[: text.index("\nencoder:")]
+    for word in ("Purpose:", "Command:", "Hardware:", "Time:"):
+        assert f"# {word}" in head
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in TRAINING}), ids=lambda p: p.name)
+def test_the_twin_differs_from_ottc_in_the_criterion_alone(folder):
+    ctc, ottc = (_load(folder / f"train_{name}.yaml") for name in ("ctc", "ottc"))
+    assert ottc.pop("ctc_conf")["ctc_type"] == "ottc"
+    assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
+    assert ctc == ottc
+
+
+def test_the_longer_twin_differs_from_the_twin_in_its_length_alone():
+    short, long = (_load(CONF / "mini" / f"train_{name}.yaml") for name in ("ctc", "ctc_long"))
+    assert long.pop("max_epoch") == 3 * short.pop("max_epoch")
+    steps = [config["scheduler_conf"].pop("total_steps") for config in (long, short)]
+    assert steps[0] == 3 * steps[1]
+    assert long == short
+
+
+@pytest.mark.parametrize("system", ["ctc", "ottc"])
+def test_the_sizes_of_librispeech_differ_in_the_length_of_training_alone(system):
+    configs = [_load(CONF / name / f"train_{system}.yaml") for name in SETS]
+    for config, name in zip(configs, SETS, strict=True):
+        steps = config["scheduler_conf"].pop("total_steps")
+        assert steps == 40 * config["num_iters_per_epoch"]
+        assert config["scheduler_conf"].pop("pct_start") * steps == pytest.approx(500, rel=1e-3)
+        seconds = config.pop("num_iters_per_epoch") * config["batch_bins"] / 16000
+        assert seconds / 3600 == pytest.approx(int(name.removeprefix("ls")), rel=1e-2)
+    assert configs[0] == configs[1] == configs[2]
+
+
+@pytest.mark.parametrize("path", DECODING, ids=_name)
+def test_every_decoder_is_known_to_the_inference(path, tmp_path):
+    words = ["--config", str(path), "--output_dir", str(tmp_path)]
+    words += ["--data_path_and_name_and_type", "x,speech,lhotse"]
+    options = asr_inference.get_parser().parse_args(words)
+    assert options.greedy is True

@@ -1,0 +1,133 @@
+"""The recipe as a user runs it: from nothing to the table, on a handful of synthetic utterances."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from lhotse import SupervisionSet
+
+from espnet_ottc.formats import read_ctm, read_text
+
+pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
+pytest.importorskip("matplotlib", reason="the report has figures")
+
+ROOT = Path(__file__).parents[2]
+TINY = {"max_epoch": 1, "num_iters_per_epoch": 2, "batch_size": 4}
+ENCODER = {"channels": 16, "dilations": [1], "output_dilations": [1]}
+HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
+
+
+def _run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "LIBRISPEECH"}
+    environment |= {
+        # The interpreter of the tests, and the package under test.
+        "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = ["./run.sh", "--conf", "conf/tiny", "--nj", "1", "--eval_sets", "test-clean"]
+    command += [*HOURS, "--synthetic_test_hours", "0.006", *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def _recipe_folder(folder: Path) -> Path:
+    """A copy of the recipe with a tiny configuration."""
+    for name in ("TEMPLATE", "librispeech_ottc"):
+        ignored = shutil.ignore_patterns("data", "exp", "downloads", "dump")
+        shutil.copytree(ROOT / "egs2" / name, folder / "egs2" / name, ignore=ignored)
+    recipe = folder / "egs2" / "librispeech_ottc"
+    (recipe / "conf" / "tiny").mkdir()
+    for system in ("ctc", "ottc"):
+        config = yaml.safe_load((recipe / f"conf/mini/train_{system}.yaml").read_text())
+        config |= {**TINY, "num_workers": 0}
+        config["encoder_conf"] |= ENCODER
+        config["scheduler_conf"]["total_steps"] = 2
+        (recipe / f"conf/tiny/train_{system}.yaml").write_text(yaml.safe_dump(config))
+    shutil.copy(recipe / "conf/mini/decode_greedy.yaml", recipe / "conf/tiny")
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    return _recipe_folder(tmp_path_factory.mktemp("recipe"))
+
+
+@pytest.fixture(scope="module")
+def first(recipe) -> subprocess.CompletedProcess:
+    return _run(recipe)
+
+
+def test_it_says_that_the_corpus_is_synthetic_and_ends_with_table_and_report(recipe, first):
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "NO LIBRISPEECH WAS GIVEN" in first.stdout
+    end = first.stdout[first.stdout.index("== stage 11") :]
+    for words in ("test-clean ctc forced_align", "test-clean ottc viterbi", "exp/report.html"):
+        assert words in end
+    assert (recipe / "exp" / "report.html").stat().st_size > 10_000
+
+
+def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
+    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    assert [(row["system"], row["decoder"]) for row in rows] == [
+        ("ctc", "forced_align"),
+        ("ottc", "transport"),
+        ("ottc", "viterbi"),
+    ]
+    words = sum(len(text) for text in read_text(recipe / "data/test-clean/text").values())
+    for row in rows:
+        assert row["wer"] > 0
+        assert 0 <= row["coverage"] <= 100
+        assert row["peaky"] is not None
+        assert row["counts"]["words"]["words"] == row["counts"]["times"]["reference_words"] == words
+        about = row["provenance"]
+        assert about["config"] == f"conf/tiny/train_{row['system']}.yaml"
+        assert about["epochs"] == 1
+        assert "espnet_ottc.bin.asr_train" in about["command"]
+
+
+def test_every_word_has_a_time_in_every_format(recipe, first):
+    texts = read_text(recipe / "data/test-clean/text")
+    for aligner in ("transport", "viterbi"):
+        folder = recipe / f"exp/ottc/seed1/align_{aligner}/test-clean"
+        words = {
+            u: [s.symbol for s in spans] for u, spans in read_ctm(folder / "words.ctm").items()
+        }
+        assert words == texts
+        assert {path.stem for path in (folder / "textgrid").iterdir()} == set(texts)
+        assert list(SupervisionSet.from_file(folder / "words.jsonl.gz").ids) == list(texts)
+        assert (folder / "infeasible").read_text() == ""
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing_and_a_changed_configuration_what_follows_from_it(recipe, first):
+    before = {p: p.stat().st_mtime_ns for p in recipe.glob("exp/*/seed1/*.pth")}
+    again = _run(recipe, "--stop_stage", "10")
+    assert again.returncode == 0, again.stderr
+    assert "started" not in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    config = recipe / "conf/tiny/train_ctc.yaml"
+    config.write_text(config.read_text() + "# a remark\n")
+    stale = _run(recipe, "--stage", "8", "--stop_stage", "8")
+    assert stale.returncode == 1
+    assert "training of ctc (stage 5) has to be run again" in stale.stderr
+
+
+@pytest.mark.slow
+def test_a_broken_configuration_stops_the_recipe_with_the_end_of_the_log(recipe, first):
+    config = recipe / "conf/tiny/train_ottc.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("boundary_label", "boundary_lable"))
+    try:
+        failed = _run(recipe, "--stage", "7", "--stop_stage", "8")
+    finally:
+        config.write_text(before)
+    assert failed.returncode == 1
+    assert "did you mean boundary_label" in failed.stderr
+    assert "stage 8" not in failed.stdout

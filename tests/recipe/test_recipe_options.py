@@ -1,0 +1,203 @@
+"""Options of a recipe are checked before anything runs."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from espnet_ottc.bin import recipe_plan
+from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.bin._sets import librispeech_sets
+
+FULL = (
+    *("train-clean-100", "train-clean-360", "train-other-500"),
+    *("dev-clean", "dev-other", "test-clean", "test-other"),
+)
+SMALL = ("train-clean-100", "dev-clean", "test-clean")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A recipe folder with two configurations, as the current one."""
+    conf = tmp_path / "conf" / "mini"
+    conf.mkdir(parents=True)
+    (conf / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
+    (conf / "train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc, boundary_label: <space>}\n")
+    (conf / "decode_greedy.yaml").write_text("greedy: true\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIBRISPEECH", raising=False)
+    return tmp_path
+
+
+def corpus(folder: Path, parts: tuple[str, ...] = SMALL) -> Path:
+    for part in parts:
+        (folder / "LibriSpeech" / part).mkdir(parents=True)
+    return folder / "LibriSpeech"
+
+
+def recipe(*words: str) -> Recipe:
+    return Recipe(parser().parse_args(words))
+
+
+def shell(text: str, *names: str) -> list[str]:
+    """What bash makes of the assignments: the values of some variables, one a line."""
+    show = "; ".join(f'printf "%s\\n" "${{{name}[@]}}"' for name in names)
+    done = subprocess.run(
+        ["bash", "-euc", f'eval "$1"; {show}', "bash", text],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_without_a_corpus_speech_is_synthesised(folder, capsys):
+    assert recipe_plan.main(["--synthetic_hours", "0.1", "--nj", "3"]) == 0
+    found = capsys.readouterr().out
+    assert shell(found, "synthesise", "corpus", "nj") == [
+        "yes",
+        "downloads/synthetic-hours0.1",
+        "3",
+    ]
+    assert shell(found, "parts") == list(SMALL)
+    assert shell(found, "synthetic") == ["--hours", "0.1"]
+
+
+def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch, capsys):
+    where = corpus(folder)
+    assert recipe_plan.main(["--librispeech", str(where)]) == 0
+    by_option = capsys.readouterr().out
+    monkeypatch.setenv("LIBRISPEECH", str(where))
+    assert recipe_plan.main([]) == 0
+    assert capsys.readouterr().out == by_option
+    assert shell(by_option, "corpus", "synthesise") == [str(where), ""]
+
+
+def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
+    where = corpus(folder / "my speech's $HOME")
+    assert recipe_plan.main(["--librispeech", str(where)]) == 0
+    assert shell(capsys.readouterr().out, "corpus") == [str(where)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--stage 5 --stop_stage 4", "--stage <= --stop_stage"),
+        ("--stop_stage 12", "--stop_stage <= 11"),
+        ("--seed 1 x", "--seed must be whole numbers"),
+        ("--seed 1 1", "--seed must be one or more different"),
+        ("--systems ctc otc", r"no conf/mini/train_otc.yaml; conf/mini has ctc, ottc"),
+        ("--decoders beam", r"no conf/mini/decode_beam.yaml; conf/mini has greedy"),
+        ("--conf nowhere", "no nowhere/train_ctc.yaml"),
+        ("--librispeech nowhere", "must be a directory, got nowhere"),
+        ("--train_set train_960", "lacks train-clean-360, train-other-500"),
+        ("--eval_sets test-other", "lacks test-other"),
+        ("--synthetic_hours none", "must be a positive number, got none"),
+        ("--synthetic_hours -1", "must be a positive number, got -1"),
+        ("--ngpu 99", "--ngpu 99: this machine has"),
+        ("--token_type bpe", "boundary_label=▁"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, message):
+    assert recipe_plan.main(shlex.split(words)) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.search(message, printed.err), printed.err
+    assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--sede", "1"], ["--see", "1"], ["--nj", "0"], ["--ngpu", "-1"]]
+)
+def test_an_unknown_option_or_value_shows_the_usage(folder, capsys, words):
+    with pytest.raises(SystemExit, match="2"):
+        recipe_plan.main(words)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "usage: ./run.sh" in printed.err
+
+
+def test_help_is_for_the_eyes_and_stops_the_shell(folder, capsys):
+    assert recipe_plan.main(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "exit 0\n"
+    assert "--train_set" in printed.err
+
+
+def test_synthetic_hours_and_a_corpus_exclude_each_other(folder, capsys):
+    words = ["--librispeech", str(corpus(folder)), "--synthetic_dev_hours", "1"]
+    assert recipe_plan.main(words) == 1
+    assert "no meaning with a corpus" in capsys.readouterr().err
+
+
+def test_data_and_experiments_are_not_shared_by_different_runs(folder, capsys):
+    assert recipe_plan.main([]) == 0
+    assert recipe_plan.main(["--librispeech", str(corpus(folder))]) == 1
+    assert "data was made for the corpus" in capsys.readouterr().err
+    (folder / "conf" / "mini").rename(folder / "conf" / "other")
+    assert recipe_plan.main(["--conf", "conf/other"]) == 1
+    assert "exp was made for the configurations" in capsys.readouterr().err
+    assert recipe_plan.main(["--conf", "conf/other", "--expdir", "exp2"]) == 0
+
+
+def test_several_values_may_be_quoted_or_apart(folder):
+    assert recipe("--seed", "1 2").seeds == recipe("--seed", "1", "2").seeds == (1, 2)
+    names = [system.name for system in recipe("--systems", "ottc ctc").systems]
+    assert names == ["ottc", "ctc"]
+
+
+def test_systems_are_what_their_yaml_says(folder):
+    (folder / "conf/mini/train_new.yaml").write_text(
+        "ctc_conf: {ctc_type: ottc, label_weights: ali}\n"
+    )
+    ctc, ottc, new = recipe("--systems", "ctc", "ottc", "new").systems
+    assert (ctc.criterion, ctc.aligners) == ("ctc", ("forced_align",))
+    assert (ottc.criterion, ottc.aligners) == ("ottc", ("transport", "viterbi"))
+    assert [s.needs_alignment for s in (ctc, ottc, new)] == [False, False, True]
+    assert (ctc.stage, new.stage) == (5, 7)
+
+
+def test_systems_that_share_statistics_must_share_features(folder):
+    (folder / "conf/mini/train_ctc.yaml").write_text("frontend_conf: {n_mels: 40}\n")
+    with pytest.raises(ValueError, match="must have the frontend and normalisation"):
+        recipe()
+
+
+def test_a_bpe_vocabulary_has_its_own_folder(folder):
+    (folder / "conf/mini/train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc}\n")
+    found = recipe("--token_type", "bpe", "--nbpe", "70")
+    assert found.tokens == Path("data/token_list/bpe70/tokens.txt")
+    assert "--bpemodel" in found.token_options()
+
+
+def test_the_only_training_part_is_the_training_set():
+    sets = librispeech_sets(SMALL)
+    assert (sets.train, sets.valid, sets.evaluated) == (SMALL[0], SMALL[1], SMALL[1:])
+    assert sets.members == {name: (name,) for name in SMALL}
+
+
+def test_a_choice_of_training_parts_is_not_guessed():
+    with pytest.raises(ValueError, match="say which to train on"):
+        librispeech_sets(FULL)
+
+
+def test_unions_are_made_of_their_parts():
+    sets = librispeech_sets(FULL, "train_960")
+    assert sets.members["train_960"] == FULL[:3]
+    assert sets.members["dev"] == ("dev-clean", "dev-other")
+    assert sets.valid == "dev"
+    assert sets.evaluated == FULL[3:]
+    assert sets.parts == FULL
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("train-clean-100", "no training set: one of"),
+        ("dev-clean", "no development set"),
+        ("test-clean", "no test set"),
+    ],
+)
+def test_sets_that_are_needed_and_absent_are_named(missing, message):
+    with pytest.raises(ValueError, match=message):
+        librispeech_sets([part for part in SMALL if part != missing])

@@ -1,0 +1,110 @@
+"""Results are assembled from score files, and say where they come from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espnet_ottc.bin._alignment import drawable
+from espnet_ottc.bin._provenance import provenance
+from espnet_ottc.bin._results import collect_rows
+from espnet_ottc.formats import read_textgrid, write_textgrid
+from espnet_ottc.spans import Span
+
+ABOUT = {"commit": "c0ffee", "config": "conf/mini/train_ottc.yaml", "seed": 1}
+
+
+def _write(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def _experiment(expdir: Path, system: str, seed: int, aligners: tuple[str, ...]) -> Path:
+    folder = expdir / system / f"seed{seed}"
+    _write(folder / "provenance.json", ABOUT)
+    counts = {"words": 200, "substitutions": 3}
+    wer = {"wer": 1.5, "cer": 0.5, "wer_interval": [1.0, 2.0], "wer_counts": counts}
+    _write(folder / "decode_greedy/test-clean/score.json", wer)
+    for aligner in aligners:
+        times = {"boundary_mae_ms": 50.0, "idr": 80.0, "peaky": -1.0, "coverage": 100.0}
+        times |= {"matched_words": 200, "frames": 4000, "intervals": {"idr": [79.0, 81.0]}}
+        _write(folder / f"align_{aligner}/test-clean/score.json", times)
+    return folder
+
+
+def test_a_row_for_each_system_seed_set_and_decoder_in_time(tmp_path):
+    for seed in (1, 2):
+        _experiment(tmp_path, "ottc", seed, ("transport", "viterbi"))
+    _experiment(tmp_path, "ctc", 1, ("forced_align",))
+    rows = collect_rows(tmp_path, "greedy")
+    assert [(r["system"], r["decoder"], r["seed"]) for r in rows] == [
+        ("ctc", "forced_align", 1),
+        ("ottc", "transport", 1),
+        ("ottc", "transport", 2),
+        ("ottc", "viterbi", 1),
+        ("ottc", "viterbi", 2),
+    ]
+    for row in rows:
+        assert (row["set"], row["text_decoder"]) == ("test-clean", "greedy")
+        assert (row["wer"], row["cer"], row["boundary_mae_ms"], row["idr"]) == (
+            1.5,
+            0.5,
+            50.0,
+            80.0,
+        )
+        assert row["counts"]["words"] == {"words": 200, "substitutions": 3}
+        assert row["counts"]["times"] == {"matched_words": 200, "frames": 4000}
+        assert row["intervals"] == {"wer": [1.0, 2.0], "cer": None, "idr": [79.0, 81.0]}
+        assert row["provenance"] == ABOUT
+
+
+def test_another_decoder_of_words_has_a_row_without_times(tmp_path):
+    folder = _experiment(tmp_path, "ottc", 1, ("viterbi",))
+    _write(folder / "decode_beam/test-clean/score.json", {"wer": 1.0, "cer": 0.4})
+    beam, viterbi = collect_rows(tmp_path, "greedy")
+    assert (beam["decoder"], beam["wer"], beam["idr"]) == ("beam", 1.0, None)
+    assert (viterbi["decoder"], viterbi["wer"], viterbi["idr"]) == ("viterbi", 1.5, 80.0)
+
+
+def test_a_set_without_reference_times_still_has_its_words(tmp_path):
+    _experiment(tmp_path, "ctc", 1, ())
+    (row,) = collect_rows(tmp_path, "greedy")
+    assert (row["decoder"], row["wer"], row["peaky"]) == ("greedy", 1.5, None)
+
+
+def test_trainings_that_were_replaced_do_not_count(tmp_path):
+    _experiment(tmp_path, "ctc", 1, ("forced_align",))
+    _experiment(tmp_path / ".replaced", "ctc", 1, ("forced_align",))
+    assert len(collect_rows(tmp_path, "greedy")) == 1
+
+
+def test_without_scores_the_stage_that_makes_them_is_named(tmp_path):
+    with pytest.raises(ValueError, match="run stage 10"):
+        collect_rows(tmp_path, "greedy")
+
+
+def test_provenance_names_versions_and_hardware():
+    found = json.loads(json.dumps(provenance()))
+    assert found["versions"]["espnet"] == "202511"
+    assert found["hardware"]["cores"] >= 1
+    assert (found["commit"] is None) == (found["dirty"] is None)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [(0.0, 0.3), (0.3, 1.0)],
+        [(0.2, 0.2), (0.2, 0.2), (0.2, 0.20001)],
+        [(0.99999, 1.0), (1.0, 1.0), (1.0, 1.00005)],
+        [(0.0, 1.00005)],
+    ],
+)
+def test_words_of_no_length_can_still_be_drawn(tmp_path, times):
+    spans = [Span(f"W{number}", *pair) for number, pair in enumerate(times)]
+    path = tmp_path / "utt.TextGrid"
+    write_textgrid(path, {"words": drawable(spans, 1.00005)}, 1.00005)
+    found = read_textgrid(path)
+    assert [span.symbol for span in found] == [span.symbol for span in spans]
+    for span, drawn in zip(spans, found, strict=True):
+        assert drawn.start == pytest.approx(span.start, abs=4e-4)
+        assert drawn.end == pytest.approx(span.end, abs=4e-4)
