@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from espnet_ottc.kernels import BACKENDS, GradientsWanted, OTTCForward, OTTCInputs, choose
-from espnet_ottc.label_weights import check_label_weights
-from espnet_ottc.transport import TransportPlan, check_feasible, transport_plan
+from espnet_ottc.label_weights import check_label_weights, uniform_label_weights
+from espnet_ottc.transport import TransportPlan, check_feasible, frame_weights, transport_plan
 from espnet_ottc.validation import (
     check_device,
     check_floating,
@@ -222,14 +222,12 @@ def _cast(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
 
 def _plan(inputs: OTTCInputs) -> TransportPlan:
     with torch.no_grad():
-        T, U = inputs.logits.shape[1], inputs.targets.shape[1]
         lengths, label_lengths = inputs.logit_lengths, inputs.target_lengths
-        wide = torch.promote_types(inputs.frame_logits.dtype, torch.float32)
-        outside = ~valid_mask(lengths, T)
-        alpha = inputs.frame_logits.to(wide).masked_fill(outside, float("-inf")).softmax(1)
+        U = inputs.targets.shape[1]
+        alpha = frame_weights(inputs.frame_logits, lengths)
         beta = inputs.label_weights
         if beta is None:
-            beta = (1.0 / label_lengths.clamp(min=1).to(wide))[:, None].expand(-1, U)
+            beta = uniform_label_weights(label_lengths, U, dtype=alpha.dtype)
         return transport_plan(alpha, beta, lengths, label_lengths, validate=False)
 
 

@@ -149,6 +149,21 @@ def transport_plan(
     )
 
 
+def frame_weights(frame_logits: Tensor, lengths: Tensor) -> Tensor:
+    """α = softmax of the frame scores over the valid frames (Eq. 11); 0 in the padding.
+
+    Args:
+        frame_logits: (B, T) floating point; −inf drops a frame.
+        lengths: (B,) valid frames.
+
+    Returns:
+        (B, T), at least float32; NaN in an utterance whose scores hold NaN, +inf or nothing but −inf.
+    """
+    valid = valid_mask(lengths, frame_logits.shape[1])
+    wide = frame_logits.to(torch.promote_types(frame_logits.dtype, torch.float32))
+    return torch.where(valid, wide.masked_fill(~valid, -torch.inf).softmax(1), 0.0)
+
+
 def check_feasible(frame_lengths: Tensor, label_lengths: Tensor) -> None:
     """Raise ValueError for an utterance that has labels but no frames (reads the values)."""
     raise_first(

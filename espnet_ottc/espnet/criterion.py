@@ -15,7 +15,7 @@ from espnet_ottc.label_weights import LearnedLabelWeights, run_length_label_weig
 from espnet_ottc.loss import ottc_loss
 from espnet_ottc.regularizers import kl_to_uniform, roughness
 from espnet_ottc.targets import add_boundary_labels, insert_blanks
-from espnet_ottc.validation import valid_mask
+from espnet_ottc.transport import frame_weights
 
 # ESPnet reserves the first token for the blank wherever CTC is used.
 BLANK = 0
@@ -200,7 +200,7 @@ class OTTC(CTC):  # type: ignore[misc]
             # which the trainer keeps from the optimizer.
             loss = loss + 0.0 * sum(p.sum() for p in self.frame_head.parameters())
         if self.observer is not None:
-            alpha = _softmax(frame_logits.detach(), hlens)
+            alpha = frame_weights(frame_logits.detach(), hlens)
             self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
         return Losses(loss, ottc, aux_ctc)
 
@@ -245,7 +245,7 @@ class OTTC(CTC):  # type: ignore[misc]
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
-        return _softmax(self._frame_logits(hs_pad), hlens)
+        return frame_weights(self._frame_logits(hs_pad), hlens)
 
     def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
@@ -305,12 +305,6 @@ class OTTC(CTC):  # type: ignore[misc]
         log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
         losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
         return losses.mean() if self.reduce else losses
-
-
-def _softmax(frame_logits: Tensor, lengths: Tensor) -> Tensor:
-    valid = valid_mask(lengths, frame_logits.shape[1])
-    wide = frame_logits.to(torch.promote_types(frame_logits.dtype, torch.float32))
-    return torch.where(valid, wide.masked_fill(~valid, -torch.inf).softmax(1), 0.0)
 
 
 def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | None) -> Labels:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
-from espnet_ottc.transport import cumulative_weights, join_ties, segments
+from espnet_ottc.transport import cumulative_weights, frame_weights, join_ties, segments
 from espnet_ottc.validation import valid_mask
 
 # Elements of a block: small enough for a processor's cache, large enough for a GPU's launches.
@@ -24,9 +24,7 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     T, U = logits.shape[1], targets.shape[1]
     frame_lengths = inputs.logit_lengths.clamp(0, T)
     label_lengths = inputs.target_lengths.clamp(0, U)
-    valid = valid_mask(frame_lengths, T)
-    alpha = inputs.frame_logits.to(wide).masked_fill(~valid, float("-inf")).softmax(1)
-    alpha = alpha.masked_fill(~valid, 0.0)
+    alpha = frame_weights(inputs.frame_logits.to(wide), frame_lengths)
     beta = inputs.label_weights
     if beta is None:
         beta = torch.ones(targets.shape, dtype=torch.float64, device=logits.device)
