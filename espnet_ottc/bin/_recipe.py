@@ -48,8 +48,8 @@ class System:
 
     @property
     def stage(self) -> int:
-        """The stage that trains it."""
-        return TRAINING_STAGES[self.criterion]
+        """The stage that trains it: what trains on a forced alignment comes after it."""
+        return TRAINING_STAGES["ottc" if self.needs_alignment else self.criterion]
 
     @property
     def trained(self) -> str:
@@ -64,7 +64,8 @@ class System:
     @property
     def needs_alignment(self) -> bool:
         """Whether it trains on the data stream `ali`, frame labels of a forced alignment."""
-        return self._ctc_conf.get("label_weights") == "ali"
+        conf = self._ctc_conf
+        return conf.get("label_weights") == "ali" or conf.get("ctc_type") == "single_path"
 
     @property
     def boundary_label(self) -> str | int | None:

@@ -43,11 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_all(recipe: Recipe, criterion: str) -> None:
-    systems = [system for system in recipe.systems if system.criterion == criterion]
+    stage = TRAINING_STAGES[criterion]
+    systems = [system for system in recipe.systems if system.stage == stage]
     if not systems:
-        _steps.say(
-            f"stage {TRAINING_STAGES[criterion]}: no system with {criterion} among --systems"
-        )
+        _steps.say(f"stage {stage}: no system with {criterion} among --systems")
     for system in systems:
         for seed in recipe.seeds:
             _train(recipe, system, seed)

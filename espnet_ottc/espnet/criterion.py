@@ -5,20 +5,18 @@ from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from espnet2.asr.ctc import CTC
 from torch import Tensor
 
+from espnet_ottc.espnet.base import BLANK, Criterion, Losses
 from espnet_ottc.espnet.decoding import greedy_labels, kept_frames, silence_to_blank
 from espnet_ottc.espnet.heads import FrameWeightHead
-from espnet_ottc.espnet.options import CTC_TYPE, OTTCOptions
+from espnet_ottc.espnet.options import OTTCOptions
 from espnet_ottc.label_weights import LearnedLabelWeights, run_length_label_weights
 from espnet_ottc.loss import ottc_loss
-from espnet_ottc.regularizers import kl_to_uniform, roughness
+from espnet_ottc.regularizers import consistency, kl_to_uniform, roughness
 from espnet_ottc.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.transport import frame_weights
 
-# ESPnet reserves the first token for the blank wherever CTC is used.
-BLANK = 0
 SPACE = "<space>"
 
 
@@ -28,14 +26,6 @@ class Labels(NamedTuple):
     targets: Tensor  # (B, U) int64
     lengths: Tensor  # (B,) int64
     weights: Tensor | None  # (B, U), or None: uniform
-
-
-class Losses(NamedTuple):
-    """What the criterion computed: scalars, or (B,) where `reduce` is off."""
-
-    loss: Tensor  # the sum that is trained on
-    ottc: Tensor
-    aux_ctc: Tensor | None
 
 
 class Batch(NamedTuple):
@@ -54,7 +44,7 @@ class Observer(Protocol):
         """Look at one batch."""
 
 
-class OTTC(CTC):  # type: ignore[misc]
+class OTTC(Criterion):
     """One-dimensional optimal temporal transport classification with CTC's interface.
 
     The token head is CTC's own (`ctc_lo`), so that whatever reads CTC's posteriors, or loads a CTC model's
@@ -82,9 +72,11 @@ class OTTC(CTC):  # type: ignore[misc]
         dropout_rate: float = 0.0,
         reduce: bool = True,
     ) -> None:
-        super().__init__(odim, encoder_output_size, dropout_rate=dropout_rate, reduce=reduce)
-        self.ctc_type = CTC_TYPE
-        self.options = options = options or OTTCOptions()
+        options = options or OTTCOptions()
+        super().__init__(
+            odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
+        )
+        self.consistency_weight = options.consistency_weight
         self.boundary = options.boundary_label if isinstance(options.boundary_label, int) else None
         if self.boundary is not None and self.boundary >= odim:
             raise ValueError(
@@ -141,18 +133,6 @@ class OTTC(CTC):  # type: ignore[misc]
             self.frame_head.eval()
         return self
 
-    def forward(
-        self,
-        hs_pad: Tensor,
-        hlens: Tensor,
-        ys_pad: Tensor,
-        ys_lens: Tensor,
-        alignment: Tensor | None = None,
-        alignment_lengths: Tensor | None = None,
-    ) -> Tensor:
-        """The loss alone; arguments as in `losses`."""
-        return self.losses(hs_pad, hlens, ys_pad, ys_lens, alignment, alignment_lengths).loss
-
     def losses(
         self,
         hs_pad: Tensor,
@@ -189,12 +169,17 @@ class OTTC(CTC):  # type: ignore[misc]
             reduction="mean" if self.reduce else "none",
             scale=self.options.scale,
         )
-        loss, aux_ctc = ottc, None
+        loss, parts = ottc, {"loss_ottc": ottc.detach()}
         if self.options.penalised:
-            loss = loss + self._penalty(frame_logits, hlens, labels.lengths)
+            loss = loss + self._penalty(frame_logits, hlens, labels)
         if self.aux_ctc_lo is not None:
             aux_ctc = self._aux_ctc(self.aux_ctc_lo(hidden), hlens, ys_pad, ys_lens)
             loss = loss + self.options.aux_ctc_weight * aux_ctc
+            parts["loss_aux_ctc"] = aux_ctc.detach()
+        if self.training and self.consistency_weight > 0:
+            apart = self._scaled(consistency(logits, hlens) / hlens.clamp(min=1), hlens, labels)
+            loss = loss + self.consistency_weight * apart
+            parts["loss_consistency"] = apart.detach()
         if self.frozen and self.frame_head is not None:
             # DistributedDataParallel waits for a gradient of every parameter; these are zeros,
             # which the trainer keeps from the optimizer.
@@ -202,7 +187,7 @@ class OTTC(CTC):  # type: ignore[misc]
         if self.observer is not None:
             alpha = frame_weights(frame_logits.detach(), hlens)
             self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
-        return Losses(loss, ottc, aux_ctc)
+        return Losses(loss, parts)
 
     def labels(
         self,
@@ -293,18 +278,22 @@ class OTTC(CTC):  # type: ignore[misc]
             frame_logits: Tensor = self.frame_head(hs_pad)
         return frame_logits
 
-    def _penalty(self, frame_logits: Tensor, hlens: Tensor, label_lengths: Tensor) -> Tensor:
+    def _penalty(self, frame_logits: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
         options = self.options
         penalty = options.alpha_kl_weight * kl_to_uniform(frame_logits, hlens)
         penalty = penalty + options.alpha_roughness_weight * roughness(frame_logits, hlens)
-        if options.scale != "utterance":
-            penalty = penalty * (hlens if options.scale == "frames" else label_lengths)
-        return penalty.mean() if self.reduce else penalty
+        return self._scaled(penalty, hlens, labels)
+
+    def _scaled(self, values: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
+        """Values (B,) per unit of mass in the loss's unit, reduced like it."""
+        if self.options.scale != "utterance":
+            values = values * (hlens if self.options.scale == "frames" else labels.lengths)
+        return self.reduced(values)
 
     def _aux_ctc(self, logits: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
         log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
         losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
-        return losses.mean() if self.reduce else losses
+        return self.reduced(losses)
 
 
 def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | None) -> Labels:

@@ -8,7 +8,8 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
-from espnet_ottc.espnet.criterion import BLANK, OTTC
+from espnet_ottc.espnet.base import BLANK, Criterion
+from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.decoding import stripped
 from espnet_ottc.targets import collapse
 
@@ -28,7 +29,8 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     It takes the optional data stream `ali` (token id of each frame; any frame rate, since only shares of
     run lengths count), from which `label_weights: ali` derives labels and weights.  Error rates of the
     criterion are those of its greedy decoding, without padding frames (ESPnet's count them): `cer_ctc`,
-    and `wer_ctc` besides.  The parts of the criterion's loss appear as `loss_ottc` and `loss_aux_ctc`.
+    and `wer_ctc` besides.  The parts of the criterion's loss appear as `loss_ottc`, `loss_aux_ctc` and
+    `loss_consistency`.  A criterion with a `consistency_weight` gets each training batch twice, in one batch.
     """
 
     # Set for the length of one forward pass: ESPnet's hooks hand no further arguments through.
@@ -60,6 +62,17 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
             ValueError: an alignment that does not spell the text, or values that break the loss's rules (NaN
                 in the features, for one); on the CPU, where looking is free.  It starts with the utterance.
         """
+        if self.training and isinstance(self.ctc, Criterion) and self.ctc.consistency_weight > 0:
+            self._check_views()
+            speech, speech_lengths = (
+                speech.repeat(2, *[1] * (speech.dim() - 1)),
+                speech_lengths.repeat(2),
+            )
+            text, text_lengths = text.repeat(2, 1), text_lengths.repeat(2)
+            if ali is not None and ali_lengths is not None:
+                ali, ali_lengths = ali.repeat(2, 1), ali_lengths.repeat(2)
+            if kwargs.get("utt_id"):
+                kwargs["utt_id"] = [*kwargs["utt_id"], *kwargs["utt_id"]]
         if ali is not None and ali_lengths is not None:
             ali = ali[:, : int(ali_lengths.max())]
             self._alignment = Alignment(ali, ali_lengths)
@@ -83,14 +96,12 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     def _calc_ctc_loss(
         self, encoder_out: Tensor, encoder_out_lens: Tensor, ys_pad: Tensor, ys_pad_lens: Tensor
     ) -> tuple[Tensor, float | None]:
-        if not isinstance(self.ctc, OTTC):
+        if not isinstance(self.ctc, Criterion):
             loss, cer = super()._calc_ctc_loss(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens)
             return loss, cer
         alignment = self._alignment or (None, None)
         losses = self.ctc.losses(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens, *alignment)
-        stats: dict[str, Any] = {}
-        if losses.aux_ctc is not None:
-            stats = {"loss_ottc": losses.ottc.detach(), "loss_aux_ctc": losses.aux_ctc.detach()}
+        stats: dict[str, Any] = dict(losses.parts)
         cer = None
         if not self.training and self.error_calculator is not None:
             hyps, hyp_lens = self.ctc.greedy(encoder_out, encoder_out_lens)
@@ -100,6 +111,14 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         if self._stats is not None:
             self._stats = {**stats, **self._stats}
         return losses.loss, cer
+
+    def _check_views(self) -> None:
+        specaug = getattr(self, "specaug", None)
+        if getattr(specaug, "apply_time_warp", False):
+            raise ValueError(
+                "consistency_weight compares two views frame by frame: specaug_conf must have "
+                "apply_time_warp: false"
+            )
 
     def _error_rates(
         self, hyps: Tensor, hyp_lens: Tensor, ys_pad: Tensor, ys_lens: Tensor

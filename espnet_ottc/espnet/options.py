@@ -1,11 +1,11 @@
-"""The options of `ctc_type: ottc`, as they stand in `ctc_conf`, and their checks."""
+"""The options of each `ctc_type` of this package, as they stand in `ctc_conf`, and their checks."""
 
 import dataclasses
 import difflib
 import inspect
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from espnet2.asr.ctc import CTC
 
@@ -13,7 +13,6 @@ LabelWeights = Literal["uniform", "ali", "learned"]
 Alpha = Literal["learned", "uniform"]
 Scale = Literal["frames", "labels", "utterance"]
 
-CTC_TYPE = "ottc"
 # Of what CTC's constructor knows (ESPnet's parser may put all of it, with its defaults, into ctc_conf)
 # these two mean the same here; the others speak of CTC's lattice.
 SHARED_WITH_CTC = ("dropout_rate", "reduce")
@@ -21,12 +20,21 @@ _SIZES = ("self", "odim", "encoder_output_size")
 
 
 @dataclasses.dataclass(frozen=True)
-class OTTCOptions:
+class CriterionOptions:
+    """Options of one `ctc_type`."""
+
+    ctc_type: ClassVar[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class OTTCOptions(CriterionOptions):
     """Options of the criterion; `describe_options` lists them with their meaning.
 
     Raises:
         ValueError, TypeError: a value outside its range or of the wrong kind; the message names the option.
     """
+
+    ctc_type: ClassVar[str] = "ottc"
 
     boundary_label: str | int | None = dataclasses.field(
         default=None,
@@ -80,6 +88,13 @@ class OTTCOptions:
             "0: no such head"
         },
     )
+    consistency_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "trains on two draws of SpecAugment of each utterance and adds this times the divergence "
+            "of their posteriors, as ctc_type cr_ctc does; 0: one view"
+        },
+    )
     scale: Scale = dataclasses.field(
         default="frames",
         metadata={
@@ -103,7 +118,12 @@ class OTTCOptions:
         for name, kind in (("label_weights", LabelWeights), ("alpha", Alpha), ("scale", Scale)):
             _check_choice(name, getattr(self, name), get_args(kind))
         _check_number("label_weight_floor", self.label_weight_floor, below=1.0)
-        for name in ("alpha_kl_weight", "alpha_roughness_weight", "aux_ctc_weight"):
+        for name in (
+            "alpha_kl_weight",
+            "alpha_roughness_weight",
+            "aux_ctc_weight",
+            "consistency_weight",
+        ):
             _check_number(name, getattr(self, name))
         _check_number("drop_threshold", self.drop_threshold, most=1.0)
         _check_number("dropout", self.dropout, below=1.0)
@@ -125,11 +145,64 @@ class OTTCOptions:
         return self.alpha_kl_weight > 0 or self.alpha_roughness_weight > 0
 
 
-def parse_conf(conf: Mapping[str, Any]) -> tuple[OTTCOptions, dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class PriorCTCOptions(CriterionOptions):
+    """Options of `ctc_type: ctc_prior`.
+
+    Raises:
+        ValueError, TypeError: a value outside its range or of the wrong kind.
+    """
+
+    ctc_type: ClassVar[str] = "ctc_prior"
+
+    prior_scale: float = dataclasses.field(
+        default=0.3,
+        metadata={"help": "power of the labels' priors that posteriors are divided by; 0: CTC"},
+    )
+
+    def __post_init__(self) -> None:
+        _check_number("prior_scale", self.prior_scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistencyCTCOptions(CriterionOptions):
+    """Options of `ctc_type: cr_ctc`.
+
+    Raises:
+        ValueError, TypeError: a value outside its range or of the wrong kind.
+    """
+
+    ctc_type: ClassVar[str] = "cr_ctc"
+
+    consistency_weight: float = dataclasses.field(
+        default=0.2,
+        metadata={"help": "weight of the divergence between the two views' posteriors"},
+    )
+
+    def __post_init__(self) -> None:
+        _check_number("consistency_weight", self.consistency_weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class SinglePathOptions(CriterionOptions):
+    """`ctc_type: single_path` has no options."""
+
+    ctc_type: ClassVar[str] = "single_path"
+
+
+OPTIONS: dict[str, type[CriterionOptions]] = {
+    kind.ctc_type: kind
+    for kind in (OTTCOptions, PriorCTCOptions, ConsistencyCTCOptions, SinglePathOptions)
+}
+Kind = TypeVar("Kind", bound=CriterionOptions)
+
+
+def parse_conf(conf: Mapping[str, Any], kind: type[Kind]) -> tuple[Kind, dict[str, Any]]:
     """Split a `ctc_conf` into the criterion's options and what it shares with CTC.
 
     Args:
-        conf: keys of `OTTCOptions` and of ESPnet's CTC; `ctc_type` is ignored.
+        conf: keys of `kind` and of ESPnet's CTC; `ctc_type` is ignored.
+        kind: the dataclass of the criterion's options.
 
     Returns:
         The options, and the keyword arguments `dropout_rate` and `reduce` as far as they are given.
@@ -137,13 +210,14 @@ def parse_conf(conf: Mapping[str, Any]) -> tuple[OTTCOptions, dict[str, Any]]:
     Raises:
         ValueError, TypeError: an unknown option (the nearest known name is suggested) or a bad value.
     """
-    own = [field.name for field in dataclasses.fields(OTTCOptions)]
+    own = [field.name for field in dataclasses.fields(kind)]
     inherited = ctc_defaults()
     for name in conf:
         if name not in own and name not in inherited:
             near = difflib.get_close_matches(name, [*own, *SHARED_WITH_CTC], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(own)}"
-            raise ValueError(f"ctc_conf of ctc_type ottc has no option {name!r}; {hint}")
+            known = ", ".join([*own, *SHARED_WITH_CTC])
+            hint = f"did you mean {near[0]}?" if near else f"known options: {known}"
+            raise ValueError(f"ctc_conf of ctc_type {kind.ctc_type} has no option {name!r}; {hint}")
     unused = [
         name
         for name, value in conf.items()
@@ -152,8 +226,10 @@ def parse_conf(conf: Mapping[str, Any]) -> tuple[OTTCOptions, dict[str, Any]]:
         and value != inherited[name]
     ]
     if unused:
-        logging.info("ctc_type ottc has no use for CTC's options %s", ", ".join(unused))
-    options = OTTCOptions(**{name: conf[name] for name in own if name in conf})
+        logging.info(
+            "ctc_type %s has no use for CTC's options %s", kind.ctc_type, ", ".join(unused)
+        )
+    options = kind(**{name: conf[name] for name in own if name in conf})
     return options, {name: conf[name] for name in SHARED_WITH_CTC if name in conf}
 
 
@@ -163,9 +239,9 @@ def ctc_defaults() -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if name not in _SIZES}
 
 
-def describe_options() -> list[tuple[str, Any, str]]:
-    """Name, default and meaning of each option, in order."""
-    return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(OTTCOptions)]
+def describe_options(kind: type[CriterionOptions]) -> list[tuple[str, Any, str]]:
+    """Name, default and meaning of each option of a criterion, in order."""
+    return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(kind)]
 
 
 def _check_label(label: object) -> None:

@@ -16,7 +16,8 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 import espnet_ottc.espnet.register  # noqa: F401
-from espnet_ottc.espnet.criterion import BLANK, OTTC, Labels
+from espnet_ottc.espnet.base import BLANK
+from espnet_ottc.espnet.criterion import OTTC, Labels
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
 from espnet_ottc.spans import FrameGrid
 
@@ -115,6 +116,7 @@ class TrainedModel:
         if isinstance(encoded, tuple):  # with the outputs of intermediate layers
             encoded = encoded[0]
         if isinstance(self.criterion, OTTC):
+            # Not log_softmax, which is for CTC's search.
             log_probs = self.criterion.frame_log_probs(encoded)
             alpha = self.criterion.alpha(encoded, frames)
         else:

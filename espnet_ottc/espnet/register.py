@@ -15,13 +15,31 @@ from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
 
+from espnet_ottc.espnet.base import Criterion
 from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.data import CutAudio
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
 from espnet_ottc.espnet.model import OTTCASRModel
-from espnet_ottc.espnet.options import CTC_TYPE, OTTCOptions, describe_options, parse_conf
+from espnet_ottc.espnet.options import (
+    OPTIONS,
+    ConsistencyCTCOptions,
+    CriterionOptions,
+    OTTCOptions,
+    PriorCTCOptions,
+    SinglePathOptions,
+    describe_options,
+    parse_conf,
+)
+from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath
 from espnet_ottc.espnet.training import OTTCTrainer
 
+CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
+    OTTCOptions: OTTC,
+    PriorCTCOptions: PriorCTC,
+    ConsistencyCTCOptions: ConsistencyCTC,
+    SinglePathOptions: SinglePath,
+}
+MODEL = "ottc"
 ENCODERS = {"dilated_conv": DilatedConvEncoder}
 DATA_TYPE = "lhotse"
 ALIGNMENT_STREAM = "ali"
@@ -31,7 +49,7 @@ _original_trainer = ASRTask.trainer
 
 @functools.wraps(CTC)
 def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
-    """Build OTTC for `ctc_type: ottc`, and otherwise ESPnet's CTC as before.
+    """Build OTTC for `ctc_type: ottc`, its rivals for theirs, and otherwise ESPnet's CTC as before.
 
     It takes the name `CTC` in ESPnet's ASR task, which calls it with `**ctc_conf`, and reads CTC's defaults
     off its signature.
@@ -39,10 +57,11 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
     Raises:
         ValueError, TypeError: an unknown option or a bad value.
     """
-    if conf.get("ctc_type") != CTC_TYPE:
+    kind = OPTIONS.get(conf.get("ctc_type", ""))
+    if kind is None:
         return CTC(odim=odim, encoder_output_size=encoder_output_size, **conf)
-    options, shared = parse_conf(conf)
-    return OTTC(odim, encoder_output_size, options, **shared)
+    options, shared = parse_conf(conf, kind)
+    return CRITERIA[kind](odim, encoder_output_size, options, **shared)
 
 
 def register() -> None:
@@ -50,7 +69,7 @@ def register() -> None:
     if asr.CTC is build_criterion:
         return
     asr.CTC = build_criterion
-    asr.model_choices.classes[CTC_TYPE] = OTTCASRModel
+    asr.model_choices.classes[MODEL] = OTTCASRModel
     asr.encoder_choices.classes.update(ENCODERS)
     DATA_TYPES[DATA_TYPE] = {
         "func": CutAudio,
@@ -66,16 +85,17 @@ def _build_model(original: Any) -> Any:
     def build_model(cls: type[ASRTask], args: argparse.Namespace) -> Any:
         # OTTCASRModel is ESPnet's default model with right error rates; the saved configuration
         # says so.
-        if _wants_ottc(args.ctc_conf) and getattr(args, "model", "espnet") == "espnet":
-            args.model = CTC_TYPE
+        if _options(args.ctc_conf) is not None and getattr(args, "model", "espnet") == "espnet":
+            args.model = MODEL
         model = original(cls, args)
         criterion = getattr(model, "ctc", None)
         if isinstance(criterion, OTTC):
             criterion.use_tokens(model.token_list)
+        if isinstance(criterion, Criterion):
             # The configuration that ESPnet saves next is complete, whatever later defaults will be.
             args.ctc_conf = {**args.ctc_conf, **asdict(criterion.options)}
         # Not for every criterion: DeepSpeed training insists on ESPnet's own trainer.
-        ASRTask.trainer = OTTCTrainer if isinstance(criterion, OTTC) else _original_trainer
+        ASRTask.trainer = OTTCTrainer if isinstance(criterion, Criterion) else _original_trainer
         return model
 
     return build_model
@@ -95,10 +115,13 @@ def _add_task_arguments(original: Any) -> Any:
     def add_task_arguments(cls: type[ASRTask], parser: argparse.ArgumentParser) -> None:
         original(cls, parser)
         # argparse reads % as the start of a format.
-        text = "; ".join(f"{name} ({meaning})" for name, _, meaning in describe_options())
+        texts = []
+        for ctc_type, kind in OPTIONS.items():
+            meanings = [f"{name} ({meaning})" for name, _, meaning in describe_options(kind)]
+            texts.append(f"With ctc_type={ctc_type}: {'; '.join(meanings) or 'no options'}.")
         for action in parser._actions:
             if action.dest == "ctc_conf":
-                action.help = f"{action.help} With ctc_type={CTC_TYPE}: {text}".replace("%", "%%")
+                action.help = " ".join([action.help or "", *texts]).replace("%", "%%")
 
     return add_task_arguments
 
@@ -106,8 +129,8 @@ def _add_task_arguments(original: Any) -> Any:
 def _get_default_config(original: Any) -> Any:
     def get_default_config(cls: type[ASRTask]) -> dict[str, Any]:
         config: dict[str, Any] = original(cls)
-        if _wants_ottc(config["ctc_conf"]):
-            config["ctc_conf"] = {**asdict(OTTCOptions()), **config["ctc_conf"]}
+        if kind := _options(config["ctc_conf"]):
+            config["ctc_conf"] = {**asdict(kind()), **config["ctc_conf"]}
         return config
 
     return get_default_config
@@ -116,17 +139,19 @@ def _get_default_config(original: Any) -> Any:
 def _print_config(original: Any) -> Any:
     def print_config(cls: type[ASRTask], file: TextIO | None = None) -> None:
         file = file or sys.stdout
-        file.write(f"# Options of ctc_conf with ctc_type: {CTC_TYPE}\n")
-        for name, default, meaning in describe_options():
-            shown = "null" if default is None else default
-            file.write(f"#   {name}: {shown}  ({meaning})\n")
+        for ctc_type, kind in OPTIONS.items():
+            file.write(f"# Options of ctc_conf with ctc_type: {ctc_type}\n")
+            for name, default, meaning in describe_options(kind):
+                shown = "null" if default is None else default
+                file.write(f"#   {name}: {shown}  ({meaning})\n")
         original(cls, file)
 
     return print_config
 
 
-def _wants_ottc(ctc_conf: dict[str, Any] | None) -> bool:
-    return (ctc_conf or {}).get("ctc_type") == CTC_TYPE
+def _options(ctc_conf: dict[str, Any] | None) -> type[CriterionOptions] | None:
+    """The dataclass of a criterion's options; None for ESPnet's own types."""
+    return OPTIONS.get((ctc_conf or {}).get("ctc_type", ""))
 
 
 _WRAPPERS = {

@@ -9,6 +9,7 @@ import torch
 from espnet2.train.trainer import Trainer
 from torch import Tensor, nn
 
+from espnet_ottc.espnet.base import Criterion
 from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.health import (
     TransportHealth,
@@ -40,15 +41,10 @@ class OTTCTrainer(Trainer):  # type: ignore[misc]
         **arguments: Any,
     ) -> bool:
         """One epoch of training; called by ESPnet with keywords only."""
-        criterion = criterion_of(model)
-        if criterion is None:
-            return bool(
-                super().train_one_epoch(
-                    model=model, optimizers=optimizers, reporter=reporter, **arguments
-                )
-            )
-        criterion.set_epoch(reporter.get_epoch())
-        with _untouched(criterion, optimizers):
+        criterion = getattr(getattr(model, "module", model), "ctc", None)
+        if isinstance(criterion, Criterion):
+            criterion.set_epoch(reporter.get_epoch())
+        with _untouched(criterion_of(model), optimizers):
             return bool(
                 super().train_one_epoch(
                     model=model, optimizers=optimizers, reporter=reporter, **arguments
@@ -101,13 +97,15 @@ def criterion_of(model: nn.Module) -> OTTC | None:
 
 
 @contextmanager
-def _untouched(criterion: OTTC, optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
+def _untouched(
+    criterion: OTTC | None, optimizers: Sequence[torch.optim.Optimizer]
+) -> Iterator[None]:
     """Keep a frozen frame-weight head from weight decay and momentum.
 
     An optimizer leaves out parameters without a gradient.  The head's are zeros: with several processes it
     has to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
     """
-    if not criterion.frozen or criterion.frame_head is None:
+    if criterion is None or not criterion.frozen or criterion.frame_head is None:
         yield
         return
     parameters = list(criterion.frame_head.parameters())

@@ -14,7 +14,7 @@ from espnet2.bin import pack
 from espnet2.main_funcs.pack_funcs import unpack
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.trainer import Trainer
-from espnet_lab import HYBRID
+from espnet_lab import ENCODER, HYBRID
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -142,6 +142,33 @@ def test_hybrid_training_decodes_with_attention_and_prefix_scores(lab):
     assert scalars["loss_ctc"][0] == pytest.approx(total, rel=1e-4)
     options = ("--ctc_weight", "0.5", "--beam_size", "2", "--maxlenratio", "-8")
     assert set(lab.decode(experiment, "hybrid_beam", *options)) == set(lab.valid.texts)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [{"ctc_type": "ctc_prior"}, {"ctc_type": "cr_ctc"}],
+    ids=lambda conf: conf["ctc_type"],
+)
+def test_a_rival_learns_the_tones_and_decodes_them(lab, conf):
+    # Dropout makes two views differ; a masked band would hide a tone.
+    encoder = {**ENCODER, "dropout": 0.1}
+    experiment = lab.train(conf["ctc_type"], ctc_conf=conf, max_epoch=25, encoder_conf=encoder)
+    found = lab.decode(experiment, conf["ctc_type"] + "_greedy", "--greedy", "true")
+    # Without a boundary label silence at the ends may read as a space.
+    found = {utterance: text.strip() for utterance, text in found.items()}
+    assert _accuracy(found, lab.valid.texts) >= 0.75
+    scalars = _scalars(experiment, "train")
+    assert ("loss_consistency" in scalars) is (conf["ctc_type"] == "cr_ctc")
+    state = torch.load(experiment / "latest.pth", weights_only=True)
+    if conf["ctc_type"] == "ctc_prior":
+        assert state["ctc.log_prior"].exp().sum().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_two_views_cannot_be_warped_in_time(lab):
+    conf = {"ctc_type": "cr_ctc"}
+    with pytest.raises(ValueError, match="apply_time_warp: false"):
+        lab.train("warped", ctc_conf=conf, max_epoch=1, specaug="specaug",
+                  specaug_conf={"apply_time_warp": True, "apply_time_mask": False})  # fmt: skip
 
 
 def test_an_alignment_stream_reaches_the_criterion(lab):

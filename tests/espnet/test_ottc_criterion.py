@@ -114,8 +114,10 @@ def test_the_auxiliary_loss_is_espnets_ctc_with_the_heads_parameters():
     builtin = CTC(V, D).eval()
     builtin.ctc_lo.load_state_dict(criterion.aux_ctc_lo.state_dict())
     losses = criterion.losses(*_batch())
-    torch.testing.assert_close(losses.aux_ctc, builtin(*_batch()))
-    torch.testing.assert_close(losses.loss, losses.ottc + 0.25 * losses.aux_ctc)
+    torch.testing.assert_close(losses.parts["loss_aux_ctc"], builtin(*_batch()))
+    torch.testing.assert_close(
+        losses.loss, losses.parts["loss_ottc"] + 0.25 * losses.parts["loss_aux_ctc"]
+    )
 
 
 @pytest.mark.parametrize("scale", ["frames", "labels", "utterance"])
@@ -130,7 +132,27 @@ def test_penalties_on_the_frame_weights_are_in_the_unit_of_the_loss(scale):
         steps = np.diff(np.log(alpha))
         penalty = 0.7 * (alpha * np.log(alpha * length)).sum() + 0.3 * (steps**2).sum() / length
         unit = {"frames": length, "labels": labels, "utterance": 1}[scale]
-        assert (losses.loss - losses.ottc)[b].item() == pytest.approx(penalty * unit, rel=1e-4)
+        added = (losses.loss - losses.parts["loss_ottc"])[b].item()
+        assert added == pytest.approx(penalty * unit, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", ["frames", "labels", "utterance"])
+def test_two_views_that_disagree_cost_in_the_unit_of_the_loss(scale):
+    criterion = _criterion(scale=scale, consistency_weight=0.5, reduce=False, dropout=0.0).train()
+    one, two = _batch(seed=0), _batch(seed=1)
+    batch = [torch.cat(pair) for pair in zip(one, two, strict=True)]
+    losses = criterion.losses(*batch)
+    log_probs = criterion.ctc_lo(batch[0]).log_softmax(2)
+    for b, (length, labels) in enumerate(zip([15, 9, 12], [5, 1, 3], strict=True)):
+        p, q = log_probs[b, :length], log_probs[3 + b, :length]
+        expected = (q.exp() * (q - p)).sum() / length
+        unit = {"frames": length, "labels": labels, "utterance": 1}[scale]
+        assert losses.parts["loss_consistency"][b].item() == pytest.approx(
+            expected.item() * unit, rel=1e-4
+        )
+    added = 0.5 * losses.parts["loss_consistency"]
+    torch.testing.assert_close(losses.loss, losses.parts["loss_ottc"] + added)
+    assert "loss_consistency" not in criterion.eval().losses(*_batch()).parts
 
 
 def test_a_ctc_models_parameters_load_into_it():

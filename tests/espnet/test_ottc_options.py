@@ -4,23 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.espnet.options import OTTCOptions, ctc_defaults, describe_options, parse_conf
+from espnet_ottc.espnet.options import (
+    OPTIONS,
+    OTTCOptions,
+    ctc_defaults,
+    describe_options,
+    parse_conf,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
 
 
 def test_a_misspelt_option_is_an_error_that_names_the_near_match():
     with pytest.raises(ValueError, match=r"'boundry_label'; did you mean boundary_label\?"):
-        parse_conf({"ctc_type": "ottc", "boundry_label": "<space>"})
+        parse_conf({"ctc_type": "ottc", "boundry_label": "<space>"}, OTTCOptions)
 
 
 def test_an_option_that_resembles_none_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'zzz'; known options: boundary_label, label_weights"):
-        parse_conf({"zzz": 1})
+        parse_conf({"zzz": 1}, OTTCOptions)
 
 
 def test_what_espnets_parser_puts_into_every_ctc_conf_is_accepted():
-    options, shared = parse_conf({**ctc_defaults(), "ctc_type": "ottc", "dropout_rate": 0.2})
+    options, shared = parse_conf(
+        {**ctc_defaults(), "ctc_type": "ottc", "dropout_rate": 0.2}, OTTCOptions
+    )
     assert options == OTTCOptions()
     assert shared == {"dropout_rate": 0.2, "reduce": True}
 
@@ -53,11 +61,26 @@ def test_what_espnets_parser_puts_into_every_ctc_conf_is_accepted():
 )
 def test_a_bad_value_is_an_error_that_names_option_rule_and_value(conf, error, message):
     with pytest.raises(error, match=message):
-        parse_conf(conf)
+        parse_conf(conf, OTTCOptions)
 
 
-def test_the_document_explains_every_option_with_its_default():
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"ctc_type": "ctc_prior", "prior_scal": 1}, "did you mean prior_scale"),
+        ({"ctc_type": "ctc_prior", "prior_scale": -1}, r"prior_scale must lie in \[0, inf\)"),
+        ({"ctc_type": "cr_ctc", "consistency_weight": -1}, "consistency_weight must lie in"),
+        ({"ctc_type": "single_path", "floor": 1}, "ctc_type single_path has no option 'floor'"),
+    ],
+)
+def test_the_other_criteria_check_theirs(conf, message):
+    with pytest.raises(ValueError, match=message):
+        parse_conf(conf, OPTIONS[conf["ctc_type"]])
+
+
+@pytest.mark.parametrize("ctc_type", OPTIONS)
+def test_the_document_explains_every_option_with_its_default(ctc_type):
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, default, _ in describe_options():
+    for name, default, _ in describe_options(OPTIONS[ctc_type]):
         shown = "null" if default is None else default
         assert f"| `{name}` | `{shown}` |" in text

@@ -1,0 +1,158 @@
+"""CTC with label priors, CTC on two views, frame cross-entropy: against their definitions."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from espnet2.asr.ctc import CTC
+
+from espnet_ottc.espnet.options import ConsistencyCTCOptions, PriorCTCOptions
+from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath
+from espnet_ottc.regularizers import consistency
+
+V, D = 4, 6
+
+
+def _batch(seed=0, frames=5):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(2, frames, D, generator=generator)
+    targets = torch.tensor([[1, 2], [3, -1]])
+    return hidden, torch.tensor([frames, frames - 1]), targets, torch.tensor([2, 1])
+
+
+def _like(criterion):
+    """ESPnet's CTC with the parameters of a criterion."""
+    builtin = CTC(V, D).eval()
+    builtin.ctc_lo.load_state_dict(criterion.ctc_lo.state_dict())
+    return builtin
+
+
+def _spelt(path):
+    return [label for label, _ in itertools.groupby(path) if label]
+
+
+def _enumerated(scores, labels):
+    """-log of the sum over all paths that spell the labels, one by one."""
+    T = len(scores)
+    paths = [p for p in itertools.product(range(V), repeat=T) if _spelt(p) == labels]
+    totals = torch.stack([scores[range(T), list(p)].sum() for p in paths])
+    return -totals.logsumexp(0)
+
+
+def test_without_a_prior_it_is_ctc():
+    torch.manual_seed(0)
+    criterion = PriorCTC(V, D).train()
+    torch.testing.assert_close(criterion(*_batch()), _like(criterion)(*_batch()))
+
+
+def test_the_prior_enters_loss_and_gradient_as_the_definition_says():
+    torch.manual_seed(0)
+    criterion = PriorCTC(V, D, PriorCTCOptions(0.7), reduce=False)
+    prior = torch.tensor([0.6, 0.1, 0.1, 0.2])
+    criterion.log_prior.copy_(prior.log())
+    hidden, lengths, targets, target_lengths = _batch()
+    losses = criterion(hidden, lengths, targets, target_lengths)
+    weight = criterion.ctc_lo.weight
+    scores = criterion.ctc_lo(hidden).log_softmax(2) - 0.7 * prior.log()
+    expected = torch.stack([_enumerated(scores[0], [1, 2]), _enumerated(scores[1, :4], [3])])
+    torch.testing.assert_close(losses, expected)
+    (gradient,) = torch.autograd.grad(losses.sum(), weight)
+    (wanted,) = torch.autograd.grad(expected.sum(), weight)
+    torch.testing.assert_close(gradient, wanted)
+    best = scores.argmax(2)
+    torch.testing.assert_close(criterion.argmax(hidden), best)
+    torch.testing.assert_close(criterion.log_softmax(hidden), scores.log_softmax(2))
+    torch.testing.assert_close(criterion.softmax(hidden), scores.softmax(2))
+
+
+def test_the_prior_is_the_mean_posterior_of_the_epochs_valid_frames():
+    torch.manual_seed(0)
+    criterion = PriorCTC(V, D).train()
+    hidden, lengths, targets, target_lengths = _batch()
+    posteriors = criterion.ctc_lo(hidden).softmax(2).detach()
+    criterion(hidden, lengths, targets, target_lengths)
+    assert criterion.log_prior.abs().sum() == 0
+    criterion.eval()(hidden, lengths, targets, target_lengths)
+    criterion.set_epoch(2)
+    expected = torch.cat([posteriors[0], posteriors[1, :4]]).mean(0).log()
+    torch.testing.assert_close(criterion.log_prior, expected)
+    criterion.set_epoch(3)  # nothing seen since
+    torch.testing.assert_close(criterion.log_prior, expected)
+
+
+def test_a_token_never_used_keeps_a_bounded_prior():
+    criterion = PriorCTC(V, D)
+    criterion.occupancy.copy_(torch.tensor([10.0, 0.0, 5.0, 5.0]))
+    criterion.set_epoch(2)
+    assert criterion.log_prior[1].item() == pytest.approx(-12.0)
+
+
+def test_consistency_is_the_divergence_from_the_other_view_with_its_gradient_stopped():
+    torch.manual_seed(0)
+    logits = torch.randn(4, 5, V, requires_grad=True)
+    lengths = torch.tensor([5, 3, 5, 3])
+    p = logits.detach().softmax(2)
+    found = consistency(logits, lengths)
+    for row in range(4):
+        other, n = (row + 2) % 4, int(lengths[row])
+        q, own = p[other, :n], p[row, :n]
+        assert found[row].item() == pytest.approx((q * (q / own).log()).sum().item(), rel=1e-4)
+    found.sum().backward()
+    # d/dz KL(sg q || softmax z) = p - q.
+    valid = (torch.arange(5) < lengths[:, None])[..., None]
+    torch.testing.assert_close(logits.grad, torch.where(valid, p - p.roll(2, 0), 0.0))
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 5], [5, 3, 5, 4]])
+def test_consistency_needs_pairs(lengths):
+    with pytest.raises(ValueError, match="two views of every utterance"):
+        consistency(torch.zeros(len(lengths), 5, V), torch.tensor(lengths))
+
+
+def test_consistency_of_equal_views_is_nothing():
+    logits = torch.randn(2, 5, V).repeat(2, 1, 1)
+    assert consistency(logits, torch.tensor([5, 3, 5, 3])).abs().max() < 1e-6
+
+
+def test_cr_ctc_is_the_mean_of_both_views_and_their_divergence():
+    torch.manual_seed(0)
+    criterion = ConsistencyCTC(V, D, ConsistencyCTCOptions(0.2)).train()
+    builtin = _like(criterion)
+    one, two = _batch(seed=1), _batch(seed=2)
+    batch = [torch.cat(pair) for pair in zip(one, two, strict=True)]
+    p, q = (criterion.ctc_lo(view[0]).log_softmax(2) for view in (one, two))
+    apart = 0.0
+    for b, n in enumerate([5, 4]):
+        a, c = p[b, :n], q[b, :n]
+        apart += 0.5 * ((c.exp() * (c - a)).sum() + (a.exp() * (a - c)).sum()) / 2
+    expected = 0.5 * (builtin(*one) + builtin(*two)) + 0.2 * apart
+    losses = criterion.losses(*batch)
+    torch.testing.assert_close(losses.loss, expected)
+    torch.testing.assert_close(losses.parts["loss_consistency"], apart.detach())
+    torch.testing.assert_close(criterion.eval()(*one), builtin(*one))
+
+
+def test_single_path_is_the_cross_entropy_of_the_alignment():
+    torch.manual_seed(0)
+    criterion = SinglePath(V, D, reduce=False)
+    hidden, lengths, targets, target_lengths = _batch()
+    alignment = torch.tensor([[0, 1, 1, 2, 0], [3, 3, 0, 0, -1]])
+    losses = criterion(hidden, lengths, targets, target_lengths, alignment, lengths)
+    log_probs = criterion.ctc_lo(hidden).log_softmax(2)
+    for b, n in enumerate([5, 4]):
+        expected = -sum(log_probs[b, t, alignment[b, t]].item() for t in range(n))
+        assert losses[b].item() == pytest.approx(expected, rel=1e-5)
+    assert math.isfinite(losses.sum().item())
+
+
+def test_single_path_refuses_an_alignment_of_other_frames_and_none():
+    criterion = SinglePath(V, D)
+    hidden, lengths, targets, target_lengths = _batch()
+    with pytest.raises(ValueError, match="single_path needs the data stream ali"):
+        criterion(hidden, lengths, targets, target_lengths)
+    alignment = torch.zeros(2, 5, dtype=torch.long)
+    with pytest.raises(
+        ValueError, match=r"utterance 1: ali must have one label .* 4 frames, got 3"
+    ):
+        criterion(hidden, lengths, targets, target_lengths, alignment, torch.tensor([5, 3]))
