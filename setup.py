@@ -53,7 +53,13 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
     package_data={
-        "espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt", "report/templates/*"]
+        "espnet_ottc": [
+            "py.typed",
+            "kernels/*.c",
+            "corpora/data/*.txt",
+            "report/templates/*",
+            "report/data/*",
+        ]
     },
     # A shared library, loaded through ctypes. Where no compiler is found the build goes on
     # without it, and the loss uses its plain PyTorch version.
