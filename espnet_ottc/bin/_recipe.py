@@ -35,11 +35,13 @@ class System:
         name: of the system.
         path: of its YAML.
         config: its content.
+        head_of: the system that it is a part of; none for one with a YAML of its own.
     """
 
     name: str
     path: Path
     config: Mapping[str, Any]
+    head_of: str | None = None
 
     @property
     def criterion(self) -> str:
@@ -49,12 +51,21 @@ class System:
     @property
     def stage(self) -> int:
         """The stage that trains it: what trains on a forced alignment comes after it."""
-        return TRAINING_STAGES["ottc" if self.needs_alignment else self.criterion]
+        late = self.needs_alignment or self.head_of is not None
+        return TRAINING_STAGES["ottc" if late else self.criterion]
 
     @property
     def trained(self) -> str:
         """What a user has to run to have it trained."""
-        return f"the training of {self.name} (stage {self.stage})"
+        return f"the training of {self.head_of or self.name} (stage {self.stage})"
+
+    @property
+    def auxiliary(self) -> "System | None":
+        """The CTC model that its training yields besides; none without an auxiliary CTC head."""
+        if not self._ctc_conf.get("aux_ctc_weight"):
+            return None
+        config = {**self.config, "ctc_conf": {"ctc_type": "builtin"}}
+        return System(f"{self.name}_aux_ctc", self.path, config, head_of=self.name)
 
     @property
     def aligners(self) -> tuple[str, ...]:
@@ -116,6 +127,12 @@ class Recipe:
             for name in _words("--decoders", options.decoders)
         }
         self._check_systems()
+
+    @property
+    def models(self) -> tuple[System, ...]:
+        """What is decoded, aligned and scored: the systems, and the auxiliary heads that some have."""
+        pairs = ((system, system.auxiliary) for system in self.systems)
+        return tuple(model for pair in pairs for model in pair if model is not None)
 
     @cached_property
     def sets(self) -> RecipeSets:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _align_all(recipe: Recipe) -> None:
-    for system in recipe.systems:
+    for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
                 _align(recipe, system, seed, set_name)

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _decode_all(recipe: Recipe) -> None:
     units = [
         (system, seed, decoder, set_name)
-        for system in recipe.systems
+        for system in recipe.models
         for seed in recipe.seeds
         for decoder in recipe.decoders
         for set_name in recipe.sets.evaluated

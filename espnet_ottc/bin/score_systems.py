@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _score_all(recipe: Recipe) -> None:
     timed = {name for name in recipe.sets.evaluated if _write_reference(recipe, name)}
-    for system in recipe.systems:
+    for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
                 for decoder in recipe.decoders:

@@ -51,6 +51,8 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
     for system in systems:
         for seed in recipe.seeds:
             _train(recipe, system, seed)
+            if system.auxiliary is not None:
+                _export(recipe, system, system.auxiliary, seed)
 
 
 def alignment_stream(recipe: Recipe, system: str, seed: int, name: str) -> Path:
@@ -137,6 +139,28 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
         (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
     perform(training_step(recipe, system, seed), work, _steps.say)
+
+
+def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
+    """Make a model of its own of an auxiliary CTC head."""
+    model, out = recipe.model(system.name, seed), recipe.model(head.name, seed)
+    step = Step(
+        title=f"stage {system.stage}: the auxiliary CTC head of {system.name}, seed {seed}",
+        mark=recipe.mark(head.name, f"seed{seed}", "train"),
+        options={},
+        inputs=(model, model.with_name("config.yaml")),
+        outputs=(out, out.with_name("config.yaml")),
+        after={recipe.mark(system.name, f"seed{seed}", "train"): system.trained},
+    )
+
+    def work(_: bool) -> None:
+        with _steps.hushed():
+            from espnet_ottc.espnet.auxiliary import export_auxiliary_ctc
+        export_auxiliary_ctc(model.parent, model.name, out.parent)
+        about = _read_provenance(model.with_name(PROVENANCE))
+        _write_provenance(out.with_name(PROVENANCE), {**about, "head_of": system.name})
+
+    perform(step, work, _steps.say)
 
 
 class Progress:

@@ -146,10 +146,10 @@ def _holds(claim: Mapping[str, Any], metric: Metric, better: float, than: float)
 
 def _rivals(evidence: Evidence) -> str:
     """Which system beats all those that are not OTTC's, in words and in times at once."""
-    rivals = {name: g for name, g in evidence.groups.items() if not _is_ottc(name)}
+    rivals = {name: g for name, g in evidence.groups.items() if not _is_ottc(g)}
     lines = []
     for name, group in evidence.groups.items():
-        if not _is_ottc(name):
+        if not _is_ottc(group):
             continue
         won = {
             key: [
@@ -168,8 +168,9 @@ def _rivals(evidence: Evidence) -> str:
     return f"{table(header, lines, left=1)}\n\nAgainst {names}, in the same seed."
 
 
-def _is_ottc(name: str) -> bool:
-    return "ottc" in name
+def _is_ottc(group: Group) -> bool:
+    # An auxiliary head is decoded as CTC.
+    return "ottc" in group.system and not group.rows[0].is_head
 
 
 def _of_seed(groups: Iterable[Group], key: str, seed: int) -> list[float]:

@@ -127,6 +127,11 @@ class Row:
         found = [(label, counts.get(name)) for label, name in labels]
         return [(label, number) for label, number in found if number is not None]
 
+    @property
+    def is_head(self) -> bool:
+        """Whether the system is a head of another one, without a training of its own."""
+        return bool((self.fields.get("provenance") or {}).get("head_of"))
+
     def provenance(self) -> tuple[dict[str, str], dict[str, str]]:
         """Where the row comes from: what many trainings share, and what is the training's own."""
         facts = self.fields.get("provenance") or {}

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from espnet_lab import ENCODER, HYBRID
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from espnet_ottc.bin import asr_train
+from espnet_ottc.bin import asr_train, export_aux_ctc
 from espnet_ottc.espnet import register
 from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.model import OTTCASRModel
@@ -233,6 +234,35 @@ def test_posteriors_come_with_weights_lengths_and_times(lab, ottc, ctc):
     labels = model.labels([model.token_ids(text) for text in texts])
     assert labels.targets[0, 0] == labels.targets[0, labels.lengths[0] - 1] == model.boundary == 2
     assert TrainedModel(ctc).posteriors(cuts).alpha is None
+
+
+def test_the_auxiliary_head_becomes_a_ctc_model_of_its_own(lab, ottc, tmp_path):
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "aux_ctc_weight": 1.0}
+    joint = lab.train("joint", ctc_conf=conf)
+    out = tmp_path / "aux"
+    arguments = ["--experiment", str(joint), "--out", str(out)]
+    assert export_aux_ctc.main(arguments) == 0
+    exported, whole = TrainedModel(out), TrainedModel(joint)
+    assert type(exported.criterion) is CTC
+    cuts = list(CutSet.from_file(lab.valid.cuts))[:2]
+    speech = [torch.from_numpy(cut.load_audio()[0]) for cut in cuts]
+    lengths = torch.tensor([len(samples) for samples in speech])
+    batch = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True)
+    with torch.no_grad():
+        encoded, _ = whole.model.encode(batch, lengths)
+        expected = whole.criterion.aux_ctc_lo(encoded).log_softmax(2)
+    torch.testing.assert_close(exported.posteriors(cuts).log_probs, expected)
+    found = lab.decode(out, "decode_aux", "--greedy", "true")
+    best = [label for label, _ in groupby(expected[0].argmax(1).tolist()) if label]
+    text = "".join(exported.token_list[label] for label in best).replace("<space>", " ")
+    assert found[cuts[0].id] == text.strip()
+    assert text
+
+
+def test_only_a_joint_training_has_an_auxiliary_head_to_export(ottc, tmp_path, capsys):
+    arguments = ["--experiment", str(ottc), "--out", str(tmp_path / "aux")]
+    assert export_aux_ctc.main(arguments) == 1
+    assert "must have an auxiliary CTC head" in capsys.readouterr().err
 
 
 def test_an_utterance_that_breaks_the_loss_is_named(ottc):

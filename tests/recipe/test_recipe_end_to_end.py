@@ -49,6 +49,8 @@ def _recipe_folder(folder: Path) -> Path:
         config |= {**TINY, "num_workers": 0}
         config["encoder_conf"] |= ENCODER
         config["scheduler_conf"]["total_steps"] = 2
+        if system == "ottc":
+            config["ctc_conf"]["aux_ctc_weight"] = 0.3
         (recipe / f"conf/tiny/train_{system}.yaml").write_text(yaml.safe_dump(config))
     shutil.copy(recipe / "conf/mini/decode_greedy.yaml", recipe / "conf/tiny")
     return recipe
@@ -79,6 +81,7 @@ def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
         ("ctc", "forced_align"),
         ("ottc", "transport"),
         ("ottc", "viterbi"),
+        ("ottc_aux_ctc", "forced_align"),
     ]
     words = sum(len(text) for text in read_text(recipe / "data/test-clean/text").values())
     for row in rows:
@@ -87,7 +90,7 @@ def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
         assert row["peaky"] is not None
         assert row["counts"]["words"]["words"] == row["counts"]["times"]["reference_words"] == words
         about = row["provenance"]
-        assert about["config"] == f"conf/tiny/train_{row['system']}.yaml"
+        assert about["config"] == f"conf/tiny/train_{row['system'].removesuffix('_aux_ctc')}.yaml"
         assert about["epochs"] == 1
         assert "espnet_ottc.bin.asr_train" in about["command"]
 

@@ -1,0 +1,43 @@
+"""Make an ordinary ESPnet CTC model of the auxiliary CTC head of an OTTC training.
+
+    python -m espnet_ottc.bin.export_aux_ctc --experiment exp/ottc_joint/seed1 --out exp/aux
+
+The result decodes and aligns like any model that was trained with CTC.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_ottc.bin import _steps
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    return _steps.run(lambda: _export(options))
+
+
+def _export(options: argparse.Namespace) -> None:
+    with _steps.hushed():
+        from espnet_ottc.espnet.auxiliary import export_auxiliary_ctc
+    export_auxiliary_ctc(options.experiment, options.checkpoint, options.out)
+    _steps.say(f"{options.out / options.checkpoint}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m espnet_ottc.bin.export_aux_ctc",
+        description="Make an ordinary CTC model of the auxiliary CTC head of an OTTC training.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    options.add_argument("--experiment", type=Path, required=True, help="with config.yaml")
+    options.add_argument("--checkpoint", default="valid.loss.best.pth", help="its parameters")
+    options.add_argument("--out", type=Path, required=True, help="directory of the new model")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
