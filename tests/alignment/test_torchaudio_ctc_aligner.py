@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.aligners import ALIGNERS, AlignmentBatch, AlignmentResult, make_aligner
-from espnet_ottc.aligners.torchaudio_ctc import label_indices
+from espnet_ottc.aligners.ctc import label_indices
 from espnet_ottc.spans import FrameGrid, words_from_tokens
 
 
