@@ -19,6 +19,9 @@ from espnet_ottc.aligners.interface import (
 from espnet_ottc.aligners.viterbi import path_boundaries
 
 FindPaths = Callable[[AlignmentBatch, Sequence[int]], Sequence[Tensor | None]]
+# Stands for -inf where paths are searched, below every path without it: k2 does not prune lattices of
+# score -inf, and torchaudio reads outside its tables on the way back through one.
+LOG_ZERO = -1e10
 
 
 def align_by_paths(batch: AlignmentBatch, blank: int, find_paths: FindPaths) -> AlignmentResult:
@@ -47,24 +50,24 @@ def align_by_paths(batch: AlignmentBatch, blank: int, find_paths: FindPaths) -> 
     repeats = [int((labels[1:] == labels[:-1]).sum()) for labels in targets]
     fits = [label_lengths[b] + repeats[b] <= lengths[b] for b in range(B)]
     rows = [b for b in range(B) if fits[b] and label_lengths[b]]
-    paths = dict(zip(rows, find_paths(batch, rows) if rows else (), strict=True))
-    padded = torch.full((B, T), blank)
-    for b, path in paths.items():
+    found = dict(zip(rows, find_paths(batch, rows) if rows else (), strict=True))
+    paths = torch.full((B, T), blank)
+    for b, path in found.items():
         if path is not None:
-            padded[b, : lengths[b]] = path
-    index = padded.to(batch.log_probs.device)[:, :, None]
+            paths[b, : lengths[b]] = path
+    index = paths.to(batch.log_probs.device)[:, :, None]
     emissions = batch.log_probs.detach().gather(2, index)[:, :, 0].cpu()
     for b, name in enumerate(batch.utterance_ids):
-        found = _alignment(name, targets[b], padded[b, : lengths[b]], emissions[b], blank)
+        path, scores = paths[b, : lengths[b]], emissions[b, : lengths[b]]
         if not fits[b]:
             result.infeasible[name] = (
                 f"{label_lengths[b]} labels and {repeats[b]} blanks between equal ones need as many "
                 f"frames, got {lengths[b]}"
             )
-        elif found is None:
+        elif found.get(b, path) is None or bool(scores.isneginf().any()):
             result.infeasible[name] = "every path has probability 0"
         else:
-            result.alignments[name] = found
+            result.alignments[name] = _alignment(name, targets[b], path, scores, blank)
     return result
 
 
@@ -90,21 +93,11 @@ def _check_blank(batch: AlignmentBatch, blank: int) -> None:
 
 def _alignment(
     name: str, targets: Tensor, path: Tensor, emissions: Tensor, blank: int
-) -> TokenAlignment | None:
-    """The alignment of a path; None if it does not spell the targets or has probability 0.
-
-    What finds the best of paths that all have probability 0 may give one that is none.
-    """
-    emissions = emissions[: len(path)]
+) -> TokenAlignment:
     frame_labels = label_indices(path, blank)
     frames = (frame_labels != NO_LABEL).nonzero()[:, 0]
     labels = frame_labels[frames]
-    U = len(targets)
-    spelt = int(frame_labels.max()) + 1 if len(path) else 0
-    if spelt != U or not torch.equal(path[frames], targets[labels]):
-        return None
-    if bool(emissions.isneginf().any()):
-        return None
-    starts, ends = path_boundaries(frames, labels, U)
-    scores = mean_by_label(emissions[frames].double().exp(), labels, torch.ones_like(frames), U)
+    starts, ends = path_boundaries(frames, labels, len(targets))
+    probabilities = emissions[frames].double().exp()
+    scores = mean_by_label(probabilities, labels, torch.ones_like(frames), len(targets))
     return TokenAlignment(name, targets, frame_labels, starts, ends, scores)

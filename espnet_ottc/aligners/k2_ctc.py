@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from espnet_ottc.aligners.ctc import align_by_paths
+from espnet_ottc.aligners.ctc import LOG_ZERO, align_by_paths
 from espnet_ottc.aligners.interface import AlignmentBatch, AlignmentResult
 from espnet_ottc.validation import valid_mask
 
@@ -21,8 +21,6 @@ _LARGEST_LATTICE = 15_000_000
 # k2 leaves out what lies further than this (nats) below the best path, which it knows from exact
 # forward and backward scores: whatever exceeds their rounding is enough.
 _OUTPUT_BEAM = 10.0
-# Stands for log 0: below every possible path, and unlike -inf it does not keep k2 from pruning.
-_LOG_ZERO = -1e10
 
 
 @dataclass(frozen=True)
@@ -156,4 +154,4 @@ def _emissions(batch: AlignmentBatch, rows: Sequence[int], columns: Tensor) -> t
     emissions = torch.where(valid_mask(lengths, T)[:, :, None], emissions, 0.0)
     largest = torch.where(emissions.isneginf(), 0.0, emissions).abs().amax(2).sum(1).max()
     rounding = T * torch.finfo(torch.float32).eps * float(largest)
-    return emissions.clamp(min=_LOG_ZERO), rounding
+    return emissions.clamp(min=LOG_ZERO), rounding

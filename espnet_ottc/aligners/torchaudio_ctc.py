@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from espnet_ottc.aligners.ctc import align_by_paths
+from espnet_ottc.aligners.ctc import LOG_ZERO, align_by_paths
 from espnet_ottc.aligners.interface import AlignmentBatch, AlignmentResult
 
 
@@ -39,7 +39,7 @@ class TorchaudioCTCAligner:
             paths = []
             for b in rows:
                 T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
-                log_probs = batch.log_probs[b, :T].detach().float().cpu()
+                log_probs = batch.log_probs[b, :T].detach().float().clamp(min=LOG_ZERO).cpu()
                 targets = batch.targets[b, :U].long().cpu()
                 path, _ = functional.forced_align(log_probs[None], targets[None], blank=self.blank)
                 paths.append(path[0].long())
