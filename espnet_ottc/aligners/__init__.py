@@ -22,6 +22,8 @@ from espnet_ottc.aligners.torchaudio_ctc import TorchaudioCTCAligner
 from espnet_ottc.aligners.transport import TransportAligner
 from espnet_ottc.aligners.viterbi import ViterbiAligner
 
+_log = logging.getLogger(__name__)
+
 ALIGNERS: dict[
     str, type[TransportAligner | ViterbiAligner | TorchaudioCTCAligner | K2CTCAligner]
 ] = {
@@ -79,7 +81,7 @@ def ctc_aligner(package: str = "auto") -> str:
     try:
         import_k2()
     except ImportError as error:
-        logging.info("CTC aligner: torchaudio, since %s", error)
+        _log.info("CTC aligner: torchaudio, since %s", error)
         return "torchaudio_ctc"
-    logging.info("CTC aligner: k2")
+    _log.info("CTC aligner: k2")
     return "k2_ctc"
