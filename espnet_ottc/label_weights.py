@@ -203,6 +203,89 @@ class LearnedLabelWeights(nn.Module):
         return torch.where(valid, floor * uniform + (1 - floor) * shares, 0.0)
 
 
+class EstimatedLabelWeights(nn.Module):
+    """Label weights from the durations that the model itself has given to each token so far.
+
+    beta_u = f/U + (1 - f) d(y_u) / sum_w d(y_w), where d(v) is the mean duration of token v in units of the
+    mean duration of a label.  `measure` collects durations, `update` moves d towards their means:
+    d <- c d + (1 - c) mean.  Training starts from uniform weights, d = 1.
+
+    Three things keep the weights from running away, as those that follow each utterance's own alignment do
+    (all frames end on one token): durations are averaged over all occurrences of a token, the old ones stay
+    with the share c, and no weight falls below the floor f/U.
+
+    Args:
+        vocab_size: V.
+        floor: smallest weight as a share of the uniform weight 1/U, in (0, 1).
+        damping: share c of the former durations, in [0, 1).
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    durations: Tensor  # (V,) d
+    frames: Tensor  # (V,) measured since the last update
+    occurrences: Tensor  # (V,)
+
+    def __init__(self, vocab_size: int, *, floor: float = 0.5, damping: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < floor < 1:
+            raise ValueError(f"floor must lie in (0, 1), got {floor}")
+        if not 0 <= damping < 1:
+            raise ValueError(f"damping must lie in [0, 1), got {damping}")
+        self.floor = floor
+        self.damping = damping
+        self.register_buffer("durations", torch.ones(vocab_size))
+        self.register_buffer("frames", torch.zeros(vocab_size))
+        self.register_buffer("occurrences", torch.zeros(vocab_size))
+
+    def forward(self, targets: Tensor, lengths: Tensor) -> Tensor:
+        """Return the weights of each label.
+
+        Args:
+            targets: (B, U) label ids in [0, V); what stands beyond `lengths` is ignored.
+            lengths: (B,) labels of each sequence, 0 <= U_b <= U.
+
+        Returns:
+            (B, U) float32 weights, zero in the padding.
+        """
+        U = targets.shape[1]
+        valid = valid_mask(lengths, U)
+        durations = torch.where(valid, self.durations[torch.where(valid, targets, 0).long()], 0.0)
+        # Of an utterance without labels the sum is 0.
+        total = durations.sum(1, keepdim=True)
+        shares = durations / torch.where(total > 0, total, 1.0)
+        uniform = uniform_label_weights(lengths, U, dtype=shares.dtype)
+        return torch.where(valid, self.floor * uniform + (1 - self.floor) * shares, 0.0)
+
+    @torch.no_grad()
+    def measure(self, targets: Tensor, lengths: Tensor, durations: Tensor) -> None:
+        """Collect durations of labels.
+
+        Args:
+            targets: (B, U) label ids.
+            lengths: (B,).
+            durations: (B, U) >= 0, in frames.
+        """
+        valid = valid_mask(lengths, targets.shape[1])
+        tokens = targets[valid].long()
+        spent = durations[valid].to(self.frames.dtype)
+        # One sum a batch: single labels would be lost in the rounding of an epoch's sum.
+        for total, values in ((self.frames, spent), (self.occurrences, torch.ones_like(spent))):
+            total += torch.zeros_like(total).index_add_(0, tokens, values)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move d towards the means of what was measured, and forget that; tokens not seen keep theirs."""
+        seen = self.occurrences > 0
+        mean = self.frames.sum() / self.occurrences.sum().clamp(min=1)
+        found = self.frames / (self.occurrences.clamp(min=1) * torch.where(mean > 0, mean, 1.0))
+        moved = self.damping * self.durations + (1 - self.damping) * found
+        self.durations.copy_(torch.where(seen, moved, self.durations))
+        self.frames.zero_()
+        self.occurrences.zero_()
+
+
 def _sinusoids(length: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoidal positions (length, dim), of the dtype and on the device of `like`."""
     positions = torch.arange(length, device=like.device, dtype=torch.float32)[:, None]

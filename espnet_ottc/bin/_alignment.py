@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from espnet_ottc.aligners import Aligner, AlignmentBatch, TokenAlignment
-from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.decoding import kept_frames
 from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
+from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.formats import (
     SpansById,
     ctm_lines,
@@ -144,9 +144,10 @@ def check_teacher(model: TrainedModel, tokens: Path) -> None:
     Raises:
         ValueError: not a CTC model, or one with other tokens.
     """
-    if isinstance(model.criterion, OTTC):
+    if isinstance(model.criterion, SequenceCriterion):
         raise ValueError(
-            f"{model.directory}: forced alignment needs a model with CTC, this one has OTTC"
+            f"{model.directory}: forced alignment needs a model with CTC, this one has "
+            f"{type(model.criterion).__name__}"
         )
     with tokens.open(encoding="utf-8") as file:
         ours = [line.rstrip("\n") for line in file]
@@ -206,8 +207,8 @@ def _text(cut: Cut) -> str:
 
 def _frame_labels(model: TrainedModel, posteriors: Posteriors) -> list[str]:
     best = posteriors.log_probs.argmax(2)
-    if isinstance(model.criterion, OTTC):
-        threshold = model.criterion.options.drop_threshold
+    if isinstance(model.criterion, SequenceCriterion):
+        threshold = model.criterion.drop_threshold
         kept = kept_frames(best, posteriors.alpha, posteriors.lengths, threshold)
         best = torch.where(kept, best, model.blank)
     return [model.token_list[token] for token in best[0, : int(posteriors.lengths[0])].tolist()]

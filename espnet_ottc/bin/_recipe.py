@@ -37,7 +37,7 @@ class System:
 
     @property
     def criterion(self) -> str:
-        """`ottc`, or `ctc` for every type of CTC."""
+        """`ottc`, or `ctc` for everything that it is compared with."""
         return "ottc" if self._ctc_conf.get("ctc_type") == "ottc" else "ctc"
 
     @property
@@ -53,7 +53,10 @@ class System:
     @property
     def aligners(self) -> tuple[str, ...]:
         """Names of the decoders in time that its model has."""
-        return ("transport", "viterbi") if self.criterion == "ottc" else ("forced_align",)
+        if self.criterion == "ottc":
+            return ("transport", "viterbi")
+        # Soft-DTW's labels are OTTC's: no blank among them is optional.
+        return ("viterbi",) if self._ctc_conf.get("ctc_type") == "soft_dtw" else ("forced_align",)
 
     @property
     def needs_alignment(self) -> bool:

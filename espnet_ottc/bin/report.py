@@ -16,6 +16,7 @@ from pathlib import Path
 from espnet_ottc.bin import _scoring
 from espnet_ottc.formats import written_aside
 from espnet_ottc.report import (
+    fill_page,
     gather,
     group_rows,
     read_rows,
@@ -47,6 +48,9 @@ def write(options: argparse.Namespace, command: str) -> None:
     if options.markdown is not None:
         _write(options.markdown, render_markdown(rows, str(options.results), command))
         print(f"table: {options.markdown}")
+    if options.fill is not None:
+        _write(options.fill, fill_page(options.fill.read_text(encoding="utf-8"), rows))
+        print(f"filled: {options.fill}")
     if options.html is not None:
         limit = int(1e6 * options.audio_limit_mb)
         sections = gather(rows, options.expdir, options.data, options.utterances, limit)
@@ -69,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     options.add_argument("--html", type=Path, help="write the page here")
     options.add_argument("--markdown", type=Path, help="write the tables here, as Markdown")
+    options.add_argument(
+        "--fill",
+        type=Path,
+        metavar="PAGE",
+        help="renew the tables of this page (docs/ablations.md)",
+    )
     options.add_argument(
         "--utterances", type=_count, default=3, help="recordings to show (default: %(default)s)"
     )

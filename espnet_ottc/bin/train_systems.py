@@ -32,6 +32,7 @@ CHECKPOINT = "checkpoint.pth"
 KEPT_CHECKPOINT = "checkpoint.kept.pth"
 _STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 _BATCHES = re.compile(r"\d+epoch:train:\d+-(\d+)batch")
+_COLLAPSED = re.compile(r"the label weights have collapsed: .*")
 _RESULTS = re.compile(r"(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(, \[|$)")
 
 
@@ -167,6 +168,7 @@ class Progress:
     def __init__(self, title: str) -> None:
         self.title = title
         self.epochs = 0
+        self.collapsed = False
         self._bar = tqdm(desc=title, unit="epoch", disable=None)
 
     def __enter__(self) -> "Progress":
@@ -183,6 +185,9 @@ class Progress:
             self._bar.refresh()
         elif batches := _BATCHES.search(line):
             self._bar.set_postfix_str(f"batch {batches[1]}")
+        elif (warned := _COLLAPSED.search(line)) and not self.collapsed:
+            self.collapsed = True
+            _steps.say(f"  {self.title}: warning: {warned[0]}")
         elif results := _RESULTS.search(line):
             self.epochs = int(results[1])
             text = f"loss {_value(results[2], 'loss')}, valid {_value(results[3], 'loss')}"

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from espnet2.asr.ctc import CTC
 from torch import Tensor
@@ -92,7 +93,8 @@ class Criterion(CTC):  # type: ignore[misc]
 
     def frame_log_probs(self, hs_pad: Tensor) -> Tensor:
         """The model's log-probabilities (B, T, V) of each frame, at least in float32."""
-        return F.log_softmax(self.ctc_lo(hs_pad).float(), dim=2)
+        logits = self.ctc_lo(hs_pad)
+        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=2)
 
     def reduced(self, losses: Tensor) -> Tensor:
         """The mean of (B,) losses where `reduce` is on."""

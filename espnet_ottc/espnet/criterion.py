@@ -1,31 +1,24 @@
 """The OTTC criterion in the place of ESPnet's CTC."""
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from espnet_ottc.espnet.base import BLANK, Criterion, Losses
-from espnet_ottc.espnet.decoding import greedy_labels, kept_frames, silence_to_blank
+from espnet_ottc.aligners.transport import boundaries
+from espnet_ottc.espnet.base import BLANK, Losses
 from espnet_ottc.espnet.heads import FrameWeightHead
 from espnet_ottc.espnet.options import OTTCOptions
-from espnet_ottc.label_weights import LearnedLabelWeights, run_length_label_weights
+from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
+from espnet_ottc.label_weights import (
+    EstimatedLabelWeights,
+    LearnedLabelWeights,
+    run_length_label_weights,
+)
 from espnet_ottc.loss import ottc_loss
 from espnet_ottc.regularizers import consistency, kl_to_uniform, roughness
-from espnet_ottc.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.transport import frame_weights
-
-SPACE = "<space>"
-
-
-class Labels(NamedTuple):
-    """The label sequences of a batch, with their weights."""
-
-    targets: Tensor  # (B, U) int64
-    lengths: Tensor  # (B,) int64
-    weights: Tensor | None  # (B, U), or None: uniform
 
 
 class Batch(NamedTuple):
@@ -44,7 +37,7 @@ class Observer(Protocol):
         """Look at one batch."""
 
 
-class OTTC(Criterion):
+class OTTC(SequenceCriterion):
     """One-dimensional optimal temporal transport classification with CTC's interface.
 
     The token head is CTC's own (`ctc_lo`), so that whatever reads CTC's posteriors, or loads a CTC model's
@@ -77,14 +70,7 @@ class OTTC(Criterion):
             odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
         )
         self.consistency_weight = options.consistency_weight
-        self.boundary = options.boundary_label if isinstance(options.boundary_label, int) else None
-        if self.boundary is not None and self.boundary >= odim:
-            raise ValueError(
-                f"boundary_label must be below {odim}, the vocabulary; got {self.boundary}"
-            )
-        self.silence: tuple[int, ...] = (
-            (BLANK,) if self.boundary is None else (BLANK, self.boundary)
-        )
+        self.drop_threshold = options.drop_threshold
         self.frozen = options.freeze_alpha_after_epoch == 0
         self.observer: Observer | None = None
         self.frame_head = (
@@ -92,39 +78,18 @@ class OTTC(Criterion):
             if options.alpha == "learned"
             else None
         )
-        self.label_weighting = (
-            LearnedLabelWeights(odim, floor=options.label_weight_floor)
-            if options.label_weights == "learned"
-            else None
-        )
+        self.label_weighting = _label_weighting(odim, options)
         self.aux_ctc_lo = (
             torch.nn.Linear(encoder_output_size, odim) if options.aux_ctc_weight > 0 else None
         )
-
-    def use_tokens(self, token_list: Sequence[str]) -> None:
-        """Find the ids of tokens that the options name; needed once where `boundary_label` is a token.
-
-        Raises:
-            ValueError: the boundary label is no token, or is the blank.
-        """
-        label = self.options.boundary_label
-        if isinstance(label, str):
-            if label not in token_list:
-                raise ValueError(
-                    f"boundary_label must be one of the tokens; got {label!r}, and the token list has none "
-                    "(an utterance's ends need a token that means silence or a word break)"
-                )
-            self.boundary = list(token_list).index(label)
-            if self.boundary == BLANK:
-                raise ValueError(f"boundary_label must not be the blank; got {label!r}")
-        space = list(token_list).index(SPACE) if SPACE in token_list else BLANK
-        self.silence = tuple({BLANK, space if self.boundary is None else self.boundary})
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the schedule which epoch begins, counted from 1."""
         last = self.options.freeze_alpha_after_epoch
         self.frozen = last is not None and epoch > last
         self.train(self.training)
+        if isinstance(self.label_weighting, EstimatedLabelWeights):
+            self.label_weighting.update()
 
     def train(self, mode: bool = True) -> "OTTC":
         """Like any module's; a frozen frame-weight head stays in evaluation mode, without dropout."""
@@ -184,6 +149,8 @@ class OTTC(Criterion):
             # DistributedDataParallel waits for a gradient of every parameter; these are zeros,
             # which the trainer keeps from the optimizer.
             loss = loss + 0.0 * sum(p.sum() for p in self.frame_head.parameters())
+        if self.training and isinstance(self.label_weighting, EstimatedLabelWeights):
+            self._measure(self.label_weighting, frame_logits, hlens, labels)
         if self.observer is not None:
             alpha = frame_weights(frame_logits.detach(), hlens)
             self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
@@ -210,66 +177,19 @@ class OTTC(Criterion):
                     "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
                     "training and validation data, and model: ottc; no such stream came"
                 )
-            return _labels_of_alignment(alignment, alignment_lengths, self._boundary())
+            return _labels_of_alignment(alignment, alignment_lengths, self.known_boundary())
         return self.labels_of_text(ys_pad, ys_lens)
-
-    def labels_of_text(self, ys_pad: Tensor, ys_lens: Tensor) -> Labels:
-        """The label sequences of texts; weights are uniform with `label_weights: ali`, too.
-
-        Args:
-            ys_pad: (B, U) token ids without boundary labels, padded with anything.
-            ys_lens: (B,).
-        """
-        boundary = self._boundary()
-        targets, lengths = ys_pad.long(), ys_lens
-        if boundary is not None:
-            targets, lengths = add_boundary_labels(targets, lengths, boundary)
-        targets, lengths = insert_blanks(targets, lengths, BLANK)
-        weights = None if self.label_weighting is None else self.label_weighting(targets, lengths)
-        return Labels(targets, lengths, weights)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
         return frame_weights(self._frame_logits(hs_pad), hlens)
 
-    def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
-        """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
-        return greedy_labels(
-            self.argmax(hs_pad),
-            self.alpha(hs_pad, hlens),
-            hlens,
-            drop_threshold=self.options.drop_threshold,
-            blank=BLANK,
-            boundary=self._boundary(),
-        )
-
-    def log_softmax(self, hs_pad: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V) for CTC-style search and segmentation.
-
-        Such a search scores texts without boundary labels, so that leading and trailing silence counts as
-        blank here; `frame_log_probs` has the model's own posteriors.  All T frames are taken as valid.
-        """
-        log_probs = self.frame_log_probs(hs_pad)
-        boundary = self._boundary()
-        if boundary is None:
-            return log_probs
-        lengths = torch.full(hs_pad.shape[:1], hs_pad.shape[1], device=hs_pad.device)
-        alpha = self.alpha(hs_pad, lengths)
-        kept = kept_frames(alpha, alpha, lengths, self.options.drop_threshold)
-        return silence_to_blank(log_probs, kept, BLANK, boundary)
-
-    def frame_log_probs(self, hs_pad: Tensor) -> Tensor:
-        """The model's log-probabilities (B, T, V) of each frame, at least in float32."""
-        logits = self.ctc_lo(hs_pad)
-        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=2)
-
-    def _boundary(self) -> int | None:
-        if self.boundary is None and self.options.boundary_label is not None:
-            raise ValueError(
-                f"boundary_label: the id of {self.options.boundary_label!r} is not known; call use_tokens "
-                "with the token list, or build the model through espnet_ottc.espnet.register"
-            )
-        return self.boundary
+    def label_weights(self, targets: Tensor, lengths: Tensor) -> Tensor | None:
+        """As `SequenceCriterion.label_weights`: learned or estimated ones where the options ask for them."""
+        if self.label_weighting is None:
+            return None
+        weights: Tensor = self.label_weighting(targets, lengths)
+        return weights
 
     def _frame_logits(self, hs_pad: Tensor) -> Tensor:
         if self.frame_head is None:
@@ -277,6 +197,18 @@ class OTTC(Criterion):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             frame_logits: Tensor = self.frame_head(hs_pad)
         return frame_logits
+
+    def _measure(
+        self,
+        weighting: EstimatedLabelWeights,
+        frame_logits: Tensor,
+        hlens: Tensor,
+        labels: Labels,
+    ) -> None:
+        assert labels.weights is not None
+        alpha = frame_weights(frame_logits.detach(), hlens)
+        starts, ends = boundaries(alpha, labels.weights, hlens, labels.lengths)
+        weighting.measure(labels.targets, labels.lengths, ends - starts)
 
     def _penalty(self, frame_logits: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
         options = self.options
@@ -294,6 +226,18 @@ class OTTC(Criterion):
         log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
         losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
         return self.reduced(losses)
+
+
+def _label_weighting(
+    odim: int, options: OTTCOptions
+) -> LearnedLabelWeights | EstimatedLabelWeights | None:
+    if options.label_weights == "learned":
+        return LearnedLabelWeights(odim, floor=options.label_weight_floor)
+    if options.label_weights == "self":
+        return EstimatedLabelWeights(
+            odim, floor=options.label_weight_floor, damping=options.label_weight_damping
+        )
+    return None
 
 
 def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | None) -> Labels:

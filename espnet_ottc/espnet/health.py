@@ -13,10 +13,14 @@ from torch import Tensor
 from espnet_ottc.aligners.transport import boundaries, uniform_weights
 from espnet_ottc.espnet.criterion import OTTC, Batch
 from espnet_ottc.espnet.decoding import kept_frames
+from espnet_ottc.espnet.sequence import Labels
 from espnet_ottc.validation import valid_mask
 
 # Enough to see a drift, little enough to keep for every epoch.
 FOLLOWED_UTTERANCES = 8
+
+# Name in the log: the mean share of an utterance's label weight on one token, the heaviest.
+HEAVIEST_TOKEN = "label_weight_on_one_token"
 
 Alignments = dict[str, dict[str, Any]]
 
@@ -35,7 +39,7 @@ class TransportHealth:
         self._pending = False
         self._sums = dict.fromkeys(
             ("utterances", "frames", "entropy", "effective", "share", "dropped", "silent"), 0.0
-        )
+        ) | {"heaviest": 0.0, "weighted": 0.0}
 
     def watch(
         self, iterator: Iterable[tuple[list[str], dict[str, Tensor]]]
@@ -71,6 +75,7 @@ class TransportHealth:
             "share": (effective / lengths.clamp(min=1))[nonempty].sum(),
             "dropped": (valid & ~kept).sum(),
             "silent": silent.sum(),
+            **_heaviest_token(batch.labels),
         }
         for name, value in sums.items():
             self._sums[name] += float(value)
@@ -82,7 +87,10 @@ class TransportHealth:
         utterances, frames = self._sums["utterances"], self._sums["frames"]
         if not utterances or not frames:
             return {}
+        weighted = self._sums["weighted"]
+        heaviest = {HEAVIEST_TOKEN: self._sums["heaviest"] / weighted} if weighted else {}
         return {
+            **heaviest,
             "alpha_entropy": self._sums["entropy"] / utterances,
             "alpha_effective_frames": self._sums["effective"] / utterances,
             "alpha_effective_share": self._sums["share"] / utterances,
@@ -125,6 +133,24 @@ def read_alignments(path: Path) -> Alignments:
         return {}
     alignments: Alignments = json.loads(path.read_text(encoding="utf-8"))
     return alignments
+
+
+def _heaviest_token(labels: Labels) -> dict[str, Tensor | float]:
+    """Sum over utterances of the weight on the token that has most of it, and their number.
+
+    Utterances of one or two different tokens are left out: their weight is on few tokens anyway.
+    """
+    targets, lengths, weights = labels
+    if weights is None or not targets.shape[1]:
+        return {}
+    valid = valid_mask(lengths, targets.shape[1])
+    tokens = torch.where(valid, targets, 0)
+    same = (tokens[:, :, None] == tokens[:, None, :]) & valid[:, :, None] & valid[:, None, :]
+    of_token = (same * weights.detach().double()[:, None, :]).sum(2)
+    # Each label counts as its token's share, so that the sum is the number of tokens.
+    different = (valid / same.sum(2).clamp(min=1)).sum(1)
+    several = different > 2.5
+    return {"heaviest": of_token.amax(1)[several].sum(), "weighted": several.sum()}
 
 
 def _alignments(batch: Batch, utterances: list[str]) -> Alignments:

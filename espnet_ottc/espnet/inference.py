@@ -8,8 +8,9 @@ from espnet.nets.beam_search import Hypothesis
 from espnet2.asr.ctc import CTC
 from torch import Tensor
 
-from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.base import Criterion
 from espnet_ottc.espnet.decoding import greedy_labels, stripped
+from espnet_ottc.espnet.sequence import SequenceCriterion
 
 # ESPnet's own, whatever stands in its place while `espnet_ottc.bin.asr_inference` runs.
 Speech2Text = asr_inference.Speech2Text
@@ -27,7 +28,7 @@ class OTTCSpeech2Text(Speech2Text):  # type: ignore[misc, valid-type]
     def _decode_single_sample(self, enc: Tensor) -> list[Result]:
         results: list[Result] = super()._decode_single_sample(enc)
         criterion = getattr(self.asr_model, "ctc", None)
-        if not isinstance(criterion, OTTC) or criterion.boundary is None:
+        if not isinstance(criterion, SequenceCriterion) or criterion.boundary is None:
             return results
         found: dict[tuple[int, ...], Result] = {}
         for _, _, token_int, hypothesis in results:
@@ -68,12 +69,12 @@ def greedy(ctc: CTC, encoded: Tensor) -> tuple[list[int], float]:
     """Greedy labels of one utterance, and the sum of its frames' best log-probabilities.
 
     Args:
-        ctc: OTTC, or ESPnet's CTC.
+        ctc: one of this package's criteria, or ESPnet's CTC.
         encoded: (T, D) encoder output.
     """
     hidden = encoded[None]
     lengths = torch.tensor([len(encoded)], device=encoded.device)
-    if isinstance(ctc, OTTC):
+    if isinstance(ctc, Criterion):
         labels, counts = ctc.greedy(hidden, lengths)
         best = ctc.frame_log_probs(hidden).amax(2)
     else:

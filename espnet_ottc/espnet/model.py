@@ -9,8 +9,8 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
 from espnet_ottc.espnet.base import BLANK, Criterion
-from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.decoding import stripped
+from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.targets import collapse
 
 SENTENCEPIECE_SPACE = "▁"
@@ -148,7 +148,7 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         text_lengths: Tensor,
         utt_ids: Sequence[str] | None,
     ) -> None:
-        boundary = self.ctc.boundary if isinstance(self.ctc, OTTC) else None
+        boundary = self.ctc.boundary if isinstance(self.ctc, SequenceCriterion) else None
         labels, lengths = collapse(alignment.labels, alignment.lengths, BLANK)
         for b, (spoken_length, text_length) in enumerate(
             zip(lengths.tolist(), text_lengths.tolist(), strict=True)

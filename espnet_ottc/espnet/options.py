@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from espnet2.asr.ctc import CTC
 
-LabelWeights = Literal["uniform", "ali", "learned"]
+LabelWeights = Literal["uniform", "ali", "learned", "self"]
 Alpha = Literal["learned", "uniform"]
 Scale = Literal["frames", "labels", "utterance"]
 
@@ -17,6 +17,16 @@ Scale = Literal["frames", "labels", "utterance"]
 # these two mean the same here; the others speak of CTC's lattice.
 SHARED_WITH_CTC = ("dropout_rate", "reduce")
 _SIZES = ("self", "odim", "encoder_output_size")
+
+
+def _boundary_label() -> Any:
+    return dataclasses.field(
+        default=None,
+        metadata={
+            "help": "token (or its id) that every label sequence starts and ends with, so that silence has a "
+            "label; for characters <space>; hypotheses come without it at their ends"
+        },
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,24 +46,26 @@ class OTTCOptions(CriterionOptions):
 
     ctc_type: ClassVar[str] = "ottc"
 
-    boundary_label: str | int | None = dataclasses.field(
-        default=None,
-        metadata={
-            "help": "token (or its id) that every label sequence starts and ends with, so that silence has a "
-            "label; for characters <space>; hypotheses come without it at their ends"
-        },
-    )
+    boundary_label: str | int | None = _boundary_label()
     label_weights: LabelWeights = dataclasses.field(
         default="uniform",
         metadata={
             "help": "beta: uniform (1/U each), ali (run lengths of the frame labels in the data stream ali), "
-            "learned (predicted from the label sequence)"
+            "learned (predicted from the label sequence), self (mean durations that the model itself gave to "
+            "each token in the epochs before)"
         },
     )
     label_weight_floor: float = dataclasses.field(
         default=0.5,
         metadata={
-            "help": "for learned label weights: the smallest one, as a share of 1/U, in [0, 1)"
+            "help": "for label_weights learned and self: the smallest one, as a share of 1/U, in [0, 1); "
+            "above 0 for self"
+        },
+    )
+    label_weight_damping: float = dataclasses.field(
+        default=0.5,
+        metadata={
+            "help": "for label_weights self: share of the former durations that each epoch keeps, in [0, 1)"
         },
     )
     alpha: Alpha = dataclasses.field(
@@ -118,6 +130,9 @@ class OTTCOptions(CriterionOptions):
         for name, kind in (("label_weights", LabelWeights), ("alpha", Alpha), ("scale", Scale)):
             _check_choice(name, getattr(self, name), get_args(kind))
         _check_number("label_weight_floor", self.label_weight_floor, below=1.0)
+        _check_number("label_weight_damping", self.label_weight_damping, below=1.0)
+        if self.label_weights == "self" and self.label_weight_floor == 0:
+            raise ValueError("label_weights: self needs a label_weight_floor above 0, got 0")
         for name in (
             "alpha_kl_weight",
             "alpha_roughness_weight",
@@ -190,9 +205,38 @@ class SinglePathOptions(CriterionOptions):
     ctc_type: ClassVar[str] = "single_path"
 
 
+@dataclasses.dataclass(frozen=True)
+class SoftDTWOptions(CriterionOptions):
+    """Options of `ctc_type: soft_dtw`.
+
+    Raises:
+        ValueError, TypeError: a value outside its range or of the wrong kind.
+    """
+
+    ctc_type: ClassVar[str] = "soft_dtw"
+
+    boundary_label: str | int | None = _boundary_label()
+    gamma: float = dataclasses.field(
+        default=1.0,
+        metadata={"help": "temperature of the soft minimum over warping paths, in nats, above 0"},
+    )
+
+    def __post_init__(self) -> None:
+        _check_label(self.boundary_label)
+        _check_number("gamma", self.gamma)
+        if self.gamma == 0:
+            raise ValueError("gamma must be above 0, got 0")
+
+
 OPTIONS: dict[str, type[CriterionOptions]] = {
     kind.ctc_type: kind
-    for kind in (OTTCOptions, PriorCTCOptions, ConsistencyCTCOptions, SinglePathOptions)
+    for kind in (
+        OTTCOptions,
+        PriorCTCOptions,
+        ConsistencyCTCOptions,
+        SinglePathOptions,
+        SoftDTWOptions,
+    )
 }
 Kind = TypeVar("Kind", bound=CriterionOptions)
 

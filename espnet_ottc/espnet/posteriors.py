@@ -16,9 +16,9 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 import espnet_ottc.espnet.register  # noqa: F401
-from espnet_ottc.espnet.base import BLANK
-from espnet_ottc.espnet.criterion import OTTC, Labels
+from espnet_ottc.espnet.base import BLANK, Criterion
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
+from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
 from espnet_ottc.spans import FrameGrid
 
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
@@ -33,7 +33,7 @@ class Posteriors:
 
     Attributes:
         log_probs: (B, T, V) float32 log-probabilities of each frame.
-        alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a CTC model.
+        alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a model without them.
         lengths: (B,) int64 valid frames.
         grid: where frames lie in time (seconds from the start of the cut).
     """
@@ -90,8 +90,8 @@ class TrainedModel:
 
     @property
     def boundary(self) -> int | None:
-        """Id of the boundary label; None for CTC, and for OTTC without one."""
-        return self.criterion.boundary if isinstance(self.criterion, OTTC) else None
+        """Id of the boundary label; None where the criterion has none."""
+        return self.criterion.boundary if isinstance(self.criterion, SequenceCriterion) else None
 
     @torch.no_grad()
     def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
@@ -115,12 +115,14 @@ class TrainedModel:
         encoded, frames = self.model.encode(batch.to(self.device), lengths.to(self.device))
         if isinstance(encoded, tuple):  # with the outputs of intermediate layers
             encoded = encoded[0]
-        if isinstance(self.criterion, OTTC):
+        alpha = None
+        if isinstance(self.criterion, SequenceCriterion):
+            alpha = self.criterion.alpha(encoded, frames)
+        if isinstance(self.criterion, Criterion):
             # Not log_softmax, which is for CTC's search.
             log_probs = self.criterion.frame_log_probs(encoded)
-            alpha = self.criterion.alpha(encoded, frames)
         else:
-            log_probs, alpha = self.criterion.log_softmax(encoded).float(), None
+            log_probs = self.criterion.log_softmax(encoded).float()
         return Posteriors(log_probs, alpha, frames.long(), self.grid)
 
     def token_ids(self, text: str, utterance: str = "") -> list[int]:
@@ -149,7 +151,7 @@ class TrainedModel:
         padded = torch.full((len(token_ids), int(lengths.max())), BLANK, device=self.device)
         for row, ids in zip(padded, token_ids, strict=True):
             row[: len(ids)] = torch.tensor(ids, device=self.device)
-        if not isinstance(self.criterion, OTTC):
+        if not isinstance(self.criterion, SequenceCriterion):
             return Labels(padded, lengths, None)
         with torch.no_grad():
             return self.criterion.labels_of_text(padded, lengths)

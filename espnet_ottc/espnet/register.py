@@ -27,10 +27,12 @@ from espnet_ottc.espnet.options import (
     OTTCOptions,
     PriorCTCOptions,
     SinglePathOptions,
+    SoftDTWOptions,
     describe_options,
     parse_conf,
 )
-from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath
+from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.espnet.training import OTTCTrainer
 
 CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
@@ -38,6 +40,7 @@ CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
     PriorCTCOptions: PriorCTC,
     ConsistencyCTCOptions: ConsistencyCTC,
     SinglePathOptions: SinglePath,
+    SoftDTWOptions: SoftDTW,
 }
 MODEL = "ottc"
 ENCODERS = {"dilated_conv": DilatedConvEncoder}
@@ -89,7 +92,7 @@ def _build_model(original: Any) -> Any:
             args.model = MODEL
         model = original(cls, args)
         criterion = getattr(model, "ctc", None)
-        if isinstance(criterion, OTTC):
+        if isinstance(criterion, SequenceCriterion):
             criterion.use_tokens(model.token_list)
         if isinstance(criterion, Criterion):
             # The configuration that ESPnet saves next is complete, whatever later defaults will be.

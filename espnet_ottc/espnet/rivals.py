@@ -1,13 +1,20 @@
 """Criteria to compare OTTC with, each in CTC's place and on CTC's head."""
 
 import math
+import types
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from espnet_ottc.espnet.base import BLANK, Criterion, Losses
-from espnet_ottc.espnet.options import ConsistencyCTCOptions, PriorCTCOptions, SinglePathOptions
+from espnet_ottc.espnet.options import (
+    ConsistencyCTCOptions,
+    PriorCTCOptions,
+    SinglePathOptions,
+    SoftDTWOptions,
+)
+from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.regularizers import consistency
 from espnet_ottc.validation import valid_mask
 
@@ -193,3 +200,71 @@ class SinglePath(Criterion):
         costs = F.cross_entropy(logits.transpose(1, 2), path, reduction="none")
         losses = torch.where(valid_mask(hlens, frames), costs, 0.0).sum(1)
         return Losses(self.reduced(losses), {})
+
+
+class SoftDTW(SequenceCriterion):
+    """`ctc_type: soft_dtw`: soft dynamic time warping between frames and labels.
+
+    L = soft-min_γ over warping paths π of Σ_{(t, u) in π} −log p(y_u | frame t), on the label sequences of
+    OTTC.  A path steps by one frame, one label or both, so that a frame may belong to several labels.
+    Computed by tslearn, on the CPU, in O(T·U).
+
+    Source: Cuturi and Blondel, "Soft-DTW: a differentiable loss function for time-series", 2017
+    (arXiv 1703.01541); OTTC (arXiv 2502.01588), the ablation of that name.
+
+    Raises:
+        ImportError: tslearn is not installed.
+    """
+
+    def __init__(
+        self,
+        odim: int,
+        encoder_output_size: int,
+        options: SoftDTWOptions | None = None,
+        *,
+        dropout_rate: float = 0.0,
+        reduce: bool = True,
+    ) -> None:
+        options = options or SoftDTWOptions()
+        super().__init__(
+            odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
+        )
+        self.soft_dtw = _tslearn().SoftDTWLossPyTorch(gamma=options.gamma, dist_func=_label_costs)
+
+    def losses(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Losses:
+        """As in `Criterion.losses`; utterances one by one, since warping knows no padding."""
+        hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
+        log_probs = F.log_softmax(self.ctc_lo(hidden).float(), dim=2)
+        labels = self.labels_of_text(ys_pad, ys_lens)
+        losses = []
+        for b, (T, U) in enumerate(zip(hlens.tolist(), labels.lengths.tolist(), strict=True)):
+            if not T or not U:
+                losses.append(log_probs[b].sum() * 0.0)
+                continue
+            sequence = F.one_hot(labels.targets[b, :U], log_probs.shape[2]).to(log_probs.dtype)
+            losses.append(self.soft_dtw(log_probs[b : b + 1, :T], sequence[None])[0])
+        return Losses(self.reduced(torch.stack(losses)), {})
+
+
+def _label_costs(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """−log p(y_u | t) as (B, T, U) from (B, T, V) and one-hot (B, U, V)."""
+    return -log_probs @ labels.transpose(1, 2)
+
+
+def _tslearn() -> types.ModuleType:
+    try:
+        import tslearn.metrics
+    except ImportError as error:
+        raise ImportError(
+            "ctc_type: soft_dtw needs the package tslearn: pip install 'espnet-ottc[soft_dtw]'"
+        ) from error
+    module: types.ModuleType = tslearn.metrics
+    return module

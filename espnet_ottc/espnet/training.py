@@ -1,6 +1,7 @@
 """ESPnet's trainer with the criterion's schedule, and the transport's health in its logs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from espnet_ottc.espnet.base import Criterion
 from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.health import (
+    HEAVIEST_TOKEN,
     TransportHealth,
     boundary_movement,
     read_alignments,
@@ -19,6 +21,8 @@ from espnet_ottc.espnet.health import (
 )
 
 ALIGNMENT_DIR = "alignments"
+# Of the weight of all labels, on a single token: texts have none that is so frequent.
+_COLLAPSED = 0.9
 
 
 class OTTCTrainer(Trainer):  # type: ignore[misc]
@@ -81,6 +85,7 @@ class OTTCTrainer(Trainer):  # type: ignore[misc]
         if distributed_option.distributed:
             health.sum_over_processes(next(criterion.parameters()).device)
         stats = health.averages()
+        _warn_of_collapse(stats)
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             directory = Path(options.output_dir) / ALIGNMENT_DIR
             stats.update(_follow(health, directory, reporter.get_epoch()))
@@ -122,6 +127,16 @@ def _untouched(
     finally:
         for remove in hooks:
             remove()
+
+
+def _warn_of_collapse(stats: Mapping[str, float]) -> None:
+    share = stats.get(HEAVIEST_TOKEN, 0.0)
+    if share > _COLLAPSED:
+        logging.warning(
+            "the label weights have collapsed: %.0f %% of an utterance's weight lies on one of its tokens, "
+            "which the model then predicts everywhere; give ctc_conf a (larger) label_weight_floor",
+            100 * share,
+        )
 
 
 def _follow(health: TransportHealth, directory: Path, epoch: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The report of an experiment: RESULTS.md and one self-contained HTML page from `results.json`."""
 
+from espnet_ottc.report.ablations import fill_page
 from espnet_ottc.report.markdown import render_markdown
 from espnet_ottc.report.page import render_page
 from espnet_ottc.report.results import Group, Row, group_rows, read_rows, short_table
@@ -9,6 +10,7 @@ __all__ = [
     "Group",
     "Row",
     "Sections",
+    "fill_page",
     "gather",
     "group_rows",
     "read_rows",

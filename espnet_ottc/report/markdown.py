@@ -48,7 +48,7 @@ def _means(groups: Sequence[Group], metrics: Sequence[Metric]) -> str:
         + [_mean(group, metric) for metric in metrics]
         for group in groups
     ]
-    return _table(header, lines, left=2)
+    return table(header, lines, left=2)
 
 
 def _mean(group: Group, metric: Metric) -> str:
@@ -79,7 +79,7 @@ def _details(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
                 ]
             )
     header = ["set", "system", "decoder", "seed", "metric", "unit", "value", "interval", "counts"]
-    return _table(header, lines, left=6)
+    return table(header, lines, left=6)
 
 
 def _provenance(rows: Sequence[Row]) -> list[str]:
@@ -99,7 +99,8 @@ def _provenance(rows: Sequence[Row]) -> list[str]:
     return parts
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], left: int) -> str:
+    """A Markdown table whose first `left` columns are text, the others numbers."""
     rule = [":--" if place < left else "--:" for place in range(len(header))]
     return "\n".join(
         "| " + " | ".join(cells) + " |"

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+import sys
 
 import pytest
 import torch
 from espnet2.asr.ctc import CTC
 
-from espnet_ottc.espnet.options import ConsistencyCTCOptions, PriorCTCOptions
-from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath
+from espnet_ottc.espnet.options import ConsistencyCTCOptions, PriorCTCOptions, SoftDTWOptions
+from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
 from espnet_ottc.regularizers import consistency
 
 V, D = 4, 6
@@ -156,3 +157,54 @@ def test_single_path_refuses_an_alignment_of_other_frames_and_none():
         ValueError, match=r"utterance 1: ali must have one label .* 4 frames, got 3"
     ):
         criterion(hidden, lengths, targets, target_lengths, alignment, torch.tensor([5, 3]))
+
+
+def _warped(costs, gamma):
+    """Soft minimum over all warping paths from the first frame and label to the last, one by one."""
+    T, U = costs.shape
+
+    def paths(t, u):
+        if (t, u) == (T - 1, U - 1):
+            yield [(t, u)]
+            return
+        for step in ((t + 1, u), (t, u + 1), (t + 1, u + 1)):
+            if step[0] < T and step[1] < U:
+                yield from ([(t, u), *rest] for rest in paths(*step))
+
+    totals = torch.stack([sum(costs[t, u] for t, u in path) for path in paths(0, 0)])
+    return -gamma * (-totals / gamma).logsumexp(0)
+
+
+def test_soft_dtw_is_the_soft_minimum_over_warping_paths_of_the_complete_labels():
+    torch.manual_seed(0)
+    criterion = SoftDTW(V, D, SoftDTWOptions(boundary_label=3, gamma=0.7), reduce=False)
+    hidden, lengths, _, _ = _batch()
+    targets, target_lengths = torch.tensor([[1, 1], [2, -1]]), torch.tensor([2, 1])
+    losses = criterion(hidden, lengths, targets, target_lengths)
+    log_probs = criterion.ctc_lo(hidden).log_softmax(2)
+    sequences = [[3, 1, 0, 1, 3], [3, 2, 3]]
+    expected = torch.stack(
+        [_warped(-log_probs[b, :n][:, sequences[b]], 0.7) for b, n in enumerate([5, 4])]
+    )
+    torch.testing.assert_close(losses, expected)
+    weight = criterion.ctc_lo.weight
+    (gradient,) = torch.autograd.grad(losses.sum(), weight)
+    (wanted,) = torch.autograd.grad(expected.sum(), weight)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_soft_dtw_decodes_without_its_boundary_labels():
+    criterion = SoftDTW(V, D, SoftDTWOptions(boundary_label=3)).eval()
+    # One-hot encoder output through an identity head: frames say 3 3 1 1 2 3.
+    criterion.ctc_lo.weight.data = torch.eye(V, D)
+    criterion.ctc_lo.bias.data.zero_()
+    hidden = torch.eye(D)[torch.tensor([[3, 3, 1, 1, 2, 3]])] * 9.0
+    labels, counts = criterion.greedy(hidden, torch.tensor([6]))
+    assert labels[0, : counts[0]].tolist() == [1, 2]
+    assert criterion.log_softmax(hidden).argmax(2)[0].tolist() == [0, 0, 1, 1, 2, 0]
+
+
+def test_soft_dtw_says_how_to_get_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tslearn.metrics", None)
+    with pytest.raises(ImportError, match=r"pip install 'espnet-ottc\[soft_dtw\]'"):
+        SoftDTW(V, D)

@@ -109,4 +109,4 @@ def test_a_model_with_ottc_cannot_align(
 ) -> None:
     model = lab.train("no_teacher", ctc_conf={"ctc_type": "ottc"}, max_epoch=1)
     assert align_training.main(_words(model)) == 1
-    assert "forced alignment needs a model with CTC" in capsys.readouterr().err
+    assert "needs a model with CTC, this one has OTTC" in capsys.readouterr().err

@@ -104,3 +104,18 @@ def test_the_first_batchs_utterances_are_followed_and_survive_the_disk(tmp_path)
     }
     assert json.loads(path.read_text())["one"]["frames"] == 2
     assert read_alignments(tmp_path / "absent.json") == {}
+
+
+def test_the_heaviest_tokens_share_of_the_label_weight_is_reported():
+    health = TransportHealth(_criterion(label_weights="learned"))
+    batch = _batch([[0.5, 0.5], [0.5, 0.5]], [2, 2], [[2, 1], [1, 3]], [[2, 1, 3, 2], [1, 3, 1, 3]])
+    weights = torch.tensor([[0.3, 0.2, 0.1, 0.4], [1.0, 0.0, 0.0, 0.0]])
+    _show(health, batch._replace(labels=batch.labels._replace(weights=weights)))
+    # The second utterance has two different tokens only.
+    assert health.averages()["label_weight_on_one_token"] == pytest.approx(0.7)
+
+
+def test_uniform_label_weights_report_no_heaviest_token():
+    health = TransportHealth(_criterion())
+    _show(health, _batch([[0.5, 0.5]], [2], [[2, 1]], [[2, 1, 3, 2]]))
+    assert "label_weight_on_one_token" not in health.averages()

@@ -10,6 +10,7 @@ from reference import reference_plan, tolerance
 from torch import Tensor
 
 from espnet_ottc.label_weights import (
+    EstimatedLabelWeights,
     LearnedLabelWeights,
     check_label_weights,
     run_length_label_weights,
@@ -326,3 +327,50 @@ def test_with_a_floor_no_label_can_lose_its_weight() -> None:
     entropy = -(beta * beta.log()).sum().item()
     assert loss >= entropy - 1e-3
     assert loss > 1.0
+
+
+def _estimated(floor: float = 0.5, damping: float = 0.5) -> EstimatedLabelWeights:
+    return EstimatedLabelWeights(4, floor=floor, damping=damping)
+
+
+def test_estimated_weights_start_uniform() -> None:
+    targets = torch.tensor([[1, 2, 3], [2, 1, 9]])
+    weights = _estimated()(targets, torch.tensor([3, 2]))
+    torch.testing.assert_close(weights, torch.tensor([[1 / 3] * 3, [0.5, 0.5, 0.0]]))
+
+
+def test_estimated_weights_follow_each_tokens_mean_duration() -> None:
+    weighting = _estimated(floor=0.1, damping=0.25)
+    targets, lengths = torch.tensor([[1, 2, 1], [2, 3, 0]]), torch.tensor([3, 1])
+    # Token 1 lasts 2 and 4 frames, token 2 lasts 8 and 10; what lies in the padding counts for nothing.
+    weighting.measure(targets, lengths, torch.tensor([[2.0, 8.0, 4.0], [10.0, 70.0, 80.0]]))
+    weighting.update()
+    mean = 24 / 4
+    expected = torch.tensor([1.0, 0.25 + 0.75 * 3 / mean, 0.25 + 0.75 * 9 / mean, 1.0])
+    torch.testing.assert_close(weighting.durations, expected)
+    found = weighting(torch.tensor([[1, 2, 3]]), torch.tensor([3]))
+    shares = expected[1:] / expected[1:].sum()
+    torch.testing.assert_close(found[0], 0.1 / 3 + 0.9 * shares)
+    before = weighting.durations.clone()
+    weighting.update()  # nothing was measured since
+    torch.testing.assert_close(weighting.durations, before)
+
+
+def test_a_token_that_takes_all_frames_leaves_the_floor_to_the_others() -> None:
+    weighting = _estimated(floor=0.4, damping=0.0)
+    targets, lengths = torch.tensor([[1, 2]]), torch.tensor([2])
+    weighting.measure(targets, lengths, torch.tensor([[0.0, 50.0]]))
+    weighting.update()
+    torch.testing.assert_close(weighting(targets, lengths), torch.tensor([[0.2, 0.8]]))
+
+
+def test_estimated_weights_of_no_labels_are_zero() -> None:
+    weights = _estimated()(torch.zeros(2, 0, dtype=torch.long), torch.tensor([0, 0]))
+    assert weights.shape == (2, 0)
+    assert not _estimated()(torch.tensor([[1, 2]]), torch.tensor([0])).any()
+
+
+@pytest.mark.parametrize("arguments", [{"floor": 0.0}, {"floor": 1.0}, {"damping": 1.0}])
+def test_estimated_weights_refuse_values_out_of_range(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must lie in"):
+        _estimated(**arguments)

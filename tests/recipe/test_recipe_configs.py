@@ -141,6 +141,8 @@ def test_every_decoder_is_known_to_the_inference(path, tmp_path):
         ("cr_ctc", 5),
         ("ottc", 7),
         ("cr_ottc", 7),
+        ("soft_dtw", 5),
+        ("ottc_selfbeta", 7),
         ("ottc_oracle", 7),
         ("single_path", 7),
     ],

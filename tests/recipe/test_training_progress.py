@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from espnet_ottc.bin.train_systems import Progress, keep_checkpoint, restore_checkpoint
+from espnet_ottc.espnet import training
+from espnet_ottc.espnet.health import HEAVIEST_TOKEN
 
 STARTED = (
     "[host] 2025-01-01 (trainer:336) INFO: {}/20epoch started. Estimated time to finish: 1 minute"
@@ -57,3 +59,15 @@ def test_the_first_epochs_half_written_end_is_forgotten(experiment):
     _save(experiment, "half of epoch 1")
     restore_checkpoint(experiment)
     assert not (experiment / "checkpoint.pth").exists()
+
+
+def test_a_collapse_is_shown_once(capsys, caplog):
+    training._warn_of_collapse({HEAVIEST_TOKEN: 0.9})
+    assert not caplog.messages
+    training._warn_of_collapse({HEAVIEST_TOKEN: 0.951})
+    (message,) = caplog.messages
+    with Progress("ottc, seed 1") as progress:
+        for _ in range(2):
+            progress.see(f"[host] 2025-01-01 (training:140) WARNING: {message}\n")
+    assert capsys.readouterr().out.splitlines() == [f"  ottc, seed 1: warning: {message}"]
+    assert "95 %" in message

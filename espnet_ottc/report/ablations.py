@@ -1,0 +1,177 @@
+"""The tables of docs/ablations.md: systems beside the paper's figures, and the paper's orderings checked.
+
+A page has marked places, each between `<!-- table: NAME -->` and `<!-- end -->`; what lies between is
+generated.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from espnet_ottc.report.markdown import table
+from espnet_ottc.report.results import METRICS, Group, Metric, Row, group_rows
+
+# Columns beside the system's name.
+_SHOWN = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
+_BY_KEY = {metric.key: metric for metric in METRICS}
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One set's results with one decoder in time for each system.
+
+    Attributes:
+        name: of the set.
+        groups: by system; the decoder is the one with the smaller boundary error on the development set.
+    """
+
+    name: str
+    groups: Mapping[str, Group]
+
+
+def fill_page(text: str, rows: Sequence[Row]) -> str:
+    """The page with its tables made from the rows.
+
+    Args:
+        text: of the page.
+        rows: in the order of `results.json`; sets whose names start with dev choose the decoder.
+
+    Raises:
+        ValueError: no marked place, an unknown table, no rows of a test set.
+    """
+    evidence = _evidence(rows)
+    paper = read_paper()
+    tables = {
+        "systems": lambda: _systems(evidence, paper),
+        "claims": lambda: _claims(evidence, paper),
+        "rivals": lambda: _rivals(evidence),
+    }
+    names = [name for _, name, _ in _PLACE.findall(text)]
+    unknown = sorted(set(names) - set(tables))
+    if unknown or not names:
+        raise ValueError(
+            f"the page must have places <!-- table: NAME --> ... <!-- end --> with NAME of "
+            f"{', '.join(tables)}; got {', '.join(unknown) or 'none'}"
+        )
+    return _PLACE.sub(lambda place: f"{place[1]}\n{tables[place[2]]()}\n\n{place[3]}", text)
+
+
+def read_paper() -> dict[str, Any]:
+    """The papers' figures and orderings: `source`, `systems`, `claims`."""
+    content = (files("espnet_ottc.report") / "data" / "paper.yaml").read_text(encoding="utf-8")
+    paper: dict[str, Any] = yaml.safe_load(content)
+    return paper
+
+
+def _evidence(rows: Sequence[Row]) -> Evidence:
+    groups = group_rows(rows)
+    tests = [group.set for group in groups if not group.set.startswith("dev")]
+    if not tests:
+        raise ValueError("the tables need results on a test set, got none")
+    chosen: dict[str, Group] = {}
+    for group in groups:
+        if group.set != tests[0]:
+            continue
+        best = chosen.get(group.system)
+        if best is None or _dev_error(groups, group) < _dev_error(groups, best):
+            chosen[group.system] = group
+    return Evidence(tests[0], chosen)
+
+
+def _dev_error(groups: Sequence[Group], of: Group) -> float:
+    for group in groups:
+        if (group.system, group.decoder) == (of.system, of.decoder) and group.set.startswith("dev"):
+            error = group.mean("boundary_mae_ms")
+            return float("inf") if error is None else error
+    return float("inf")
+
+
+def _systems(evidence: Evidence, paper: Mapping[str, Any]) -> str:
+    metrics = [_BY_KEY[key] for key in _SHOWN]
+    header = ["system", "times by", "seeds", *(m.heading for m in metrics), "WER in the paper"]
+    lines = [
+        [f"`{name}`", group.decoder, ", ".join(map(str, group.seeds))]
+        + [_with_seeds(group, metric) for metric in metrics]
+        + [paper["systems"].get(name, "–")]
+        for name, group in evidence.groups.items()
+    ]
+    caption = f"Set {evidence.name}: the mean over seeds, and each seed's value."
+    return f"{table(header, lines, left=2)}\n\n{caption} The paper: {paper['source']}."
+
+
+def _with_seeds(group: Group, metric: Metric) -> str:
+    values = ", ".join(map(metric.text, group.values(metric.key)))
+    return f"{metric.text(group.mean(metric.key))} ({values})"
+
+
+def _claims(evidence: Evidence, paper: Mapping[str, Any]) -> str:
+    lines = []
+    for claim in paper["claims"]:
+        better, than = (evidence.groups.get(claim[side]) for side in ("better", "than"))
+        if better is None or than is None:
+            continue
+        metric = _BY_KEY[claim["metric"]]
+        held = [_holds(claim, metric, *pair) for pair in _pairs(better, than, metric.key)]
+        lines.append(
+            [
+                claim["text"],
+                f"{metric.title}: `{better.system}` {metric.text(better.mean(metric.key))}, "
+                f"`{than.system}` {metric.text(than.mean(metric.key))} {metric.unit}",
+                f"{sum(held)} of {len(held)}",
+            ]
+        )
+    return table(["the paper's ordering", "here", "seeds in which it holds"], lines, left=2)
+
+
+def _pairs(one: Group, other: Group, key: str) -> list[tuple[float, float]]:
+    """The metric of both in every seed that both have."""
+    others = dict(zip(other.seeds, other.values(key), strict=True))
+    found = [
+        (value, others.get(seed)) for seed, value in zip(one.seeds, one.values(key), strict=True)
+    ]
+    return [(a, b) for a, b in found if a is not None and b is not None]
+
+
+def _holds(claim: Mapping[str, Any], metric: Metric, better: float, than: float) -> bool:
+    if not metric.lower_is_better:
+        better, than = than, better
+    factor, slack = float(claim.get("factor", 1.0)), float(claim.get("slack", 0.0))
+    return better * factor <= than * (1 + slack)
+
+
+def _rivals(evidence: Evidence) -> str:
+    """Which system beats all those that are not OTTC's, in words and in times at once."""
+    rivals = {name: g for name, g in evidence.groups.items() if not _is_ottc(name)}
+    lines = []
+    for name, group in evidence.groups.items():
+        if not _is_ottc(name):
+            continue
+        won = {
+            key: [
+                seed
+                for seed, value in zip(group.seeds, group.values(key), strict=True)
+                if value is not None
+                and all(value < other for other in _of_seed(rivals.values(), key, seed))
+            ]
+            for key in ("wer", "boundary_mae_ms")
+        }
+        both = [seed for seed in won["wer"] if seed in won["boundary_mae_ms"]]
+        cells = (won["wer"], won["boundary_mae_ms"], both)
+        lines.append([f"`{name}`", *(f"{len(seeds)} of {len(group.seeds)}" for seeds in cells)])
+    names = ", ".join(f"`{name}`" for name in rivals)
+    header = ["system", "seeds with the lowest WER", "with the lowest boundary error", "with both"]
+    return f"{table(header, lines, left=1)}\n\nAgainst {names}, in the same seed."
+
+
+def _is_ottc(name: str) -> bool:
+    return "ottc" in name
+
+
+def _of_seed(groups: Iterable[Group], key: str, seed: int) -> list[float]:
+    found = [dict(zip(g.seeds, g.values(key), strict=True)).get(seed) for g in groups]
+    return [value for value in found if value is not None]

@@ -1,0 +1,111 @@
+"""The generated tables of docs/ablations.md."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet_ottc.espnet.options import OPTIONS
+from espnet_ottc.report import Row, fill_page, read_rows
+from espnet_ottc.report.ablations import read_paper
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "ablations.md"
+RESULTS = ROOT / "docs" / "results" / "digits_mini.json"
+MINI = ROOT / "egs2" / "librispeech_ottc" / "conf" / "mini"
+
+
+def _rows(system, decoder, wer, error, dev=10.0, idr=(50.0, 50.0)):
+    rows = [Row(system, decoder, "dev-clean", 1, {"boundary_mae_ms": dev})]
+    for seed, (w, e, i) in enumerate(zip(wer, error, idr, strict=True), start=1):
+        fields = {"wer": w, "boundary_mae_ms": e, "idr": i, "iou": 1.0, "peaky": 2.0}
+        rows.append(Row(system, decoder, "test-clean", seed, fields))
+    return rows
+
+
+def _page(name):
+    return f"before\n<!-- table: {name} -->\nold\n<!-- end -->\nafter\n"
+
+
+def _cells(page):
+    lines = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_each_system_stands_with_the_decoder_that_is_better_on_the_development_set():
+    rows = _rows("ottc", "transport", (1.0, 2.0), (90.0, 90.0), dev=60.0)
+    rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0), dev=50.0)
+    page = fill_page(_page("systems"), rows)
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+    assert "old" not in page
+    (cells,) = _cells(page)
+    assert cells[:5] == ["`ottc`", "viterbi", "1, 2", "1.50 (1.00, 2.00)", "95.5 (95.0, 96.0)"]
+    assert cells[-1] == read_paper()["systems"]["ottc"]
+
+
+def test_an_ordering_is_counted_seed_by_seed_in_the_metrics_direction():
+    rows = _rows("ottc", "viterbi", (1.0, 2.0), (9.0, 9.0), idr=(80.0, 40.0))
+    rows += _rows("ottc_fixed_alpha", "viterbi", (3.0, 3.0), (9.0, 9.0), idr=(70.0, 60.0))
+    rows += _rows("soft_dtw", "viterbi", (6.0, 9.0), (9.0, 9.0))
+    rows += _rows("ctc", "forced_align", (1.0, 1.0), (9.0, 9.0))
+    rows += _rows("ottc_oracle", "viterbi", (1.04, 1.06), (9.0, 9.0))
+    held = {cells[0]: cells[2] for cells in _cells(fill_page(_page("claims"), rows))}
+    assert held["a fixed α covers less of the words' time"] == "1 of 2"
+    assert held["soft-DTW recognises far worse"] == "1 of 2"  # five times at least
+    assert held["oracle β is at least as good as CTC"] == "1 of 2"  # within 5 %
+    assert "a free β collapses" not in held  # nothing to compare with
+
+
+def test_a_winner_beats_every_rival_of_the_same_seed_in_words_and_in_times():
+    rows = _rows("ctc", "forced_align", (3.0, 3.0), (50.0, 50.0))
+    rows += _rows("cr_ctc", "forced_align", (2.0, 1.0), (70.0, 70.0))
+    rows += _rows("ottc", "viterbi", (1.5, 1.5), (40.0, 40.0))
+    rows += _rows("cr_ottc", "viterbi", (2.0, 0.5), (30.0, 60.0))
+    page = fill_page(_page("rivals"), rows)
+    assert _cells(page) == [
+        ["`ottc`", "1 of 2", "2 of 2", "1 of 2"],
+        ["`cr_ottc`", "1 of 2", "1 of 2", "0 of 2"],
+    ]
+    assert "Against `ctc`, `cr_ctc`" in page
+
+
+def test_a_page_without_places_or_with_unknown_ones_is_refused():
+    rows = _rows("ottc", "viterbi", (1.0, 2.0), (9.0, 9.0))
+    with pytest.raises(ValueError, match="got none"):
+        fill_page("text", rows)
+    with pytest.raises(ValueError, match="got colours"):
+        fill_page(_page("colours"), rows)
+    with pytest.raises(ValueError, match="need results on a test set"):
+        fill_page(_page("systems"), rows[:1])
+
+
+def test_the_document_holds_the_tables_that_its_results_give():
+    text = PAGE.read_text(encoding="utf-8")
+    assert fill_page(text, read_rows(RESULTS)) == text
+
+
+def test_every_system_of_the_small_configurations_is_explained():
+    text = PAGE.read_text(encoding="utf-8")
+    for path in MINI.glob("train_*.yaml"):
+        assert f"`{path.stem.removeprefix('train_')}`" in text, path
+
+
+def test_every_system_of_the_papers_has_a_configuration():
+    names = set(read_paper()["systems"])
+    claims = {claim[side] for claim in read_paper()["claims"] for side in ("better", "than")}
+    assert all((MINI / f"train_{name}.yaml").is_file() for name in names | claims)
+
+
+def test_the_documented_weights_are_those_of_the_configurations():
+    text = PAGE.read_text(encoding="utf-8")
+    joint = yaml.safe_load((MINI / "train_ottc_joint.yaml").read_text())["ctc_conf"]
+    assert f"L_OTTC + {joint['aux_ctc_weight']} · L_CTC" in text
+    for name, option, letter in (
+        ("ctc_prior", "prior_scale", "s"),
+        ("cr_ctc", "consistency_weight", "w"),
+        ("cr_ottc", "consistency_weight", "w"),
+    ):
+        conf = yaml.safe_load((MINI / f"train_{name}.yaml").read_text())["ctc_conf"]
+        default = getattr(OPTIONS[conf["ctc_type"]](), option)
+        assert f"{letter} = {conf.get(option, default)}" in text
