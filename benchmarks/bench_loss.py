@@ -9,15 +9,10 @@ figures are medians.  Only ratios within one run mean anything.
 """
 
 import argparse
-import importlib
 import json
 import math
-import os
-import platform
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import environment, optional, provenance_lines, size_option, write
 from torch import Tensor
 
-import espnet_ottc
 from espnet_ottc import ottc_loss
 
 SIZES = (
@@ -40,6 +35,7 @@ SIZES = (
     (8, 1500, 500, 200),
 )
 SWEEP = (1_000, 3_000, 10_000, 30_000, 100_000)
+PACKAGES = ("torch", "numpy", "ot", "tslearn", "k2", "triton")
 OURS = "ottc"
 RUNS_A_TURN = 10
 
@@ -176,14 +172,6 @@ def k2_step(problem: Problem) -> Step | None:
         k2.ctc_loss(graph, lattice, reduction="mean", target_lengths=lengths).backward()
 
     return step
-
-
-def optional(name: str) -> Any | None:
-    """The module, or None where it is not installed; the table then says so."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
 
 
 def rivals(problem: Problem) -> dict[str, Step | None]:
@@ -330,43 +318,9 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     return {"points": points, "log_log_slope": statistics.linear_regression(x, y).slope}
 
 
-def environment(options: argparse.Namespace) -> dict[str, Any]:
-    """What a reader needs to judge the figures."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    versions = {"python": platform.python_version(), "espnet_ottc": espnet_ottc.__version__}
-    for name in ("torch", "numpy", "ot", "tslearn", "k2", "triton"):
-        module = optional(name)
-        version = getattr(module, "__version__", getattr(module, "__dev_version__", "?"))
-        versions[name] = version if module else "not installed"
-    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
-    return {
-        "command": "python " + " ".join(sys.argv),
-        "commit": git("rev-parse", "--short", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "hardware": f"{hardware}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "dtype": options.dtype,
-        "seed": options.seed,
-        "rounds": options.rounds,
-        "versions": versions,
-    }
-
-
-def cpu_name() -> str:
-    """The processor as Linux calls it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def markdown(report: dict[str, Any]) -> str:
     """The report as a document."""
     about = report["environment"]
-    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     names = list(report["sizes"][0]["milliseconds"])
     lines = [
         "# Benchmarks of the loss",
@@ -375,10 +329,7 @@ def markdown(report: dict[str, Any]) -> str:
         "each loss on the same logits, median milliseconds; B utterances, T frames, V labels in the",
         "vocabulary, U labels in the target.",
         "",
-        f"* command: `{about['command']}`",
-        f"* hardware: {about['hardware']}; {about['dtype']}; seed {about['seed']}; "
-        f"{about['rounds']} rounds of {RUNS_A_TURN}",
-        f"* versions: {versions}; commit {about['commit']}{' with changes' if about['dirty'] else ''}",
+        *provenance_lines(about, f"{about['rounds']} rounds of {RUNS_A_TURN}"),
         "",
         "| B, T, V, U | " + " | ".join(names) + " |",
         "|---" * (len(names) + 1) + "|",
@@ -416,22 +367,6 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(path: Path, text: str) -> None:
-    """Write aside, then rename: a half-written file never stands under its name."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def size_option(text: str) -> tuple[int, int, int, int]:
-    """B,T,V,U."""
-    try:
-        B, T, V, U = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a size is B,T,V,U, got {text!r}") from None
-    return B, T, V, U
-
-
 def main() -> None:
     """Run, print, and write what was asked for."""
     parser = argparse.ArgumentParser(
@@ -450,7 +385,7 @@ def main() -> None:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch sees no CUDA device")
     report = {
-        "environment": environment(options),
+        "environment": environment(options, PACKAGES),
         "sizes": [measure(size, options) for size in options.size],
         "sweep": sweep(options),
     }

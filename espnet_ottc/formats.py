@@ -148,18 +148,27 @@ def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1
     """
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         for name, items in spans.items():
-            for span in items:
-                if not _is_token(name) or not _is_token(span.symbol) or name.startswith(";;"):
-                    raise ValueError(
-                        f"{name}: a CTM's ids and symbols hold no white space, got {span.symbol!r}"
-                    )
-                if span.symbol.startswith("<ALT"):
-                    raise ValueError(f"{name}: {span.symbol!r} means an alternation in CTM")
-                start, end = round(span.start, _CTM_DECIMALS), round(span.end, _CTM_DECIMALS)
-                columns = [name, channel, f"{start:.6f}", f"{end - start:.6f}", span.symbol]
-                if span.score is not None:
-                    columns.append(f"{span.score:.6f}")
-                file.write(" ".join(columns) + "\n")
+            file.writelines(ctm_lines(name, items, channel))
+
+
+def ctm_lines(name: str, spans: Sequence[Span], channel: str = "1") -> Iterator[str]:
+    """The lines of one utterance in a CTM, as `write_ctm` writes them.
+
+    Raises:
+        ValueError: as `write_ctm`.
+    """
+    for span in spans:
+        if not _is_token(name) or not _is_token(span.symbol) or name.startswith(";;"):
+            raise ValueError(
+                f"{name}: a CTM's ids and symbols hold no white space, got {span.symbol!r}"
+            )
+        if span.symbol.startswith("<ALT"):
+            raise ValueError(f"{name}: {span.symbol!r} means an alternation in CTM")
+        start, end = round(span.start, _CTM_DECIMALS), round(span.end, _CTM_DECIMALS)
+        columns = [name, channel, f"{start:.6f}", f"{end - start:.6f}", span.symbol]
+        if span.score is not None:
+            columns.append(f"{span.score:.6f}")
+        yield " ".join(columns) + "\n"
 
 
 def read_textgrid(path: Path, tier: str = "words") -> list[Span]:

@@ -174,8 +174,23 @@ def mean_probabilities(
         (U,) float64; 0 for a label without weight.
     """
     probabilities = log_probs[frames, targets[labels]].double().exp()
+    return mean_by_label(probabilities, labels, weights, len(targets))
+
+
+def mean_by_label(probabilities: Tensor, labels: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Σ_s weight_s · probability_s / Σ_s weight_s over the entries s of each of `count` labels.
+
+    Args:
+        probabilities: (S,) float64.
+        labels: (S,) int64 label u of each entry.
+        weights: (S,) ≥ 0.
+        count: U.
+
+    Returns:
+        (U,) float64; 0 for a label without weight.
+    """
     weights = weights.double()
-    sums = weights.new_zeros(2, len(targets))
+    sums = weights.new_zeros(2, count)
     sums[0].index_add_(0, labels, weights * probabilities)
     sums[1].index_add_(0, labels, weights)
     # Log-probabilities of half precision may exceed 0 by a rounding.

@@ -1,19 +1,14 @@
 """CTC forced alignment by torchaudio, for models trained with CTC."""
 
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from espnet_ottc.aligners.interface import (
-    NO_LABEL,
-    AlignmentBatch,
-    AlignmentResult,
-    TokenAlignment,
-    mean_probabilities,
-)
-from espnet_ottc.aligners.viterbi import path_boundaries
+from espnet_ottc.aligners.ctc import LOG_ZERO, align_by_paths
+from espnet_ottc.aligners.interface import AlignmentBatch, AlignmentResult
 
 
 @dataclass(frozen=True)
@@ -29,62 +24,28 @@ class TorchaudioCTCAligner:
     blank: int = 0
 
     def align(self, batch: AlignmentBatch) -> AlignmentResult:
-        """Align one utterance after the other: `forced_align` takes batches of one.
+        """Align one utterance after the other, on the CPU: `forced_align` takes batches of one.
 
         Infeasible, and reported: fewer frames than labels and blanks between equal labels; no path
         of non-zero probability.  A label's score is its mean probability over its frames.
 
         Raises:
             ImportError: torchaudio cannot be imported.
-            ValueError: targets with a blank among them.
+            ValueError: targets with a blank among them, a blank outside the vocabulary.
         """
         functional = _torchaudio()
-        result = AlignmentResult()
-        for b, name in enumerate(batch.utterance_ids):
-            T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
-            targets = batch.targets[b, :U].long().cpu()
-            if bool((targets == self.blank).any()):
-                raise ValueError(
-                    f"{name}: CTC targets must not hold the blank {self.blank}; got {targets}"
-                )
-            repeats = int((targets[1:] == targets[:-1]).sum())
-            if U + repeats > T:
-                result.infeasible[name] = (
-                    f"{U} labels and {repeats} blanks between equal ones need as many frames, "
-                    f"got {T}"
-                )
-                continue
-            log_probs = batch.log_probs[b, :T].detach().float().cpu()
-            if U:
-                path, scores = functional.forced_align(
-                    log_probs[None], targets[None], blank=self.blank
-                )
-                if bool(scores.isneginf().any()):
-                    result.infeasible[name] = "every path has probability 0"
-                    continue
-                frame_labels = label_indices(path[0].long(), self.blank)
-            else:
-                frame_labels = torch.full((T,), NO_LABEL)
-            result.alignments[name] = _alignment(name, log_probs, targets, frame_labels)
-        return result
 
+        def find_paths(batch: AlignmentBatch, rows: Sequence[int]) -> list[Tensor]:
+            paths = []
+            for b in rows:
+                T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
+                log_probs = batch.log_probs[b, :T].detach().float().clamp(min=LOG_ZERO).cpu()
+                targets = batch.targets[b, :U].long().cpu()
+                path, _ = functional.forced_align(log_probs[None], targets[None], blank=self.blank)
+                paths.append(path[0].long())
+            return paths
 
-def label_indices(path: Tensor, blank: int) -> Tensor:
-    """(T,) int64 index u of each frame's label in a CTC path of token ids; −1 on blank."""
-    voiced = path != blank
-    opens = voiced.clone()
-    opens[1:] &= path[1:] != path[:-1]
-    return torch.where(voiced, opens.long().cumsum(0) - 1, NO_LABEL)
-
-
-def _alignment(
-    name: str, log_probs: Tensor, targets: Tensor, frame_labels: Tensor
-) -> TokenAlignment:
-    frames = (frame_labels != NO_LABEL).nonzero()[:, 0]
-    labels = frame_labels[frames]
-    starts, ends = path_boundaries(frames, labels, len(targets))
-    scores = mean_probabilities(log_probs, frames, labels, torch.ones_like(frames), targets)
-    return TokenAlignment(name, targets, frame_labels, starts, ends, scores)
+        return align_by_paths(batch, self.blank, find_paths)
 
 
 def _torchaudio() -> types.ModuleType:

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from espnet_ottc.aligners import Aligner, AlignmentBatch, TokenAlignment
@@ -16,6 +18,7 @@ from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
 from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.formats import (
     SpansById,
+    ctm_lines,
     write_ctm,
     write_supervisions,
     write_textgrid,
@@ -26,6 +29,7 @@ from espnet_ottc.spans import Span, words_from_tokens
 # A TextGrid's times are whole tenths of a millisecond, and an interval lasts one at least.
 _TEXTGRID_DECIMALS = 4
 _TEXTGRID_STEPS = 10_000
+_ALIGNED_TOGETHER = 16
 
 
 @dataclass
@@ -56,7 +60,7 @@ class SetAlignment:
 def align_set(
     model: TrainedModel, cuts: Path, aligners: Mapping[str, Aligner], token_type: str, title: str
 ) -> SetAlignment:
-    """Align the transcripts of all cuts, one utterance at a time, as decoding does.
+    """Align the transcripts of all cuts.
 
     Args:
         model: with CTC or OTTC.
@@ -69,63 +73,136 @@ def align_set(
         ValueError: what the model or an aligner refuses; it names the utterance.
     """
     result = SetAlignment({name: Times() for name in aligners})
-    for cut in _cuts(cuts, title):
-        posteriors, batch, text = batch_of(model, cut)
-        result.durations[cut.id] = cut.duration
-        result.frame_labels[cut.id] = _frame_labels(model, posteriors)
+    for group in _groups(model, cuts, title):
+        for cut, posteriors in zip(group.cuts, group.posteriors, strict=True):
+            result.durations[cut.id] = cut.duration
+            result.frame_labels[cut.id] = _frame_labels(model, posteriors)
         for name, aligner in aligners.items():
             times = result.times[name]
-            found = aligner.align(batch)
+            found = aligner.align(group.batch)
             times.infeasible |= found.infeasible
-            if cut.id not in found.alignments:
-                continue
-            alignment = found.alignments[cut.id]
-            tokens = alignment.spans(model.token_list, posteriors.grid, cut.duration)
-            times.tokens[cut.id] = tokens
-            try:
-                times.words[cut.id] = words_from_tokens(tokens, token_type, words=text.split())
-            except ValueError as error:
-                raise ValueError(f"{cut.id}: {error}") from error
+            for cut in group.cuts:
+                if cut.id in found.alignments:
+                    tokens, words = _spans(model, cut, found.alignments[cut.id], token_type)
+                    times.tokens[cut.id] = tokens
+                    times.words[cut.id] = words
     return result
 
 
-def frame_alignments(
-    model: TrainedModel, cuts: Path, aligner: Aligner, title: str
-) -> Iterator[tuple[str, list[int]]]:
-    """The token id of every frame of each cut, by its id.
+def align_frames(
+    model: TrainedModel, cuts: Path, aligner: Aligner, token_type: str, out: Path
+) -> tuple[dict[str, str], int]:
+    """Write what trainings on a forced alignment take: `ali`, `words.ctm`, `infeasible`.
+
+    Each line of `ali` has an utterance and the token id of every frame.  Utterances that cannot be aligned
+    are in `infeasible` alone, with the reason.
+
+    Args:
+        model: with CTC.
+        cuts: manifest of the set.
+        aligner: for CTC.
+        token_type: char or bpe.
+        out: folder for the files.
+
+    Returns:
+        Why utterances have no alignment, by id; and the number of all utterances.
 
     Raises:
-        ValueError: an utterance that cannot be aligned.
+        ValueError: what the model or the aligner refuses; it names the utterance.
     """
-    for cut in _cuts(cuts, title):
-        _, batch, _ = batch_of(model, cut)
-        found = aligner.align(batch)
-        if cut.id in found.infeasible:
-            raise ValueError(f"{cut.id}: cannot be aligned: {found.infeasible[cut.id]}")
-        alignment: TokenAlignment = found.alignments[cut.id]
-        yield cut.id, alignment.frame_tokens(model.blank).tolist()
+    infeasible: dict[str, str] = {}
+    count = 0
+    with (
+        written_aside(out / "ali") as ali,
+        written_aside(out / "words.ctm") as ctm,
+        written_aside(out / "infeasible") as reasons,
+    ):
+        # Line by line: the words of a large training set fill the memory.
+        with ali.open("w", encoding="utf-8") as frames, ctm.open("w", encoding="utf-8") as times:
+            for group in _groups(model, cuts, f"forced alignment of {out.name}"):
+                found = aligner.align(group.batch)
+                infeasible |= found.infeasible
+                count += len(group.cuts)
+                for cut in group.cuts:
+                    if cut.id in found.alignments:
+                        alignment = found.alignments[cut.id]
+                        tokens = alignment.frame_tokens(model.blank).tolist()
+                        frames.write(" ".join([cut.id, *map(str, tokens)]) + "\n")
+                        _, words = _spans(model, cut, alignment, token_type)
+                        times.writelines(ctm_lines(cut.id, words))
+        _write_infeasible(reasons, infeasible)
+    return infeasible, count
 
 
-def batch_of(model: TrainedModel, cut: Cut) -> tuple[Posteriors, AlignmentBatch, str]:
-    """The model's view of one cut, the batch of one to align, and its transcript."""
-    text = cut.supervisions[0].text or ""
-    posteriors = model.posteriors([cut])
-    labels = model.labels([model.token_ids(text, cut.id)])
-    alpha = posteriors.alpha
-    batch = AlignmentBatch(
-        [cut.id],
-        posteriors.log_probs.cpu(),
-        posteriors.lengths.cpu(),
-        labels.targets.cpu(),
-        labels.lengths.cpu(),
-        None if alpha is None else alpha.cpu(),
-        None if labels.weights is None else labels.weights.cpu(),
-    )
-    return posteriors, batch, text
+def check_teacher(model: TrainedModel, tokens: Path) -> None:
+    """Refuse a model whose frame labels mean nothing to trainings with these tokens.
+
+    Args:
+        model: that aligns.
+        tokens: ESPnet's token list of the trainings.
+
+    Raises:
+        ValueError: not a CTC model, or one with other tokens.
+    """
+    if isinstance(model.criterion, SequenceCriterion):
+        raise ValueError(
+            f"{model.directory}: forced alignment needs a model with CTC, this one has "
+            f"{type(model.criterion).__name__}"
+        )
+    with tokens.open(encoding="utf-8") as file:
+        ours = [line.rstrip("\n") for line in file]
+    if model.token_list != ours:
+        pairs = enumerate(zip_longest(model.token_list, ours))
+        place, (theirs, own) = next((n, pair) for n, pair in pairs if pair[0] != pair[1])
+        raise ValueError(
+            f"{model.directory}: a model whose alignments are trained on must have the tokens of "
+            f"{tokens}; token {place} is {theirs!r} there and {own!r} here"
+        )
 
 
-def _cuts(path: Path, title: str) -> Iterator[Cut]:
-    yield from tqdm(CutSet.from_file(path), desc=title, unit="utt", disable=None, leave=False)
+@dataclass(frozen=True)
+class _Group:
+    """Some utterances, and what the model says about each."""
+
+    cuts: list[Cut]
+    posteriors: list[Posteriors]
+    batch: AlignmentBatch
+
+
+def _groups(model: TrainedModel, cuts: Path, title: str) -> Iterator[_Group]:
+    """All utterances of a manifest, some at a time."""
+    bar = tqdm(CutSet.from_file(cuts), desc=title, unit="utt", disable=None, leave=False)
+    everything = iter(bar)
+    while group := list(islice(everything, _ALIGNED_TOGETHER)):
+        # One by one, as in decoding: ESPnet's features depend a little on the batch.
+        posteriors = [model.posteriors([cut]) for cut in group]
+        labels = model.labels([model.token_ids(_text(cut), cut.id) for cut in group])
+        alphas = [found.alpha[0] for found in posteriors if found.alpha is not None]
+        batch = AlignmentBatch(
+            [cut.id for cut in group],
+            pad_sequence([found.log_probs[0] for found in posteriors], True),
+            torch.cat([found.lengths for found in posteriors]),
+            labels.targets,
+            labels.lengths,
+            pad_sequence(alphas, True) if alphas else None,
+            labels.weights,
+        )
+        yield _Group(group, posteriors, batch)
+
+
+def _spans(
+    model: TrainedModel, cut: Cut, alignment: TokenAlignment, token_type: str
+) -> tuple[list[Span], list[Span]]:
+    """Tokens and words."""
+    tokens = alignment.spans(model.token_list, model.grid, cut.duration)
+    try:
+        return tokens, words_from_tokens(tokens, token_type, words=_text(cut).split())
+    except ValueError as error:
+        raise ValueError(f"{cut.id}: {error}") from error
+
+
+def _text(cut: Cut) -> str:
+    return cut.supervisions[0].text or ""
 
 
 def _frame_labels(model: TrainedModel, posteriors: Posteriors) -> list[str]:
@@ -156,8 +233,13 @@ def write_times(out: Path, times: Times, durations: Mapping[str, float]) -> tupl
     shutil.rmtree(grids, ignore_errors=True)
     aside.rename(grids)
     with written_aside(infeasible) as path:
-        path.write_text("".join(f"{name} {why}\n" for name, why in times.infeasible.items()))
+        _write_infeasible(path, times.infeasible)
     return paths
+
+
+def _write_infeasible(path: Path, infeasible: Mapping[str, str]) -> None:
+    lines = "".join(f"{name} {why}\n" for name, why in infeasible.items())
+    path.write_text(lines, encoding="utf-8")
 
 
 def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:

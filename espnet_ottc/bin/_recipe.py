@@ -19,12 +19,6 @@ from espnet_ottc.corpora.librispeech import present_parts
 LAST_STAGE = 11
 SYNTHETIC_PARTS = ("train-clean-100", "dev-clean", "test-clean")
 TRAINING_STAGES = {"ctc": 5, "ottc": 7}
-# Decoders in time: a name for folders and tables -> the aligner (see espnet_ottc.aligners).
-ALIGNERS = {
-    "transport": "transport",
-    "viterbi": "viterbi",
-    "forced_align": "torchaudio_ctc",
-}
 
 
 @dataclass(frozen=True)
@@ -175,6 +169,15 @@ class Recipe:
         """Where decoding and alignment run."""
         return "cuda" if self.options.ngpu else "cpu"
 
+    def aligner(self, decoder: str) -> str:
+        """The aligner (see espnet_ottc.aligners) behind a decoder in time."""
+        if decoder != "forced_align":
+            return decoder
+        # Late: it imports torch, and looks for k2.
+        from espnet_ottc.aligners import ctc_aligner
+
+        return ctc_aligner(self.options.ctc_aligner)
+
     def cuts(self, name: str) -> Path:
         """The cuts of a set."""
         return self.datadir / name / "cuts.jsonl.gz"
@@ -266,6 +269,11 @@ def parser() -> argparse.ArgumentParser:
                           help="parameters to decode with")  # fmt: skip
     training.add_argument("--ali_system", default="ctc", metavar="SYSTEM",
                           help="whose forced alignment `label_weights: ali` trains on")  # fmt: skip
+    training.add_argument("--ali_from", type=Path, metavar="MODEL",
+                          help="a CTC experiment (a folder, or parameters with config.yaml beside "
+                          "them) that aligns instead of --ali_system")  # fmt: skip
+    training.add_argument("--ctc_aligner", choices=["auto", "k2", "torchaudio"], default="auto",
+                          help="package that aligns with CTC models; auto: k2, else torchaudio")  # fmt: skip
     training.add_argument("--markdown", type=Path,
                           help="where the table goes; none: RESULTS.md in --expdir")  # fmt: skip
     return options

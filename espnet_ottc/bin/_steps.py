@@ -33,6 +33,24 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None:
+    """Name the utterances without an alignment: all in the log, the first to the user.
+
+    Args:
+        infeasible: utterance id -> why it has none.
+        count: utterances in all.
+        what: of which set, or by which aligner.
+    """
+    for utterance, why in infeasible.items():
+        logging.warning("%s has no alignment %s: %s", utterance, what, why)
+    if infeasible:
+        utterance, why = next(iter(infeasible.items()))
+        say(
+            f"  {len(infeasible)} of {count} utterances have no alignment {what}, "
+            f"the first is {utterance}: {why}"
+        )
+
+
 def run(command: Callable[[], object]) -> int:
     """Run a command; a fault of the user's is one message on stderr and status 1.
 

@@ -5,13 +5,14 @@ CTM, words as Lhotse supervisions and TextGrids, and in `frames/<set>/` the labe
 """
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 
 from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
-from espnet_ottc.bin._recipe import ALIGNERS, Recipe, System, parser
+from espnet_ottc.bin._recipe import Recipe, System, parser
 from espnet_ottc.formats import written_aside
 
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
@@ -35,10 +36,11 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
     model = recipe.model(system.name, seed)
     frames = experiment / "frames" / set_name
     folders = {name: experiment / f"align_{name}" / set_name for name in system.aligners}
+    chosen = {name: recipe.aligner(name) for name in system.aligners}
     step = Step(
         title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
         mark=recipe.mark(system.name, f"seed{seed}", "align", set_name),
-        options={"aligners": {name: ALIGNERS[name] for name in system.aligners}},
+        options={"aligners": chosen},
         inputs=(model, experiment / "config.yaml", recipe.cuts(set_name)),
         outputs=(
             experiment / "frame_grid.json",
@@ -55,6 +57,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
         _steps.log_to(experiment / "align.log")
+        logging.info("aligners of %s: %s", set_name, chosen)
         with _steps.hushed():
             from espnet_ottc.bin._alignment import align_set, write_columns, write_times
             from espnet_ottc.espnet.posteriors import TrainedModel
@@ -62,19 +65,14 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         with written_aside(experiment / "frame_grid.json") as aside:
             grid = {"shift": trained.grid.shift, "offset": trained.grid.offset}
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
-        aligners = {name: make_aligner(ALIGNERS[name]) for name in system.aligners}
+        aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
         found = align_set(trained, recipe.cuts(set_name), aligners, recipe.token_type, title)
         write_columns(frames / "labels", found.frame_labels)
         write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
         for name, times in found.times.items():
             write_times(folders[name], times, found.durations)
-            if times.infeasible:
-                utterance, why = next(iter(times.infeasible.items()))
-                _steps.say(
-                    f"  {len(times.infeasible)} of {len(found.durations)} utterances have no "
-                    f"alignment by {name}, the first is {utterance}: {why}"
-                )
+            _steps.say_infeasible(times.infeasible, len(found.durations), f"by {name}")
 
     perform(step, work, _steps.say)
 

@@ -1,9 +1,11 @@
 """Forced alignment of the training data, for systems that train on the stream `ali` (stage 6).
 
-Takes the options of `run.sh`; writes `ali/<set>/ali` of --ali_system's trainings: the token id of
-every frame, by torchaudio's CTC aligner.
+Takes the options of `run.sh`; writes `ali/<set>/` of --ali_system's trainings, or with --ali_from
+`ali_from/<set>/` of --expdir: `ali`, the token id of every frame; `words.ctm`; and `infeasible`, the
+utterances that cannot be aligned, with the reasons.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,10 +13,7 @@ from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
 from espnet_ottc.bin._recipe import Recipe, parser
-from espnet_ottc.bin.train_systems import alignment_stream
-from espnet_ottc.formats import written_aside
-
-_ALIGNER = "torchaudio_ctc"
+from espnet_ottc.bin._teacher import Teacher, teacher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,39 +26,43 @@ def _align_all(recipe: Recipe) -> None:
     if not any(system.needs_alignment for system in recipe.systems):
         _steps.say("stage 6: no system trains on a forced alignment (label_weights: ali), skipped")
         return
-    for seed in recipe.seeds:
-        _align(recipe, recipe.options.ali_system, seed)
+    teachers = [teacher(recipe, seed) for seed in recipe.seeds]
+    # One model that is given teaches all seeds.
+    for model in {found.folder: found for found in teachers}.values():
+        _align(recipe, model)
 
 
-def _align(recipe: Recipe, teacher: str, seed: int) -> None:
-    experiment = recipe.experiment(teacher, seed)
-    model = recipe.model(teacher, seed)
+def _align(recipe: Recipe, model: Teacher) -> None:
     sets = (recipe.sets.train, recipe.sets.valid)
+    aligner = recipe.aligner("forced_align")
     step = Step(
-        title=f"stage 6: forced alignment by {teacher}, seed {seed}",
-        mark=recipe.mark(teacher, f"seed{seed}", "ali"),
-        options={"aligner": _ALIGNER},
-        inputs=(model, experiment / "config.yaml", *map(recipe.cuts, sets)),
-        outputs=tuple(alignment_stream(recipe, teacher, seed, name) for name in sets),
-        after={recipe.mark(teacher, f"seed{seed}", "train"): f"the training of {teacher}"},
+        title=f"stage 6: forced alignment by {model.title}",
+        mark=model.mark,
+        options={"aligner": aligner},
+        inputs=(model.model, model.model.with_name("config.yaml"), *map(recipe.cuts, sets)),
+        # What trainings take; words.ctm and infeasible are for readers.
+        outputs=tuple(map(model.stream, sets)),
+        after=model.after,
     )
 
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        _steps.log_to(experiment / "align.log")
+        _steps.log_to(model.folder / "align.log")
         with _steps.hushed():
-            from espnet_ottc.bin._alignment import frame_alignments
+            from espnet_ottc.bin._alignment import align_frames, check_teacher
             from espnet_ottc.espnet.posteriors import TrainedModel
-        trained = TrainedModel(experiment, model.name, recipe.device)
-        aligner = make_aligner(_ALIGNER)
+        trained = TrainedModel(model.model.parent, model.model.name, recipe.device)
+        check_teacher(trained, recipe.tokens)
+        logging.info("aligner: %s", aligner)
         for name in sets:
-            path = alignment_stream(recipe, teacher, seed, name)
-            with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
-                title = f"forced alignment of {name}"
-                for utterance, tokens in frame_alignments(
-                    trained, recipe.cuts(name), aligner, title
-                ):
-                    file.write(" ".join([utterance, *map(str, tokens)]) + "\n")
+            infeasible, count = align_frames(
+                trained,
+                recipe.cuts(name),
+                make_aligner(aligner),
+                recipe.token_type,
+                model.stream(name).parent,
+            )
+            _steps.say_infeasible(infeasible, count, f"of {name} by {aligner}")
 
     perform(step, work, _steps.say)
 

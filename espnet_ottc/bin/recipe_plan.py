@@ -16,8 +16,10 @@ from pathlib import Path
 
 import torch
 
+from espnet_ottc.aligners.k2_ctc import import_k2
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.bin._teacher import teacher
 from espnet_ottc.formats import written_aside
 
 
@@ -40,7 +42,9 @@ def plan(recipe: Recipe) -> str:
     """Shell assignments of what the stages need; binds the data and experiment folders.
 
     Raises:
-        ValueError: a folder that was made for other data or configurations, too few GPUs.
+        ValueError: a folder that was made for other data or configurations, too few GPUs,
+            --ali_from without a model.
+        ImportError: --ctc_aligner k2 without k2.
     """
     options = recipe.options
     synthetic = _synthetic_options(recipe)
@@ -53,6 +57,9 @@ def plan(recipe: Recipe) -> str:
     available = torch.cuda.device_count()
     if options.ngpu > available and not os.environ.get(_steps.TRAIN):
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
+    if options.ctc_aligner == "k2":
+        import_k2()
+    teacher(recipe, recipe.seeds[0])
     sets = recipe.sets
     bind(recipe.datadir, {"corpus": str(corpus.resolve()), "training set": sets.train}, "--datadir")
     bind(

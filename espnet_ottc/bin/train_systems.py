@@ -24,6 +24,7 @@ from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, StepError, perform
 from espnet_ottc.bin._provenance import provenance
 from espnet_ottc.bin._recipe import TRAINING_STAGES, Recipe, System, parser
+from espnet_ottc.bin._teacher import teacher, write_aligned_shapes
 from espnet_ottc.formats import written_aside
 
 PROVENANCE = "provenance.json"
@@ -55,11 +56,6 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
                 _export(recipe, system, system.auxiliary, seed)
 
 
-def alignment_stream(recipe: Recipe, system: str, seed: int, name: str) -> Path:
-    """The frame labels of a set, by the forced alignment of a trained system."""
-    return recipe.experiment(system, seed) / "ali" / name / "ali"
-
-
 def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     """The step that trains one system with one seed."""
     sets = (recipe.sets.train, recipe.sets.valid)
@@ -69,9 +65,9 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     inputs += [recipe.stats / part / "speech_shape" for part in ("train", "valid")]
     after = {recipe.mark("stats"): "stage 4 (statistics)"}
     if system.needs_alignment:
-        teacher = recipe.options.ali_system
-        inputs += [alignment_stream(recipe, teacher, seed, name) for name in sets]
-        after[recipe.mark(teacher, f"seed{seed}", "ali")] = "stage 6 (forced alignment)"
+        model = teacher(recipe, seed)
+        inputs += map(model.stream, sets)
+        after[model.mark] = "stage 6 (forced alignment)"
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
         mark=recipe.mark(system.name, f"seed{seed}", "train"),
@@ -93,14 +89,35 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
         command += ["--multiprocessing_distributed", "true"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)
-        command += [f"--{part}_shape_file", str(recipe.stats / part / "speech_shape")]
+        shapes = recipe.stats / part / "speech_shape"
         if system.needs_alignment:
-            path = alignment_stream(recipe, recipe.options.ali_system, seed, name)
-            command += [f"--{part}_data_path_and_name_and_type", f"{path},ali,text_int"]
+            shapes = _aligned_shapes(recipe, system, seed, part)
+            stream = f"{teacher(recipe, seed).stream(name)},ali,text_int"
+            command += [f"--{part}_data_path_and_name_and_type", stream]
+        command += [f"--{part}_shape_file", str(shapes)]
     if system.config.get("normalize") == "global_mvn":
         stats = recipe.stats / "train" / "feats_stats.npz"
         command += ["--normalize_conf", f"stats_file={stats}"]
     return [*command, *shlex.split(recipe.options.train_args)]
+
+
+def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:
+    """The shape file of those utterances that have a forced alignment."""
+    return recipe.experiment(system.name, seed) / "aligned" / part / "speech_shape"
+
+
+def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
+    for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        kept, count = write_aligned_shapes(
+            recipe.stats / part / "speech_shape",
+            teacher(recipe, seed).stream(name),
+            _aligned_shapes(recipe, system, seed, part),
+        )
+        if kept < count:
+            _steps.say(
+                f"  {count - kept} of {count} utterances of {name} have no forced alignment and "
+                "are left out"
+            )
 
 
 def _train(recipe: Recipe, system: System, seed: int) -> None:
@@ -110,6 +127,8 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
     def work(resumed: bool) -> None:
         if not resumed:
             _move_aside(recipe, experiment)
+        if system.needs_alignment:
+            _leave_out_unaligned(recipe, system, seed)
         restore_checkpoint(experiment)
         before = _read_provenance(experiment / PROVENANCE)
         about = {

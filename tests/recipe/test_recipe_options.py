@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,8 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
         ("--synthetic_hours none", "must be a positive number, got none"),
         ("--synthetic_hours -1", "must be a positive number, got -1"),
         ("--ngpu 99", "--ngpu 99: this machine has"),
+        ("--ali_from nowhere", "there is no nowhere"),
+        ("--ali_from conf", "there is no conf/valid.loss.best.pth"),
         ("--token_type bpe", "boundary_label=▁"),
     ],
 )
@@ -122,6 +125,19 @@ def test_help_is_for_the_eyes_and_stops_the_shell(folder, capsys):
     printed = capsys.readouterr()
     assert printed.out == "exit 0\n"
     assert "--train_set" in printed.err
+
+
+def test_k2_is_missed_at_once_where_it_is_asked_for(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "k2", None)
+    assert recipe_plan.main(["--ctc_aligner", "auto"]) == 0
+    assert recipe_plan.main(["--ctc_aligner", "k2"]) == 1
+    assert "k2 cannot be imported" in capsys.readouterr().err
+
+
+def test_without_k2_done_marks_stay_those_of_torchaudio(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "k2", None)
+    assert recipe().aligner("forced_align") == "torchaudio_ctc"
+    assert recipe().aligner("viterbi") == "viterbi"
 
 
 def test_synthetic_hours_and_a_corpus_exclude_each_other(folder, capsys):

@@ -1,0 +1,226 @@
+"""Throughput and memory of CTC forced alignment by each package that is installed, in the same run.
+
+    python benchmarks/bench_aligners.py                     # a table on the terminal
+    python benchmarks/bench_aligners.py --markdown docs/benchmarks_aligners.md
+    python benchmarks/bench_aligners.py --device cuda
+
+The packages take turns, round after round, so that a busy moment of the machine hits all of them; the
+figures are medians.  Only ratios within one run mean anything.  Every alignment is checked: both
+packages must find paths of the same score.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import re
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import environment, optional, provenance_lines, size_option, write
+
+from espnet_ottc.aligners import Aligner, AlignmentBatch, make_aligner
+
+# The last is a batch of one, as `forced_align` takes them.
+SIZES = (
+    (16, 500, 32, 120),
+    (16, 500, 500, 60),
+    (16, 500, 5000, 60),
+    (8, 1500, 32, 400),
+    (1, 500, 32, 120),
+)
+PACKAGES = ("torch", "torchaudio", "k2")
+RIVALS = {"torchaudio": "torchaudio_ctc", "k2": "k2_ctc"}
+BASE = "torchaudio"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured at one size; by package."""
+
+    size: tuple[int, int, int, int]
+    frames: int
+    milliseconds: dict[str, float]
+    peak_memory_over_log_probs: dict[str, float]
+
+    def frames_per_second(self, name: str) -> float:
+        """Valid frames aligned in a second."""
+        return 1e3 * self.frames / self.milliseconds[name]
+
+    def times_faster(self, name: str) -> float:
+        """Throughput over torchaudio's."""
+        return self.milliseconds[BASE] / self.milliseconds[name]
+
+
+def make_batch(
+    size: tuple[int, int, int, int], device: str, dtype: torch.dtype, seed: int
+) -> AlignmentBatch:
+    """Random utterances of 50 to 100 % of the full lengths.
+
+    Each label has a run of frames that favour it, and the blank the rest, as a trained model has it.
+    """
+    B, T, V, U = size
+    generator = torch.Generator().manual_seed(seed)
+    shares = 0.5 + 0.5 * torch.rand(B, generator=generator)
+    shares[0] = 1.0
+    lengths, target_lengths = (T * shares).long(), (U * shares).long()
+    # Never the blank, never repeated: T ≥ U frames are enough.
+    steps = torch.randint(1, V - 1, (B, U), generator=generator)
+    targets = steps.cumsum(1) % (V - 1) + 1
+    logits = torch.randn(B, T, V, generator=generator)
+    position = torch.arange(T)[None] * target_lengths[:, None] / lengths[:, None]
+    label = position.long().clamp(max=U - 1)
+    favoured = torch.where(position % 1 < 0.5, targets.gather(1, label), 0)
+    logits.scatter_add_(2, favoured[:, :, None], torch.full((B, T, 1), 8.0))
+    return AlignmentBatch(
+        [f"utt{b}" for b in range(B)],
+        logits.log_softmax(2).to(device, dtype),
+        lengths.to(device),
+        targets.to(device),
+        target_lengths.to(device),
+    )
+
+
+def check_scores(batch: AlignmentBatch, aligners: dict[str, Aligner]) -> None:
+    """Stop where two packages disagree about the best path's score."""
+    totals: dict[str, list[float]] = {}
+    for name, aligner in aligners.items():
+        found = aligner.align(batch)
+        totals[name] = []
+        for b, utterance in enumerate(batch.utterance_ids):
+            tokens = found.alignments[utterance].frame_tokens().to(batch.log_probs.device)
+            emissions = batch.log_probs[b, : len(tokens)].gather(1, tokens[:, None])
+            totals[name].append(float(emissions.double().sum()))
+    for name, values in totals.items():
+        torch.testing.assert_close(
+            torch.tensor(values), torch.tensor(totals[BASE]), rtol=1e-5, atol=1e-3,
+            msg=f"{name} and {BASE} find paths of different scores",
+        )  # fmt: skip
+
+
+def time_aligners(
+    batch: AlignmentBatch, aligners: dict[str, Aligner], rounds: int
+) -> dict[str, float]:
+    """Median milliseconds of each, taking turns in an order drawn anew each round."""
+    shuffle = random.Random(0).shuffle
+    times: dict[str, list[float]] = {name: [] for name in aligners}
+    for _ in range(rounds):
+        order = list(aligners)
+        shuffle(order)
+        for name in order:
+            # Unmeasured first: the one before has filled the caches.
+            aligners[name].align(batch)
+            start = time.perf_counter()
+            aligners[name].align(batch)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_memory(
+    size: tuple[int, int, int, int], name: str, device: str, dtype: str, seed: int
+) -> float:
+    """Peak of what aligning one batch takes, as a multiple of the log-probabilities' own size.
+
+    On the CPU it is what the process grows by, as the system counts it: run it in a fresh one.  On a GPU
+    it is what PyTorch allocates there, which is also where k2 gets its memory.
+    """
+    aligner = make_aligner(RIVALS[name])
+    # Imports and first-time set-up do not count.
+    aligner.align(make_batch((2, 20, 8, 4), device, getattr(torch, dtype), seed))
+    batch = make_batch(size, device, getattr(torch, dtype), seed)
+    used = batch.log_probs.numel() * batch.log_probs.element_size()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        aligner.align(batch)
+        return (torch.cuda.max_memory_allocated() - before) / used
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on
+    before = _memory("VmRSS")
+    aligner.align(batch)
+    return (_memory("VmHWM") - before) / used
+
+
+def _memory(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> Row:
+    """All packages at one size."""
+    batch = make_batch(size, options.device, getattr(torch, options.dtype), options.seed)
+    aligners = {n: make_aligner(kind) for n, kind in RIVALS.items() if optional(n)}
+    check_scores(batch, aligners)
+    memory = {}
+    for name in aligners:
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            arguments = (size, name, options.device, options.dtype, options.seed)
+            memory[name] = fresh.apply(peak_memory, arguments)
+    times = time_aligners(batch, aligners, options.rounds)
+    return Row(size, int(batch.lengths.sum()), times, memory)
+
+
+def markdown(about: dict[str, Any], rows: list[Row]) -> str:
+    """The report as a document."""
+    names = list(rows[0].milliseconds)
+    headings = [f"{name}, frames/s" for name in names]
+    headings += [f"{name} over {BASE}" for name in names if name != BASE]
+    headings += [f"{name}, peak memory over the log-probabilities'" for name in names]
+    lines = [
+        "# Benchmarks of CTC forced alignment",
+        "",
+        "Generated by `benchmarks/bench_aligners.py`; do not edit. The same batch aligned by each package:",
+        "B utterances of 50 to 100 % of T frames and U labels, V labels in the vocabulary; median",
+        "throughput, and the ratio to torchaudio's in the same run. torchaudio aligns one utterance after",
+        "the other on the CPU; k2 all together, where the posteriors lie.",
+        "",
+        *provenance_lines(about, f"{about['rounds']} rounds"),
+        f"* posteriors on: {about['device']}",
+        "",
+        "| B, T, V, U | " + " | ".join(headings) + " |",
+        "|---" * (len(headings) + 1) + "|",
+    ]
+    for row in rows:
+        cells = [f"{row.frames_per_second(name):.3g}" for name in names]
+        cells += [f"{row.times_faster(name):.2f}" for name in names if name != BASE]
+        cells += [f"{row.peak_memory_over_log_probs[name]:.2f}" for name in names]
+        lines.append("| " + " | ".join([", ".join(map(str, row.size)), *cells]) + " |")
+    absent = [name for name in RIVALS if name not in names]
+    lines += ["", f"Not installed: {', '.join(absent)}."] if absent else []
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="turns of each package (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--markdown", type=Path, help="write the document here")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device")
+    about = {**environment(options, PACKAGES), "device": options.device}
+    rows = [measure(size, options) for size in options.size]
+    document = markdown(about, rows)
+    print(document)
+    if options.json:
+        figures = {"environment": about, "sizes": [vars(row) for row in rows]}
+        write(options.json, json.dumps(figures, indent=2) + "\n")
+    if options.markdown:
+        write(options.markdown, document)
+
+
+if __name__ == "__main__":
+    main()
