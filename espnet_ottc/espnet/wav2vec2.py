@@ -231,7 +231,7 @@ class TorchaudioWav2Vec2Encoder(AbsEncoder):  # type: ignore[misc]
         if hasattr(first, "compute_bias"):
             # WavLM.  Its first layer makes the bias for all; here it may be dropped.
             bias = first.compute_bias(frames, frames)[None].expand(batch, -1, -1, -1)
-            padding = ~mask
+            padding = torch.zeros_like(hidden[..., 0]).masked_fill(~mask, -torch.inf)
         elif not bool(mask.all()):
             attention_mask = mask[:, None, None].expand(-1, 1, frames, -1)
         for layer in transformer.layers:
