@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from espnet2.samplers.build_batch_sampler import build_batch_sampler
 from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
 LINEAR_DECAY = "linear_decay"
 # They set learning rates of their own, the same for all parameters.
@@ -19,7 +20,8 @@ _IGNORE_FACTORS = {
 }
 
 
-class LinearDecay(LambdaLR, AbsBatchStepScheduler):  # type: ignore[misc]
+# Not a LambdaLR: ESPnet steps those after each epoch.
+class LinearDecay(LRScheduler, AbsBatchStepScheduler):  # type: ignore[misc]
     """Linear warm-up to the optimizer's learning rate, then a line that ends with the training.
 
     `scheduler: linear_decay`.  Of N updates with W for the warm-up, update n (from 1) has the rate
@@ -61,14 +63,23 @@ class LinearDecay(LambdaLR, AbsBatchStepScheduler):  # type: ignore[misc]
                 f"training, got {warmup}"
             )
 
-        def factor(done: int) -> float:
-            update = done + 1
-            if update < warmup:
-                return update / warmup
-            return max(0.0, (total_steps + 1 - update) / (total_steps + 1 - max(warmup, 1)))
+        self.total_steps, self.warmup = total_steps, warmup
+        super().__init__(optimizer)
 
-        # A function of this kind is not in the state, so that a resumed training may be a longer one.
-        super().__init__(optimizer, factor)
+    def get_lr(self) -> list[float | Tensor]:
+        """The rate of each group for the next update."""
+        update = self.last_epoch + 1
+        if update < self.warmup:
+            factor = update / self.warmup
+        else:
+            left = self.total_steps + 1 - update
+            factor = max(0.0, left / (self.total_steps + 1 - max(self.warmup, 1)))
+        return [rate * factor for rate in self.base_lrs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, without its lengths: a resumed training may be a longer one."""
+        state = super().state_dict()
+        return {name: state[name] for name in state if name not in ("total_steps", "warmup")}
 
 
 def count_updates(args: argparse.Namespace) -> None:
