@@ -84,7 +84,7 @@ class System:
     @property
     def features(self) -> Mapping[str, Any]:
         """What decides the feature statistics, as far as it stands in the YAML."""
-        names = ("frontend", "frontend_conf", "feats_extract", "normalize")
+        names = ("input_size", "frontend", "frontend_conf", "feats_extract", "normalize")
         return {name: self.config[name] for name in names if name in self.config}
 
     @property

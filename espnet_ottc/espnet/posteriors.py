@@ -19,6 +19,7 @@ import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.espnet.base import BLANK, Criterion
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
 from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
+from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.spans import FrameGrid
 
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
@@ -169,8 +170,8 @@ def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
     """Shift and offset of a model's encoder frames.
 
     The shift is measured: frames counted over silence of two lengths, rounded to whole frontend hops.  The
-    offset is that of the frontend and of strided convolutions in front of the encoder's layers; of other
-    encoders (self-supervised ones) frames are taken to tile the audio from its start.
+    offset is that of the frontend and of strided convolutions in front of the encoder's layers, on features
+    or on the waveform; where neither is known, frames are taken to tile the audio from its start.
 
     Args:
         model: ESPnet ASR model in evaluation mode.
@@ -181,6 +182,9 @@ def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
     with torch.no_grad():
         _, frames = model.encode(torch.zeros(2, 2 * _PROBE_SAMPLES, device=device), lengths)
     shift = _PROBE_SAMPLES / int(frames[1] - frames[0])
+    if isinstance(model.encoder, TorchaudioWav2Vec2Encoder):
+        centre = model.encoder.first_centre
+        return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
     hop = getattr(model.frontend, "hop_length", None)
     if hop is None:
         return FrameGrid(shift / sampling_rate)

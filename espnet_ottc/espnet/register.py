@@ -8,9 +8,12 @@ import argparse
 import functools
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TextIO
 
+import espnet2.tasks.abs_task as abs_task
 import espnet2.tasks.asr as asr
+import torch
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
@@ -31,9 +34,17 @@ from espnet_ottc.espnet.options import (
     describe_options,
     parse_conf,
 )
+from espnet_ottc.espnet.pretrained import parameters_in
 from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.schedule import (
+    LINEAR_DECAY,
+    LinearDecay,
+    count_updates,
+    scale_learning_rates,
+)
 from espnet_ottc.espnet.sequence import SequenceCriterion
 from espnet_ottc.espnet.training import OTTCTrainer
+from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
 
 CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
     OTTCOptions: OTTC,
@@ -43,7 +54,10 @@ CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
     SoftDTWOptions: SoftDTW,
 }
 MODEL = "ottc"
-ENCODERS = {"dilated_conv": DilatedConvEncoder}
+ENCODERS = {
+    "dilated_conv": DilatedConvEncoder,
+    "torchaudio_wav2vec2": TorchaudioWav2Vec2Encoder,
+}
 DATA_TYPE = "lhotse"
 ALIGNMENT_STREAM = "ali"
 
@@ -68,12 +82,13 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
 
 
 def register() -> None:
-    """Enter criterion, model, encoders and data type into ESPnet's tables; once per process."""
+    """Enter criterion, model, encoders, scheduler and data type into ESPnet's tables; once per process."""
     if asr.CTC is build_criterion:
         return
     asr.CTC = build_criterion
     asr.model_choices.classes[MODEL] = OTTCASRModel
     asr.encoder_choices.classes.update(ENCODERS)
+    abs_task.scheduler_classes[LINEAR_DECAY] = LinearDecay
     DATA_TYPES[DATA_TYPE] = {
         "func": CutAudio,
         "kwargs": ["allow_multi_rates"],
@@ -91,6 +106,7 @@ def _build_model(original: Any) -> Any:
         if _options(args.ctc_conf) is not None and getattr(args, "model", "espnet") == "espnet":
             args.model = MODEL
         model = original(cls, args)
+        _check_waveforms(model)
         criterion = getattr(model, "ctc", None)
         if isinstance(criterion, SequenceCriterion):
             criterion.use_tokens(model.token_list)
@@ -102,6 +118,50 @@ def _build_model(original: Any) -> Any:
         return model
 
     return build_model
+
+
+def _build_optimizers(original: Any) -> Any:
+    def build_optimizers(
+        cls: type[ASRTask], args: argparse.Namespace, model: torch.nn.Module
+    ) -> list[torch.optim.Optimizer]:
+        if args.collect_stats:  # nothing is trained, and there are no batches yet
+            args.scheduler = None
+        count_updates(args)
+        # ESPnet comes here between a model's construction and what a checkpoint or --init_param
+        # puts into it, and for training only.
+        encoder = getattr(model, "encoder", None)
+        optimizers: list[torch.optim.Optimizer] = original(cls, args, model)
+        if isinstance(encoder, TorchaudioWav2Vec2Encoder):
+            if _needs_weights(args, encoder):
+                encoder.load_weights()
+            names = dict(encoder.named_parameters())
+            factors = {names[name]: factor for name, factor in encoder.lr_factors().items()}
+            for optimizer in optimizers:
+                scale_learning_rates(optimizer, factors, args.scheduler)
+        return optimizers
+
+    return build_optimizers
+
+
+def _needs_weights(args: argparse.Namespace, encoder: TorchaudioWav2Vec2Encoder) -> bool:
+    """Whether a training starts from pretrained weights: no checkpoint and no --init_param has them all."""
+    if args.collect_stats or args.dry_run:
+        return False
+    if args.resume and (Path(args.output_dir) / "checkpoint.pth").exists():
+        return False
+    names = {f"encoder.{name}" for name in encoder.pretrained_names}
+    return bool(names.difference(*map(parameters_in, args.init_param)))
+
+
+def _check_waveforms(model: torch.nn.Module) -> None:
+    if not isinstance(getattr(model, "encoder", None), TorchaudioWav2Vec2Encoder):
+        return
+    for option in ("normalize", "specaug", "preencoder"):
+        if getattr(model, option, None) is not None:
+            raise ValueError(
+                f"encoder: torchaudio_wav2vec2 takes the raw waveform: {option} must be null "
+                f"(ESPnet's default for normalize is utterance_mvn), got {getattr(model, option)}"
+            )
 
 
 def _optional_data_names(original: Any) -> Any:
@@ -159,6 +219,7 @@ def _options(ctc_conf: dict[str, Any] | None) -> type[CriterionOptions] | None:
 
 _WRAPPERS = {
     "build_model": _build_model,
+    "build_optimizers": _build_optimizers,
     "optional_data_names": _optional_data_names,
     "add_task_arguments": _add_task_arguments,
     "get_default_config": _get_default_config,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from espnet_lab import TOKENS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wav2vec2_lab import LARGE
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +19,21 @@ CONF = {
     "boundary_label": "<space>",
     "freeze_alpha_after_epoch": 3,
     "dropout": 0.0,
+}
+
+RAW = {
+    "encoder": "torchaudio_wav2vec2",
+    "encoder_conf": {
+        "model_conf": LARGE,
+        "normalize_waveform": True,
+        "gradient_checkpointing": True,
+        "layer_lr_decay": 0.9,
+    },
+    "input_size": 1,
+    "normalize": None,
+    "optim_conf": {"lr": 0.001},
+    "scheduler": "linear_decay",
+    "scheduler_conf": {"warmup_steps": 3},
 }
 
 
@@ -35,23 +51,24 @@ def _free_port():
         return open_socket.getsockname()[1]
 
 
-def test_two_processes_give_the_loss_curve_of_one(lab):
-    config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4}
-    alone = lab.train("alone", **config)
+@pytest.mark.parametrize(
+    ("name", "encoder"), [("together", {}), ("together_raw", RAW)], ids=["features", "raw waveform"]
+)
+def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
+    config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4, **encoder}
+    alone = lab.train(f"{name}_alone", **config)
     options = ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
     options += ["--dist_world_size", "2", "--dist_master_addr", "localhost"]
     options += ["--dist_master_port", str(_free_port())]
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
-    command += lab.command("together", *options, **config)
+    command += lab.command(name, *options, **config)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen([*command, "--dist_rank", str(rank)], env=environment) for rank in (0, 1)
     ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     for part in ("train", "valid"):
-        assert _losses(lab.folder / "together", part) == pytest.approx(
-            _losses(alone, part), rel=0.02
-        )
+        assert _losses(lab.folder / name, part) == pytest.approx(_losses(alone, part), rel=0.02)
 
 
 def test_a_frozen_head_stays_as_it_is_in_two_processes(lab):

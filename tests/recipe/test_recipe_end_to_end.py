@@ -19,6 +19,23 @@ pytest.importorskip("matplotlib", reason="the report has figures")
 ROOT = Path(__file__).parents[2]
 TINY = {"max_epoch": 1, "num_iters_per_epoch": 2, "batch_size": 4}
 ENCODER = {"channels": 16, "dilations": [1], "output_dilations": [1]}
+WAV2VEC2 = {
+    "extractor_mode": "layer_norm",
+    "extractor_conv_layer_config": [
+        [8, width, stride]
+        for width, stride in [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+    ],
+    "extractor_conv_bias": True,
+    "encoder_embed_dim": 16,
+    "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 8,
+    "encoder_pos_conv_groups": 2,
+    "encoder_num_layers": 2,
+    "encoder_num_heads": 2,
+    "encoder_ff_interm_features": 16,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_layer_norm_first": True,
+}
 HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
 
 
@@ -106,6 +123,25 @@ def test_every_word_has_a_time_in_every_format(recipe, first):
         assert {path.stem for path in (folder / "textgrid").iterdir()} == set(texts)
         assert list(SupervisionSet.from_file(folder / "words.jsonl.gz").ids) == list(texts)
         assert (folder / "infeasible").read_text() == ""
+
+
+@pytest.mark.slow
+def test_a_raw_waveform_goes_through_every_stage(recipe, first):
+    config = yaml.safe_load((recipe / "conf/train_ottc_wav2vec2_large.yaml").read_text())
+    encoder = config["encoder_conf"]
+    del encoder["bundle"]
+    encoder["model_conf"] |= WAV2VEC2
+    config |= {"max_epoch": 1, "num_workers": 0, "scheduler_conf": {"warmup_share": 0.1}}
+    folder = recipe / "conf" / "raw"
+    folder.mkdir()
+    (folder / "train_ottc.yaml").write_text(yaml.safe_dump(config))
+    shutil.copy(recipe / "conf" / "decode_greedy.yaml", folder)
+    words = ("--conf", "conf/raw", "--expdir", "exp_raw", "--systems", "ottc", "--stage", "4")
+    done = _run(recipe, *words, "--stop_stage", "10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((recipe / "exp_raw" / "results.json").read_text())
+    assert [row["decoder"] for row in rows] == ["transport", "viterbi"]
+    assert all(row["counts"]["times"]["reference_words"] for row in rows)
 
 
 @pytest.mark.slow
