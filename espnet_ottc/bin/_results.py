@@ -56,9 +56,11 @@ def collect_rows(expdir: Path, text_decoder: str) -> list[Row]:
 
 
 def _rows_of(experiment: Path, text_decoder: str) -> Iterator[Row]:
-    about = _load(experiment / "provenance.json")
     words = {key: _load(path) for key, path in _scores(experiment, "decode_")}
     times = {key: _load(path) for key, path in _scores(experiment, "align_")}
+    if not words and not times:
+        return  # another run is still training it
+    about = _load(experiment / "provenance.json")
     timed_sets = {set_name for _, set_name in times}
     head = {
         "system": experiment.parent.name,

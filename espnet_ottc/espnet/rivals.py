@@ -66,13 +66,19 @@ class PriorCTC(Criterion):
         alignment: Tensor | None = None,
         alignment_lengths: Tensor | None = None,
     ) -> Losses:
-        """As in `Criterion.losses`; training mode collects the posteriors for the next prior."""
+        """As in `Criterion.losses`; training mode collects the posteriors for the next prior.
+
+        In evaluation mode the loss is CTC's.
+        """
         hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
         log_probs = F.log_softmax(self.ctc_lo(hidden).float(), dim=2)
         valid = valid_mask(hlens, hs_pad.shape[1])
         if self.training:
             self.occupancy += log_probs.detach()[valid].exp().sum(0)
-        scores = log_probs - self.options.prior_scale * self.log_prior
+        # Validation takes the posteriors as they are: with a prior that changes after each epoch, losses of
+        # two epochs could not be compared, and the best model would be an early one.
+        scale = self.options.prior_scale if self.training else 0.0
+        scores = log_probs - scale * self.log_prior
         # torch's CTC needs distributions, and its gradient is wrong for other scores; what normalising
         # takes from every path of an utterance is given back after it.
         norms = scores.logsumexp(2)

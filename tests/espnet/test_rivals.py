@@ -67,6 +67,14 @@ def test_the_prior_enters_loss_and_gradient_as_the_definition_says():
     torch.testing.assert_close(criterion.softmax(hidden), scores.softmax(2))
 
 
+def test_the_validation_loss_does_not_depend_on_the_prior():
+    torch.manual_seed(0)
+    criterion = PriorCTC(V, D).eval()
+    expected = _like(criterion)(*_batch())
+    criterion.log_prior.copy_(torch.tensor([0.6, 0.1, 0.1, 0.2]).log())
+    torch.testing.assert_close(criterion(*_batch()), expected)
+
+
 def test_the_prior_is_the_mean_posterior_of_the_epochs_valid_frames():
     torch.manual_seed(0)
     criterion = PriorCTC(V, D).train()

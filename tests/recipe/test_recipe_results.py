@@ -78,6 +78,12 @@ def test_trainings_that_were_replaced_do_not_count(tmp_path):
     assert len(collect_rows(tmp_path, "greedy")) == 1
 
 
+def test_a_training_under_way_does_not_count(tmp_path):
+    _experiment(tmp_path, "ctc", 1, ("forced_align",))
+    (tmp_path / "ottc" / "seed1").mkdir(parents=True)
+    assert [row["system"] for row in collect_rows(tmp_path, "greedy")] == ["ctc"]
+
+
 def test_without_scores_the_stage_that_makes_them_is_named(tmp_path):
     with pytest.raises(ValueError, match="run stage 10"):
         collect_rows(tmp_path, "greedy")
