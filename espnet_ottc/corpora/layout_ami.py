@@ -246,17 +246,15 @@ def _mix(paths: Sequence[Path], meeting: str) -> float:
 
 
 def _noise(generator: np.random.Generator, length: int) -> NDArray[np.float32]:
-    level = np.float32(10 ** (_NOISE_LEVEL_DB / 20))
-    return level * generator.standard_normal(length, np.float32)
+    noise: NDArray[np.float32] = generator.standard_normal(length, np.float32)
+    return noise * np.float32(10 ** (_NOISE_LEVEL_DB / 20))
 
 
 def _root(name: str) -> ET.Element:
     return ET.Element(f"{{{_NXT}}}root", {f"{{{_NXT}}}id": name})
 
 
-def _element(
-    parent: ET.Element, tag: str, name: str, attributes: Mapping[str, str]
-) -> ET.Element:
+def _element(parent: ET.Element, tag: str, name: str, attributes: Mapping[str, str]) -> ET.Element:
     return ET.SubElement(parent, tag, {f"{{{_NXT}}}id": name, **attributes})
 
 
@@ -264,4 +262,4 @@ def _write(root: ET.Element, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ET.register_namespace("nite", _NXT)
     ET.indent(root)
-    ET.ElementTree(root).write(path, encoding="ISO-8859-1", xml_declaration=True)
+    ET.ElementTree(root).write(path, encoding="us-ascii", xml_declaration=True)

@@ -160,8 +160,7 @@ def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
         heard = [
             voice
             for voice in voices
-            if item.role in voice.roles
-            and (not item.speakers or voice.speaker.id in item.speakers)
+            if item.role in voice.roles and (not item.speakers or voice.speaker.id in item.speakers)
         ]
         if not heard or len(heard) < len(item.speakers):
             who = ", ".join(item.speakers) or "no voice"
