@@ -83,8 +83,8 @@ def prepare(corpus: Path, out: Path) -> tuple[PartSummary, ...]:
     """
     # Absolute, since the manifests are read from other directories later.
     corpus = corpus.absolute()
-    annotations = _annotations(corpus)
     headsets = find_headsets(corpus)
+    annotations = _annotations(corpus)
     participants, problems = read_participants(annotations)
     problems += [fault for name in sorted(headsets) for fault in _faults(name, headsets[name])]
     if problems:

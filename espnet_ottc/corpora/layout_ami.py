@@ -246,8 +246,9 @@ def _mix(paths: Sequence[Path], meeting: str) -> float:
 
 
 def _noise(generator: np.random.Generator, length: int) -> NDArray[np.float32]:
-    noise: NDArray[np.float32] = generator.standard_normal(length, np.float32)
-    return noise * np.float32(10 ** (_NOISE_LEVEL_DB / 20))
+    level = np.float32(10 ** (_NOISE_LEVEL_DB / 20))
+    noise: NDArray[np.float32] = level * generator.standard_normal(length, np.float32)
+    return noise
 
 
 def _root(name: str) -> ET.Element:
