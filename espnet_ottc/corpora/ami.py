@@ -10,7 +10,7 @@ import io
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -34,53 +34,72 @@ from espnet_ottc.corpora.ami_annotation import (
     SaidWord,
     read_participants,
 )
-from espnet_ottc.corpora.manifests import CorpusError, Problem, aside, cut_of
+from espnet_ottc.corpora.manifests import (
+    CorpusError,
+    PartSummary,
+    Problem,
+    alignment_problems,
+    aside,
+    cut_of,
+)
 
 SAMPLING_RATE = 16000
 ANNOTATIONS = "ami_public_manual_1.6.2"
+PREFIX = "ami-ihm"  # Lhotse's name
 PARTITION = "full-corpus-asr"
-PARTS = ("train", "dev", "test")
+KNOWN_PARTS: tuple[str, ...] = ("train", "dev", "test")
 # Lhotse rounds starts to 0.1 ms and durations to a sample: neighbours may overlap by so much.
 _ROUNDING = 2e-4
 # Words in a note.
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class PartSummary:
-    """One part's manifests: counts and hours; `aligned` utterances have word times.
+def present_parts(corpus: Path) -> tuple[str, ...]:
+    """The parts of the official division; a corpus must have meetings of each.
 
-    Attributes:
-        part: train, dev or test.
-        utterances: how many.
-        aligned: how many of them have word times.
-        hours: speech.
-        notes: what was amended, or lacks something, by utterance, speaker or meeting.
+    Raises:
+        FileNotFoundError: no such directory, or no meeting of one of the parts.
     """
-
-    part: str
-    utterances: int
-    aligned: int
-    hours: float
-    notes: tuple[Problem, ...]
+    find_headsets(corpus)
+    return KNOWN_PARTS
 
 
-def prepare(corpus: Path, out: Path) -> tuple[PartSummary, ...]:
-    """Write `ami-ihm_{recordings,supervisions}_<part>.jsonl.gz` to `out`, sorted, for all parts.
+def inputs(corpus: Path, parts: Sequence[str]) -> tuple[Path, ...]:
+    """What the manifests of some parts are made of: Lhotse reads the whole corpus for any."""
+    return (corpus,)
+
+
+def prepare_parts(
+    corpus: Path,
+    parts: Sequence[str],
+    out: Path,
+    *,
+    alignments: Path | None = None,
+    nj: int = 1,
+) -> Iterator[PartSummary]:
+    """Write `ami-ihm_{recordings,supervisions}_<part>.jsonl.gz` to `out`, sorted by id.
 
     `ami-ihm_notes_<part>.txt` beside them has a line for whatever was amended or is lacking.
 
     Args:
         corpus: the directory that contains `ami_public_manual_1.6.2` and, anywhere below it,
             `<meeting>/audio/<meeting>.Headset-<number>.wav`.
+        parts: of `KNOWN_PARTS`.
         out: where the manifests go; those of an earlier run are replaced.
+        alignments: None, since the word times are in the annotation.
+        nj: of no effect: Lhotse reads AMI in one process.
 
     Raises:
         FileNotFoundError: no annotation, or no meeting of one of the parts.
-        CorpusError: with every fault of the files: audio that is not mono at 16 kHz, headsets that
-            are not numbered from 0 (Lhotse would give them each other's words), XML that cannot be
+        ValueError: alignments, or a part that there is not.
+        CorpusError: with every fault of the files: audio that is not at 16 kHz, headsets that are
+            not numbered from 0 (Lhotse would give them each other's words), XML that cannot be
             read.
     """
+    if alignments is not None:
+        raise ValueError(f"AMI's word times are in its annotation, got {alignments}")
+    if not set(parts) <= set(KNOWN_PARTS):
+        raise ValueError(f"AMI has the parts {', '.join(KNOWN_PARTS)}, got {', '.join(parts)}")
     # Absolute, since the manifests are read from other directories later.
     corpus = corpus.absolute()
     headsets = find_headsets(corpus)
@@ -99,8 +118,8 @@ def prepare(corpus: Path, out: Path) -> tuple[PartSummary, ...]:
             corpus, annotations, mic="ihm", partition=PARTITION, normalize_text=NORMALISATION
         )
     out.mkdir(parents=True, exist_ok=True)
-    return tuple(
-        _write_part(
+    for part in parts:
+        yield _write_part(
             out,
             part,
             list(manifests[part]["recordings"]),
@@ -108,14 +127,14 @@ def prepare(corpus: Path, out: Path) -> tuple[PartSummary, ...]:
             {name: paths for name, paths in headsets.items() if name in _meetings(part)},
             participants,
         )
-        for part in PARTS
-    )
 
 
 def manifest_paths(directory: Path, part: str) -> dict[str, Path]:
     """Where the manifests of a part lie: keys `recordings`, `supervisions` and `notes`."""
     endings = {"recordings": "jsonl.gz", "supervisions": "jsonl.gz", "notes": "txt"}
-    return {kind: directory / f"ami-ihm_{kind}_{part}.{ending}" for kind, ending in endings.items()}
+    return {
+        kind: directory / f"{PREFIX}_{kind}_{part}.{ending}" for kind, ending in endings.items()
+    }
 
 
 def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
@@ -143,13 +162,13 @@ def find_headsets(corpus: Path) -> dict[str, list[Path]]:
     # Where Lhotse looks, and what it takes for the meeting.
     for path in sorted(corpus.rglob("*Headset-?.wav")):
         found[path.parts[-3]].append(path)
-    for part in PARTS:
+    for part in KNOWN_PARTS:
         if not found.keys() & _meetings(part):
             raise FileNotFoundError(
                 f"{corpus} must have <meeting>/audio/<meeting>.Headset-<number>.wav of a meeting "
                 f"of {part}, as {min(_meetings(part))}; got none"
             )
-    official = set().union(*map(_meetings, PARTS))
+    official = set().union(*map(_meetings, KNOWN_PARTS))
     return {name: paths for name, paths in found.items() if name in official}
 
 
@@ -248,8 +267,8 @@ def _write_part(
     participants: Sequence[Participant],
 ) -> PartSummary:
     by_channel = {(one.meeting, one.channel): one for one in participants}
-    recordings = [_of_shortest(one, headsets[one.id]) for one in recordings]
-    ends = {recording.id: recording.duration for recording in recordings}
+    whole = {one.id: _of_shortest(one, headsets[one.id]) for one in recordings}
+    ends = {name: recording.duration for name, recording in whole.items()}
     notes = list(_meeting_notes(headsets, by_channel, ends))
     kept = []
     for item in supervisions:
@@ -258,11 +277,15 @@ def _write_part(
             continue
         amended, more = amend(item, by_channel[item.recording_id, item.channel])
         notes += more
-        if amended is not None:
-            kept.append(amended)
+        if amended is None:
+            continue
+        if faults := alignment_problems(cut_of(whole[item.recording_id], amended)):
+            notes += [Problem(one.where, f"{one.message}: no word times") for one in faults]
+            amended = replace(amended, alignment=None)
+        kept.append(amended)
     paths = manifest_paths(out, part)
     with aside(paths["recordings"]) as partial:
-        RecordingSet.from_recordings(sorted(recordings, key=_id)).to_file(partial)
+        RecordingSet.from_recordings(sorted(whole.values(), key=_id)).to_file(partial)
     with aside(paths["supervisions"]) as partial:
         SupervisionSet.from_segments(sorted(kept, key=_id)).to_file(partial)
     with aside(paths["notes"]) as partial:

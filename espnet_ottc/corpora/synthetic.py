@@ -119,11 +119,18 @@ def librispeech_plan(
     return tuple(item for item in plan if item.hours > 0)
 
 
-def ami_plan(hours: float, dev_hours: float, test_hours: float) -> tuple[SetPlan, ...]:
+def ami_plan(
+    hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
+) -> tuple[SetPlan, ...]:
     """A set for each headset of each meeting; a role of zero hours is left out.
 
     Four speakers a meeting; as many meetings of a role as it has speakers for.
+
+    Raises:
+        ValueError: hours of a noisy test set, which AMI does not have.
     """
+    if test_other_hours:
+        raise ValueError(f"AMI has no noisy test set, got {test_other_hours} hours of it")
     voices = load_voices()
     plan: list[SetPlan] = []
     for (role, meetings), amount in zip(

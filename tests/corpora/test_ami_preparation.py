@@ -13,10 +13,22 @@ from lhotse import CutSet, SupervisionSegment
 from lhotse.recipes import prepare_ami
 from lhotse.supervision import AlignmentItem
 
-from espnet_ottc.corpora.ami import ANNOTATIONS, PARTS, amend, cuts_of, manifest_paths, prepare
+from espnet_ottc.corpora.ami import (
+    ANNOTATIONS,
+    KNOWN_PARTS,
+    amend,
+    cuts_of,
+    manifest_paths,
+    prepare_parts,
+)
 from espnet_ottc.corpora.ami_annotation import Participant, SaidWord, read_participants
 from espnet_ottc.corpora.layout_ami import AmiLayout, Headset, turn_starts
-from espnet_ottc.corpora.manifests import CorpusError, alignment_problems, write_cuts
+from espnet_ottc.corpora.manifests import (
+    CorpusError,
+    PartSummary,
+    alignment_problems,
+    write_cuts,
+)
 from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
 
 MEETINGS = {"train": "ES2002a", "dev": "ES2011a", "test": "ES2004a"}
@@ -72,6 +84,10 @@ def edit(path: Path, change: Callable[[ET.Element], object]) -> None:
     tree.write(path)
 
 
+def prepare(corpus: Path, out: Path) -> list[PartSummary]:
+    return list(prepare_parts(corpus, KNOWN_PARTS, out))
+
+
 def notes_of(corpus: Path, out: Path) -> list[str]:
     return [str(note) for note in prepare(corpus, out)[0].notes]
 
@@ -83,9 +99,9 @@ def train_cuts(out: Path) -> dict[str, object]:
 def test_every_word_is_heard_where_its_cut_says(corpus: Path, tmp_path: Path) -> None:
     summaries = prepare(corpus, tmp_path / "m")
     assert [(one.part, one.utterances, one.aligned, one.notes) for one in summaries] == [
-        (part, 4, 4, ()) for part in PARTS
+        (part, 4, 4, ()) for part in KNOWN_PARTS
     ]
-    done = write_cuts(cuts_of(tmp_path / "m", PARTS), tmp_path / "all")
+    done = write_cuts(cuts_of(tmp_path / "m", KNOWN_PARTS), tmp_path / "all")
     assert (done.cuts, done.aligned) == (12, 12)
     for cut in CutSet.from_file(tmp_path / "all" / "cuts.jsonl.gz"):
         words = cut.supervisions[0].alignment["word"]
@@ -129,7 +145,7 @@ def test_hesitations_stay_and_punctuation_goes(corpus: Path, tmp_path: Path) -> 
     assert ">um<" in words_file(corpus).read_text()
     assert ">,<" in words_file(corpus).read_text()
     prepare(corpus, tmp_path)
-    assert {cut.supervisions[0].text for cut in cuts_of(tmp_path, PARTS)} == {"WELL UM NO"}
+    assert {cut.supervisions[0].text for cut in cuts_of(tmp_path, KNOWN_PARTS)} == {"WELL UM NO"}
 
 
 def test_overlapping_speech_is_in_the_cuts_of_both_speakers(corpus: Path, tmp_path: Path) -> None:
@@ -309,6 +325,27 @@ def test_a_stereo_recording_is_named_where_lhotse_leaves_the_meeting_out(
     samples, rate = soundfile.read(path)
     soundfile.write(path, np.stack([samples, samples], 1), rate)
     assert [re.sub(":.*", "", note) for note in notes_of(corpus, tmp_path)] == ["ES2005a"]
+
+
+def test_words_that_overlap_are_named_and_the_utterance_has_no_times(
+    corpus: Path, tmp_path: Path
+) -> None:
+    def overlap(root: ET.Element) -> None:
+        root[1].set("starttime", f"{float(root[1].attrib['starttime']) - 0.1:.3f}")
+
+    edit(words_file(corpus), overlap)
+    (note,) = notes_of(corpus, tmp_path / "m")
+    assert note.startswith("ES2002a-0-0: alignment of word 1 (UM) must be in order")
+    assert note.endswith(": no word times")
+    done = write_cuts(cuts_of(tmp_path / "m", ["train"]), tmp_path / "train")
+    assert (done.cuts, done.aligned) == (4, 3)
+
+
+def test_what_ami_has_not_is_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="parts train, dev, test, got train-clean-100"):
+        next(prepare_parts(corpus, ["train-clean-100"], tmp_path / "m"))
+    with pytest.raises(ValueError, match="word times are in its annotation"):
+        next(prepare_parts(corpus, ["train"], tmp_path / "m", alignments=tmp_path))
 
 
 def test_what_is_absent_is_said_with_the_way_out(corpus: Path, tmp_path: Path) -> None:
