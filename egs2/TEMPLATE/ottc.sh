@@ -28,33 +28,36 @@ if [ -n "$synthesise" ]; then
 fi
 if wanted 0 "corpus"; then
     if [ -n "$synthesise" ]; then
-        echo "!! NO LIBRISPEECH WAS GIVEN (--librispeech DIR, or LIBRISPEECH in the environment or db.sh)."
+        echo "!! NO ${layout^^} WAS GIVEN (--$layout DIR, or ${layout^^} in the environment or db.sh)."
         echo "!! A small corpus of SYNTHETIC speech in its layout takes its place: $corpus"
         once corpus "stage 0: synthetic speech" --output "$corpus" -- \
-            python -m espnet_ottc.bin.make_synthetic --out "$corpus" "${synthetic[@]}" --nj "$nj"
+            python -m espnet_ottc.bin.make_synthetic --layout "$layout" --out "$corpus" "${synthetic[@]}" --nj "$nj"
     else
         echo "stage 0: $corpus with ${parts[*]}"
     fi
 fi
-if wanted 1 "Lhotse manifests"; then
-    for part in "${parts[@]}"; do
-        manifests=("$datadir/manifests/librispeech_"{recordings,supervisions}"_$part.jsonl.gz")
-        once "manifests_$part" "stage 1: manifests of $part" "${after_corpus[@]}" \
-            --input "$corpus/$part" --output "${manifests[@]}" -- \
-            python -m espnet_ottc.bin.prepare_librispeech manifests \
-            --corpus "$corpus" --out "$datadir/manifests" --parts "$part" --nj "$nj"
+manifests_of() { # PART ...: sets $manifests to the files of some parts
+    manifests=()
+    for part; do
+        manifests+=("$datadir/manifests/${prefix}_"{recordings,supervisions}"_$part.jsonl.gz")
     done
+}
+if wanted 1 "Lhotse manifests"; then
+    manifests_of "${parts[@]}"
+    once manifests "stage 1: manifests" "${after_corpus[@]}" \
+        --input "${corpus_inputs[@]}" --output "${manifests[@]}" -- \
+        python -m espnet_ottc.bin.prepare_corpus --layout "$layout" manifests \
+        --corpus "$corpus" --out "$datadir/manifests" --parts "${parts[@]}" --nj "$nj"
 fi
 if wanted 2 "cuts, every utterance checked"; then
     for set in "${sets[@]}"; do # NAME=PART,PART
-        name=${set%%=*} inputs=() after=()
-        for part in $(tr , ' ' <<<"${set#*=}"); do
-            inputs+=("$datadir/manifests/librispeech_"{recordings,supervisions}"_$part.jsonl.gz")
-            after+=(--after "$datadir/.marks/manifests_$part.json=stage 1 (manifests)")
-        done
-        once "cuts_$name" "stage 2: cuts of $name" "${after[@]}" \
-            --input "${inputs[@]}" --output "$datadir/$name/cuts.jsonl.gz" "$datadir/$name/text" -- \
-            python -m espnet_ottc.bin.prepare_librispeech cuts \
+        name=${set%%=*}
+        # shellcheck disable=SC2046 # names of parts have no blanks
+        manifests_of $(tr , ' ' <<<"${set#*=}")
+        once "cuts_$name" "stage 2: cuts of $name" \
+            --after "$datadir/.marks/manifests.json=stage 1 (manifests)" \
+            --input "${manifests[@]}" --output "$datadir/$name/cuts.jsonl.gz" "$datadir/$name/text" -- \
+            python -m espnet_ottc.bin.prepare_corpus --layout "$layout" cuts \
             --manifests "$datadir/manifests" --out "$datadir" --sets "$set" --nj "$nj"
     done
 fi

@@ -7,4 +7,4 @@
 #   ./run.sh --stage 8 --seed 1 2 3                           some stages, several seeds
 set -euo pipefail
 cd "$(dirname "$0")"
-exec ../TEMPLATE/ottc.sh --systems ctc ottc "$@"
+exec ../TEMPLATE/ottc.sh --corpus librispeech --systems ctc ottc "$@"

@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from espnet_ottc.bin._sets import RecipeSets, librispeech_sets
-from espnet_ottc.corpora.librispeech import present_parts
+from espnet_ottc.bin._corpora import CORPORA, Corpus
+from espnet_ottc.bin._sets import RecipeSets
 
 LAST_STAGE = 11
-SYNTHETIC_PARTS = ("train-clean-100", "dev-clean", "test-clean")
 TRAINING_STAGES = {"ctc": 5, "ottc": 7}
 
 
@@ -97,7 +96,7 @@ class Recipe:
     """The options of a run, checked, and the paths that follow from them.
 
     Args:
-        options: as `parser` gives them.
+        options: as `parse` gives them.
 
     Raises:
         ValueError, OSError: options that cannot be; a corpus without the sets that are needed.
@@ -128,12 +127,21 @@ class Recipe:
         pairs = ((system, system.auxiliary) for system in self.systems)
         return tuple(model for pair in pairs for model in pair if model is not None)
 
+    @property
+    def corpus(self) -> Corpus:
+        """What the recipe is for."""
+        return CORPORA[self.options.corpus]
+
     @cached_property
     def sets(self) -> RecipeSets:
         """Training, validation and evaluation sets."""
-        given = self.options.librispeech
-        present = SYNTHETIC_PARTS if given is None else present_parts(given)
-        return librispeech_sets(
+        given = self.options.corpus_dir
+        present = (
+            self.corpus.synthetic_parts
+            if given is None
+            else self.corpus.preparation.present_parts(given)
+        )
+        return self.corpus.sets(
             present, self.options.train_set, _split(self.options.eval_sets or [])
         )
 
@@ -233,11 +241,22 @@ class Recipe:
                 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options of `run.sh`."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of `run.sh`; those of the command line where none are given.
+
+    `--corpus`, which each recipe's `run.sh` gives, decides which corpus's options there are.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--corpus", choices=sorted(CORPORA), default="librispeech")
+    known, rest = first.parse_known_args(arguments)
+    return _parser(known.corpus).parse_args(rest)
+
+
+def _parser(corpus: str) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="./run.sh", allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    options.set_defaults(corpus=corpus)
     stages = options.add_argument_group("what to run")
     stages.add_argument("--stage", type=int, default=0, help="first stage")
     stages.add_argument("--stop_stage", type=int, default=LAST_STAGE, help="last stage")
@@ -248,9 +267,12 @@ def parser() -> argparse.ArgumentParser:
                         help="decode_<DECODER>.yaml of --conf; tables show the first one's words "
                         "beside the times")  # fmt: skip
     data = options.add_argument_group("data")
-    data.add_argument("--librispeech", type=Path, default=os.environ.get("LIBRISPEECH") or None,
-                      help="the directory with the parts; none: speech is synthesised")  # fmt: skip
-    data.add_argument("--train_set", help="a part, train_460 or train_960; none: the only one")
+    data.add_argument(f"--{corpus}", type=Path, dest="corpus_dir", metavar="DIR",
+                      default=os.environ.get(corpus.upper()) or None,
+                      help=f"the directory with {CORPORA[corpus].contents}; "
+                      "none: speech is synthesised")  # fmt: skip
+    data.add_argument("--train_set", help="a part, or of LibriSpeech train_460 or train_960; "
+                      "none: the only one")  # fmt: skip
     data.add_argument("--eval_sets", nargs="+", metavar="PART",
                       help="sets to decode, align and score; none: all dev and test parts")  # fmt: skip
     for part in ("", "dev_", "test_"):

@@ -76,6 +76,30 @@ def librispeech_sets(
     return sets
 
 
+def ami_sets(
+    present: Sequence[str], train_set: str | None = None, eval_sets: Sequence[str] = ()
+) -> RecipeSets:
+    """The sets of an AMI recipe: its official division, one set a part.
+
+    Args:
+        present: train, dev and test.
+        train_set: None or train.
+        eval_sets: parts to evaluate on; none is dev and test.
+
+    Raises:
+        ValueError: a set that there is not.
+    """
+    evaluated = tuple(eval_sets) or ("dev", "test")
+    unknown = [name for name in (train_set or "train", *evaluated) if name not in present]
+    if unknown or train_set not in (None, "train"):
+        raise ValueError(
+            f"AMI is trained on train and evaluated on some of {_list(present)}, "
+            f"got {_list(unknown) if unknown else train_set}"
+        )
+    members: dict[str, tuple[str, ...]] = {name: (name,) for name in ("train", "dev", *evaluated)}
+    return RecipeSets("train", "dev", evaluated, members)
+
+
 def _training_set(present: Sequence[str], wanted: str | None) -> str:
     if wanted is not None:
         return wanted

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
-from espnet_ottc.bin._recipe import Recipe, System, parser
+from espnet_ottc.bin._recipe import Recipe, System, parse
 from espnet_ottc.formats import written_aside
 
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
@@ -20,7 +20,7 @@ _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     return _steps.run(lambda: _align_all(Recipe(options)))
 
 

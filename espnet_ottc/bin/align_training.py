@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
-from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.bin._teacher import Teacher, teacher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     return _steps.run(lambda: _align_all(Recipe(options)))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
-from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.formats import read_text
 
 # Fewer are not worth a process, which takes seconds to start.
@@ -20,7 +20,7 @@ _LEAST = 200
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     return _steps.run(lambda: _collect(Recipe(options)))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, StepError, perform
-from espnet_ottc.bin._recipe import Recipe, System, parser
+from espnet_ottc.bin._recipe import Recipe, System, parse
 from espnet_ottc.formats import read_text, written_aside
 
 # Fewer are not worth a process, which takes seconds to start.
@@ -38,7 +38,7 @@ class Job:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     return _steps.run(lambda: _decode_all(Recipe(options)))
 
 

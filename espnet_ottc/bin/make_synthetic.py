@@ -8,20 +8,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_ottc.bin._corpora import CORPORA
 from espnet_ottc.corpora.building import build_corpus, summary_table
-from espnet_ottc.corpora.layouts import LAYOUTS
-from espnet_ottc.corpora.synthetic import librispeech_plan
+from espnet_ottc.corpora.synthetic import SetPlan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    plan = librispeech_plan(
-        options.hours, options.dev_hours, options.test_hours, options.test_other_hours
-    )
     try:
         sessions = build_corpus(
-            plan, layout=options.layout, out=options.out, seed=options.seed, nj=options.nj
+            _plan(options), layout=options.layout, out=options.out, seed=options.seed, nj=options.nj
         )
     except (OSError, ImportError, RuntimeError, ValueError) as fault:
         print(f"make_synthetic: {fault}", file=sys.stderr)
@@ -29,6 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(summary_table(sessions))
     print(f"Written to {options.out}. This is synthetic speech: see README.TXT there.")
     return 0
+
+
+def _plan(options: argparse.Namespace) -> tuple[SetPlan, ...]:
+    corpus = CORPORA[options.layout]
+    given = (options.hours, options.dev_hours, options.test_hours, options.test_other_hours)
+    hours = [
+        default if wanted is None else wanted
+        for wanted, default in zip(given, corpus.hours, strict=True)
+    ]
+    return corpus.plan(*hours)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,15 +47,14 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="corpus directory to make; must not exist or be empty",
     )
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), default="librispeech", help="layout")
+    parser.add_argument("--layout", choices=sorted(CORPORA), default="librispeech", help="layout")
     parser.add_argument("--seed", type=int, default=0, help="sentences, prosody and noise")
     parser.add_argument("--nj", type=int, default=1, help="processes; changes no result")
-    parser.add_argument("--hours", type=_hours, default=2.0, help="hours of train-clean-100")
-    parser.add_argument("--dev_hours", type=_hours, default=0.15, help="hours of dev-clean")
-    parser.add_argument("--test_hours", type=_hours, default=0.25, help="hours of test-clean")
-    parser.add_argument(
-        "--test_other_hours", type=_hours, default=0.0, help="hours of test-other, with more noise"
-    )
+    names = ("--hours", "--dev_hours", "--test_hours", "--test_other_hours")
+    for place, name in enumerate(names):
+        usual = ", ".join(f"{layout} {one.hours[place]:g}" for layout, one in CORPORA.items())
+        what = ("training", "development", "test", "noisy test (LibriSpeech alone)")[place]
+        parser.add_argument(name, type=_hours, help=f"hours of {what} speech; none: {usual}")
     return parser
 
 

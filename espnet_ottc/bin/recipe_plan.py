@@ -18,7 +18,7 @@ import torch
 
 from espnet_ottc.aligners.k2_ctc import import_k2
 from espnet_ottc.bin import _steps
-from espnet_ottc.bin._recipe import Recipe, parser
+from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.bin._teacher import teacher
 from espnet_ottc.formats import written_aside
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Help is for the user's eyes; the shell shall go no further.
         with contextlib.redirect_stdout(sys.stderr):
-            options = parser().parse_args(words)
+            options = parse(words)
     except SystemExit as end:
         if end.code:
             raise
@@ -48,7 +48,7 @@ def plan(recipe: Recipe) -> str:
     """
     options = recipe.options
     synthetic = _synthetic_options(recipe)
-    corpus = options.librispeech
+    corpus = options.corpus_dir
     made_here = corpus is None
     if corpus is None:
         sizes = zip(synthetic[::2], synthetic[1::2], strict=True)
@@ -61,6 +61,7 @@ def plan(recipe: Recipe) -> str:
         import_k2()
     teacher(recipe, recipe.seeds[0])
     sets = recipe.sets
+    preparation = recipe.corpus.preparation
     bind(recipe.datadir, {"corpus": str(corpus.resolve()), "training set": sets.train}, "--datadir")
     bind(
         recipe.expdir,
@@ -78,7 +79,10 @@ def plan(recipe: Recipe) -> str:
         "corpus": corpus,
         "synthesise": "yes" if made_here else "",
         "synthetic": synthetic,
+        "layout": options.corpus,
         "parts": sets.parts,
+        "corpus_inputs": preparation.inputs(corpus, sets.parts),
+        "prefix": preparation.PREFIX,
         "sets": [f"{name}={','.join(parts)}" for name, parts in sets.members.items()],
         "train_set": sets.train,
         "datadir": recipe.datadir,
@@ -119,7 +123,7 @@ def _synthetic_options(recipe: Recipe) -> list[str]:
         hours = getattr(recipe.options, f"synthetic_{part}hours")
         if hours is None:
             continue
-        if recipe.options.librispeech is not None:
+        if recipe.options.corpus_dir is not None:
             raise ValueError(f"--synthetic_{part}hours has no meaning with a corpus given")
         try:
             positive = 0 < float(hours) < 10000

@@ -15,7 +15,7 @@ from lhotse import CutSet
 
 from espnet_ottc.bin import _steps, score_alignment, score_words
 from espnet_ottc.bin._marks import Step, StepError, perform
-from espnet_ottc.bin._recipe import Recipe, System, parser
+from espnet_ottc.bin._recipe import Recipe, System, parse
 from espnet_ottc.bin._results import collect_rows
 from espnet_ottc.formats import spans_of, write_ctm, written_aside
 
@@ -25,7 +25,7 @@ SPECIAL = ("<blank>", "<space>", "▁")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     return _steps.run(lambda: _score_all(Recipe(options)))
 
 

@@ -6,6 +6,7 @@ An interrupted training goes on from ESPnet's checkpoint.  Where the inputs of a
 changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, StepError, perform
 from espnet_ottc.bin._provenance import provenance
-from espnet_ottc.bin._recipe import TRAINING_STAGES, Recipe, System, parser
+from espnet_ottc.bin._recipe import TRAINING_STAGES, Recipe, System, parse
 from espnet_ottc.bin._teacher import teacher, write_aligned_shapes
 from espnet_ottc.formats import written_aside
 
@@ -38,10 +39,11 @@ _RESULTS = re.compile(r"(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(, \
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options_parser = parser()
-    options_parser.add_argument("criterion", choices=sorted(TRAINING_STAGES))
-    options = options_parser.parse_args(arguments)
-    return _steps.run(lambda: _train_all(Recipe(options), options.criterion))
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("criterion", choices=sorted(TRAINING_STAGES))
+    known, rest = first.parse_known_args(arguments)
+    options = parse(rest)
+    return _steps.run(lambda: _train_all(Recipe(options), known.criterion))
 
 
 def _train_all(recipe: Recipe, criterion: str) -> None:

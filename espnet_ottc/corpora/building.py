@@ -11,9 +11,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_ottc.corpora.layouts import LAYOUTS, SessionSummary
+from espnet_ottc.corpora.layout_ami import AmiLayout
+from espnet_ottc.corpora.layouts import Layout, LibriSpeechLayout, SessionSummary
 from espnet_ottc.corpora.sentences import load_grammar
 from espnet_ottc.corpora.synthetic import SetPlan, Shard, shards_of, synthesise
+
+LAYOUTS: dict[str, Layout] = {"ami": AmiLayout(), "librispeech": LibriSpeechLayout()}
 
 _README = """\
 This is SYNTHETIC speech, not the corpus whose directory layout it has.

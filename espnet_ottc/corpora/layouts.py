@@ -92,9 +92,6 @@ class LibriSpeechLayout:
         (root / "SPEAKERS.TXT").write_text("".join(lines), encoding="utf-8")
 
 
-LAYOUTS: dict[str, Layout] = {"librispeech": LibriSpeechLayout()}
-
-
 def alignment_line(utterance: Utterance) -> str:
     """The line of `*.alignment.txt` for one utterance: `<id> ",A,,B," "<ends>"`, in microseconds.
 

@@ -8,7 +8,6 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
@@ -16,20 +15,11 @@ from lhotse import MonoCut, load_manifest_lazy
 from lhotse.recipes import prepare_librispeech
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 
-from espnet_ottc.corpora.manifests import CorpusError, Problem, aside, cut_of
+from espnet_ottc.corpora.manifests import CorpusError, PartSummary, Problem, aside, cut_of
 
 SAMPLING_RATE = 16000
+PREFIX = "librispeech"
 KNOWN_PARTS = (*LIBRISPEECH, *MINI_LIBRISPEECH)
-
-
-@dataclass(frozen=True)
-class PartSummary:
-    """One part's manifests: counts and hours; `aligned` utterances have word times."""
-
-    part: str
-    utterances: int
-    aligned: int
-    hours: float
 
 
 def present_parts(corpus: Path) -> tuple[str, ...]:
@@ -46,6 +36,24 @@ def present_parts(corpus: Path) -> tuple[str, ...]:
             f"{corpus} must contain parts of LibriSpeech ({', '.join(KNOWN_PARTS)}), got none"
         )
     return parts
+
+
+def prepare_parts(
+    corpus: Path,
+    parts: Sequence[str],
+    out: Path,
+    *,
+    alignments: Path | None = None,
+    nj: int = 1,
+) -> Iterator[PartSummary]:
+    """Prepare parts one after the other (see `prepare_part`).
+
+    Raises:
+        FileNotFoundError: a part is absent.
+    """
+    check_present(corpus, parts)
+    for part in parts:
+        yield prepare_part(corpus, part, out, alignments=alignments, nj=nj)
 
 
 def prepare_part(
@@ -100,6 +108,11 @@ def prepare_part(
     )
 
 
+def inputs(corpus: Path, parts: Sequence[str]) -> tuple[Path, ...]:
+    """What the manifests of some parts are made of."""
+    return tuple(corpus / part for part in parts)
+
+
 def check_present(corpus: Path, parts: Sequence[str]) -> None:
     """Raise FileNotFoundError with the names of all `parts` that `corpus` lacks."""
     absent = [part for part in parts if not (corpus / part).is_dir()]
@@ -111,7 +124,7 @@ def check_present(corpus: Path, parts: Sequence[str]) -> None:
 def manifest_paths(directory: Path, part: str) -> dict[str, Path]:
     """Where the manifests of a part lie: keys `recordings` and `supervisions`."""
     return {
-        kind: directory / f"librispeech_{kind}_{part}.jsonl.gz"
+        kind: directory / f"{PREFIX}_{kind}_{part}.jsonl.gz"
         for kind in ("recordings", "supervisions")
     }
 

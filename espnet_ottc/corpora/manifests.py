@@ -44,6 +44,25 @@ class CorpusError(ValueError):
 
 
 @dataclass(frozen=True)
+class PartSummary:
+    """One part's manifests.
+
+    Attributes:
+        part: of the corpus.
+        utterances: how many.
+        aligned: how many of them have word times.
+        hours: of utterances.
+        notes: what was amended or left out, and why.
+    """
+
+    part: str
+    utterances: int
+    aligned: int
+    hours: float
+    notes: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
 class CutsSummary:
     """What `write_cuts` wrote: counts, hours, and the alignments it dropped."""
 

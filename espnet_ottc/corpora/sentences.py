@@ -11,6 +11,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 # Out of 20 equal shares of all sentences; the rest is for training.
 _SHARES = {"test": 2, "dev": 1}
 _SHARES_IN_ALL = 20
+HESITATIONS = ("um", "uh", "erm", "hmm")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,22 @@ class Grammar:
 def words_of(sentence: str) -> list[str]:
     """The words of a sentence without its punctuation."""
     return sentence.replace(",", " ").split()
+
+
+def with_hesitations(sentence: str, draw: random.Random, rate: float) -> str:
+    """The sentence with a hesitation and a pause before some of its words.
+
+    Args:
+        sentence: lower case, with commas for pauses.
+        draw: the source of randomness.
+        rate: of each word, the probability that one stands before it.
+    """
+    tokens: list[str] = []
+    for token in sentence.split():
+        if draw.random() < rate:
+            tokens.append(f"{draw.choice(HESITATIONS)},")
+        tokens.append(token)
+    return " ".join(tokens)
 
 
 def role_of(sentence: str) -> str:

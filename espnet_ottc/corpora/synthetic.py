@@ -9,18 +9,32 @@ for.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from espnet_ottc.corpora.espeak import Espeak, Prosody, Speech
-from espnet_ottc.corpora.sentences import data_lines, load_grammar, words_of
+from espnet_ottc.corpora.layout_ami import HEADSETS
+from espnet_ottc.corpora.sentences import (
+    data_lines,
+    load_grammar,
+    with_hesitations,
+    words_of,
+)
 from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
 
 SAMPLING_RATE = 16000
 # Signal-to-noise ratios in dB over the words; the noise floor is what fills the digital silence.
 CLEAN_SNR_DB = (25.0, 40.0)
 NOISY_SNR_DB = (5.0, 15.0)
+# Meetings of each role: as many as there are speakers for, in AMI's official division.
+AMI_MEETINGS = {
+    "train": ("ES2002a", "ES2005a", "ES2006a", "ES2007a", "ES2008a", "ES2009a"),
+    "dev": ("ES2011a",),
+    "test": ("ES2004a", "IS1009a"),
+}
+_HESITATION_RATE = 0.06
 
 # Words per minute.  Each speaker has a rate of his own and strays from it by the latter.
 _SPEAKER_RATES = (115, 185)
@@ -55,6 +69,8 @@ class SetPlan:
         session: the middle of the ids, `<speaker>-<session>-<number>`; differs between sets.
         hours: speech to make, silence included; the last utterances of the speakers exceed it.
         snr_db: range of the signal-to-noise ratio.
+        speakers: ids of those who are heard; none is everyone who has the role.
+        hesitation_rate: of each word, the probability that a hesitation stands before it.
     """
 
     name: str
@@ -62,6 +78,8 @@ class SetPlan:
     session: int
     hours: float
     snr_db: tuple[float, float] = CLEAN_SNR_DB
+    speakers: tuple[str, ...] = ()
+    hesitation_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,7 @@ class Shard:
     voice: Voice
     session: int
     seed: int
+    hesitation_rate: float
 
 
 def load_voices() -> tuple[Voice, ...]:
@@ -100,6 +119,38 @@ def librispeech_plan(
     return tuple(item for item in plan if item.hours > 0)
 
 
+def ami_plan(
+    hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
+) -> tuple[SetPlan, ...]:
+    """A set for each headset of each meeting; a role of zero hours is left out.
+
+    Four speakers a meeting; as many meetings of a role as it has speakers for.
+
+    Raises:
+        ValueError: hours of a noisy test set, which AMI does not have.
+    """
+    if test_other_hours:
+        raise ValueError(f"AMI has no noisy test set, got {test_other_hours} hours of it")
+    voices = load_voices()
+    plan: list[SetPlan] = []
+    for (role, meetings), amount in zip(
+        AMI_MEETINGS.items(), (hours, dev_hours, test_hours), strict=True
+    ):
+        names = [voice.speaker.id for voice in voices if role in voice.roles]
+        for place, (meeting, number) in enumerate(product(meetings, range(HEADSETS))):
+            plan.append(
+                SetPlan(
+                    name=f"{meeting}.Headset-{number}",
+                    role=role,
+                    session=len(plan),
+                    hours=amount / (len(meetings) * HEADSETS),
+                    speakers=(names[place],),
+                    hesitation_rate=_HESITATION_RATE,
+                )
+            )
+    return tuple(item for item in plan if item.hours > 0)
+
+
 def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
     """Divide a corpus into its shards.
 
@@ -113,12 +164,26 @@ def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
     for item in plan:
         if not item.hours > 0:
             raise ValueError(f"set {item.name}: hours must be positive, got {item.hours}")
-        heard = [voice for voice in voices if item.role in voice.roles]
-        if not heard:
-            raise ValueError(f"set {item.name}: no voice has the role {item.role!r}")
+        heard = [
+            voice
+            for voice in voices
+            if item.role in voice.roles and (not item.speakers or voice.speaker.id in item.speakers)
+        ]
+        if not heard or len(heard) < len(item.speakers):
+            who = ", ".join(item.speakers) or "no voice"
+            raise ValueError(f"set {item.name}: {who} must have the role {item.role!r}")
         seconds = item.hours * 3600 / len(heard)
         shards += [
-            Shard(item.name, item.role, item.snr_db, seconds, voice, item.session, seed)
+            Shard(
+                set_name=item.name,
+                role=item.role,
+                snr_db=item.snr_db,
+                seconds=seconds,
+                voice=voice,
+                session=item.session,
+                seed=seed,
+                hesitation_rate=item.hesitation_rate,
+            )
             for voice in heard
         ]
     return tuple(shards)
@@ -142,6 +207,8 @@ def synthesise(shard: Shard) -> Iterator[Utterance]:
     with Espeak(shard.voice.espeak_name) as espeak:
         while number == 0 or spoken < shard.seconds:
             sentence = grammar.sentence(draw, shard.role)
+            if shard.hesitation_rate:
+                sentence = with_hesitations(sentence, draw, shard.hesitation_rate)
             prosody = Prosody(
                 rate=rate + draw.randint(-_RATE_SPREAD, _RATE_SPREAD),
                 pitch=pitch + draw.randint(-_PITCH_SPREAD, _PITCH_SPREAD),

@@ -9,7 +9,7 @@ import soundfile
 from lhotse import CutSet, Recording, SupervisionSegment, load_manifest
 from lhotse.supervision import AlignmentItem
 
-from espnet_ottc.bin.prepare_librispeech import main
+from espnet_ottc.bin.prepare_corpus import main
 from espnet_ottc.corpora.layouts import LibriSpeechLayout
 from espnet_ottc.corpora.librispeech import cuts_of, manifest_paths, prepare_part
 from espnet_ottc.corpora.manifests import (

@@ -298,7 +298,7 @@ def test_an_existing_corpus_is_never_overwritten(
     assert files_of(built) == before
 
 
-@pytest.mark.parametrize("arguments", [["--hours", "-1"], ["--layout", "ami"], ["--hour", "1"]])
+@pytest.mark.parametrize("arguments", [["--hours", "-1"], ["--layout", "wsj"], ["--hour", "1"]])
 def test_command_refuses_bad_options(tmp_path: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as status:
         main(["--out", str(tmp_path / "corpus"), *arguments])

@@ -11,15 +11,17 @@ from espnet2.tasks.asr import ASRTask
 from espnet_ottc.bin import asr_inference
 from espnet_ottc.bin._recipe import System
 
-CONF = Path(__file__).parents[2] / "egs2" / "librispeech_ottc" / "conf"
-TRAINING = sorted(CONF.glob("*/train_*.yaml"))
-DECODING = sorted(CONF.glob("*/decode_*.yaml"))
-TOKENS = ["<blank>", "<unk>", "<space>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
+RECIPES = Path(__file__).parents[2] / "egs2"
+CONF = RECIPES / "librispeech_ottc" / "conf"
+TRAINING = sorted(RECIPES.glob("*/conf/*/train_*.yaml"))
+DECODING = sorted(RECIPES.glob("*/conf/*/decode_*.yaml"))
+# The separators of characters and of SentencePiece.
+TOKENS = ["<blank>", "<unk>", "<space>", "▁", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
 SETS = ("ls100", "ls360", "ls960")
 
 
 def _name(path: Path) -> str:
-    return f"{path.parent.name}-{path.stem}"
+    return "-".join([path.parents[2].name, path.parent.name, path.stem])
 
 
 def _load(path: Path) -> dict:
@@ -39,7 +41,11 @@ def _options(path: Path, folder: Path) -> argparse.Namespace:
 
 
 def test_there_are_configurations():
-    assert {path.parent.name for path in TRAINING} == {"mini", *SETS}
+    found = {(path.parents[2].name, path.parent.name) for path in TRAINING}
+    assert found == {
+        ("ami_ottc", "mini"),
+        *(("librispeech_ottc", name) for name in ("mini", *SETS)),
+    }
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lhotse import SupervisionSet
+from lhotse import CutSet, SupervisionSet
 
 from espnet_ottc.formats import read_ctm, read_text
 
@@ -39,27 +39,27 @@ WAV2VEC2 = {
 HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
 
 
-def _run(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name != "LIBRISPEECH"}
+def _run(folder: Path, *words: str, eval_set: str = "test-clean") -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k not in ("AMI", "LIBRISPEECH")}
     environment |= {
         # The interpreter of the tests, and the package under test.
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    command = ["./run.sh", "--conf", "conf/tiny", "--nj", "1", "--eval_sets", "test-clean"]
+    command = ["./run.sh", "--conf", "conf/tiny", "--nj", "1", "--eval_sets", eval_set]
     command += [*HOURS, "--synthetic_test_hours", "0.006", *words]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 
-def _recipe_folder(folder: Path) -> Path:
-    """A copy of the recipe with a tiny configuration."""
-    for name in ("TEMPLATE", "librispeech_ottc"):
+def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
+    """A copy of a recipe with a tiny configuration."""
+    for name in ("TEMPLATE", recipe_name):
         ignored = shutil.ignore_patterns("data", "exp", "downloads", "dump")
         shutil.copytree(ROOT / "egs2" / name, folder / "egs2" / name, ignore=ignored)
-    recipe = folder / "egs2" / "librispeech_ottc"
+    recipe = folder / "egs2" / recipe_name
     (recipe / "conf" / "tiny").mkdir()
     for system in ("ctc", "ottc"):
         config = yaml.safe_load((recipe / f"conf/mini/train_{system}.yaml").read_text())
@@ -170,3 +170,28 @@ def test_a_broken_configuration_stops_the_recipe_with_the_end_of_the_log(recipe,
     assert failed.returncode == 1
     assert "did you mean boundary_label" in failed.stderr
     assert "stage 8" not in failed.stdout
+
+
+def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path):
+    recipe = _recipe_folder(tmp_path, "ami_ottc")
+    done = _run(recipe, "--nbpe", "60", eval_set="test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO AMI WAS GIVEN (--ami DIR" in done.stdout
+    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    assert [(row["system"], row["decoder"]) for row in rows] == [
+        ("ctc", "forced_align"),
+        ("ottc", "transport"),
+        ("ottc", "viterbi"),
+    ]
+    texts = read_text(recipe / "data/test/text")
+    assert {name.split("-")[0] for name in texts} == {"ES2004a", "IS1009a"}
+    # Word times count from the cut: the last ends where it does.
+    reference = read_ctm(recipe / "data/test/reference.ctm")
+    assert {u: [span.symbol for span in spans] for u, spans in reference.items()} == texts
+    for cut in CutSet.from_file(recipe / "data/test/cuts.jsonl.gz"):
+        assert reference[cut.id][0].start == pytest.approx(0, abs=1e-3)
+        assert reference[cut.id][-1].end == pytest.approx(cut.duration, abs=1e-3)
+    words = sum(map(len, texts.values()))
+    assert all(row["counts"]["times"]["reference_words"] == words for row in rows)
+    tokens = (recipe / "data/token_list/bpe60/tokens.txt").read_text().split()
+    assert "▁" in tokens

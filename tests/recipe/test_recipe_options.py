@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from espnet_ottc.bin import recipe_plan
-from espnet_ottc.bin._recipe import Recipe, parser
-from espnet_ottc.bin._sets import librispeech_sets
+from espnet_ottc.bin._recipe import Recipe, parse
+from espnet_ottc.bin._sets import ami_sets, librispeech_sets
 
 FULL = (
     *("train-clean-100", "train-clean-360", "train-other-500"),
@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     (conf / "decode_greedy.yaml").write_text("greedy: true\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LIBRISPEECH", raising=False)
+    monkeypatch.delenv("AMI", raising=False)
     return tmp_path
 
 
@@ -39,7 +40,7 @@ def corpus(folder: Path, parts: tuple[str, ...] = SMALL) -> Path:
 
 
 def recipe(*words: str) -> Recipe:
-    return Recipe(parser().parse_args(words))
+    return Recipe(parse(words))
 
 
 def shell(text: str, *names: str) -> list[str]:
@@ -217,3 +218,23 @@ def test_unions_are_made_of_their_parts():
 def test_sets_that_are_needed_and_absent_are_named(missing, message):
     with pytest.raises(ValueError, match=message):
         librispeech_sets([part for part in SMALL if part != missing])
+
+
+def test_each_recipe_has_its_own_corpus_and_sets(folder, capsys):
+    assert recipe_plan.main(["--corpus", "ami"]) == 0
+    found = capsys.readouterr().out
+    assert shell(found, "layout", "synthesise") == ["ami", "yes"]
+    assert shell(found, "parts") == ["train", "dev", "test"]
+    with pytest.raises(SystemExit, match="2"):
+        recipe_plan.main(["--corpus", "ami", "--librispeech", "."])
+    assert recipe_plan.main(["--corpus", "ami", "--ami", str(folder)]) == 1
+    assert "of a meeting of train" in capsys.readouterr().err
+
+
+def test_the_sets_of_ami_are_its_official_parts():
+    sets = ami_sets(("train", "dev", "test"))
+    assert (sets.train, sets.valid, sets.evaluated) == ("train", "dev", ("dev", "test"))
+    assert ami_sets(("train", "dev", "test"), "train", ["test"]).parts == ("train", "dev", "test")
+    for wanted in (("dev", ()), (None, ("eval",))):
+        with pytest.raises(ValueError, match="trained on train and evaluated on some of"):
+            ami_sets(("train", "dev", "test"), *wanted)

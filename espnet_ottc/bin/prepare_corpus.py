@@ -1,8 +1,9 @@
-"""Prepare LibriSpeech, or a corpus in its layout: Lhotse manifests, then checked cuts.
+"""Prepare a corpus, or another in its layout: Lhotse manifests, then checked cuts.
 
 Examples:
-  python -m espnet_ottc.bin.prepare_librispeech manifests --corpus LibriSpeech --out manifests
-  python -m espnet_ottc.bin.prepare_librispeech cuts --manifests manifests --out data \\
+  python -m espnet_ottc.bin.prepare_corpus manifests --corpus LibriSpeech --out manifests
+  python -m espnet_ottc.bin.prepare_corpus --layout ami manifests --corpus amicorpus --out manifests
+  python -m espnet_ottc.bin.prepare_corpus cuts --manifests manifests --out data \\
       --sets train_960=train-clean-100,train-clean-360,train-other-500 dev-clean test-clean
 """
 
@@ -11,14 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.corpora.librispeech import (
-    KNOWN_PARTS,
-    check_present,
-    cuts_of,
-    prepare_part,
-    present_parts,
-)
+from espnet_ottc.bin._corpora import CORPORA
 from espnet_ottc.corpora.manifests import write_cuts
+
+# Of a part's notes, how many are printed.
+_SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,30 +28,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _cuts(options)
     except (OSError, ValueError) as fault:
-        print(f"prepare_librispeech: {fault}", file=sys.stderr)
+        print(f"prepare_corpus: {fault}", file=sys.stderr)
         return 1
     return 0
 
 
 def _manifests(options: argparse.Namespace) -> None:
-    if options.parts:
-        check_present(options.corpus, options.parts)
-    parts = options.parts or present_parts(options.corpus)
-    absent = [part for part in KNOWN_PARTS if not (options.corpus / part).is_dir()]
+    preparation = CORPORA[options.layout].preparation
+    parts = options.parts or preparation.present_parts(options.corpus)
+    absent = [part for part in preparation.KNOWN_PARTS if part not in parts]
     if absent and not options.parts:
         print(f"absent from {options.corpus}: {', '.join(absent)}")
-    for part in parts:
-        done = prepare_part(
-            options.corpus, part, options.out, alignments=options.alignments, nj=options.nj
-        )
+    for done in preparation.prepare_parts(
+        options.corpus, parts, options.out, alignments=options.alignments, nj=options.nj
+    ):
+        for note in done.notes[:_SHOWN]:
+            print(f"  {note}")
+        if len(done.notes) > _SHOWN:
+            print(f"  ... {len(done.notes)} notes, all in {options.out}")
         print(
-            f"{part}: {done.utterances} utterances, {done.hours:.2f} h, "
+            f"{done.part}: {done.utterances} utterances, {done.hours:.2f} h, "
             f"{done.aligned} with word times"
         )
 
 
 def _cuts(options: argparse.Namespace) -> None:
     # All sets are looked for before the first is read: that takes long.
+    cuts_of = CORPORA[options.layout].preparation.cuts_of
     streams = {name: cuts_of(options.manifests, parts) for name, parts in options.sets}
     for name, cuts in streams.items():
         done = write_cuts(
@@ -76,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--layout", choices=sorted(CORPORA), default="librispeech", help="default: librispeech"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     manifests = commands.add_parser(
