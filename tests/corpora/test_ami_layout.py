@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_ottc.corpora.ami import KNOWN_PARTS, cuts_of, prepare_parts
 from espnet_ottc.corpora.ami_annotation import read_participants
+from espnet_ottc.corpora.building import build_corpus
 from espnet_ottc.corpora.layout_ami import ANNOTATIONS, AmiLayout, Headset, turn_starts
+from espnet_ottc.corpora.manifests import write_cuts
 from espnet_ottc.corpora.sentences import HESITATIONS, load_grammar, role_of, with_hesitations
 from espnet_ottc.corpora.synthetic import ami_plan, shards_of, synthesise
 from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
@@ -149,6 +152,23 @@ def test_hesitations_change_neither_role_nor_sentence() -> None:
         assert role_of(left) == "dev"
     assert 80 < heard < 250
     assert not set(HESITATIONS) & grammar.vocabulary()
+
+
+def test_spoken_meetings_are_prepared_with_the_times_of_their_words(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader")
+    heard = [f"{meeting}.Headset-0" for meeting in ("ES2002a", "ES2011a", "ES2004a")]
+    plan = tuple(item for item in ami_plan(0.024, 0.004, 0.008) if item.name in heard)
+    corpus = tmp_path / "corpus"
+    build_corpus(plan, layout="ami", out=corpus, seed=2)
+    summaries = list(prepare_parts(corpus, KNOWN_PARTS, tmp_path / "m"))
+    assert [one.notes for one in summaries] == [()] * 3
+    cuts = list(cuts_of(tmp_path / "m", KNOWN_PARTS))
+    done = write_cuts(cuts, tmp_path / "all")
+    assert done.cuts == done.aligned == sum(one.utterances for one in summaries) >= 3
+    for shard in shards_of(plan, 2):
+        meeting = shard.set_name.split(".")[0]
+        (cut, *_) = [cut for cut in cuts if cut.recording_id == meeting]
+        assert cut.supervisions[0].text == next(iter(synthesise(shard))).text
 
 
 def test_hesitations_are_spoken_and_timed() -> None:

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import pytest
 from espnet2.text.build_tokenizer import build_tokenizer
 
 from espnet_ottc.bin import make_tokens
@@ -41,6 +42,14 @@ def test_bpe_has_as_many_pieces_as_asked_and_espnet_reads_its_model(tmp_path):
     assert "▁" in tokens
     pieces = build_tokenizer("bpe", bpemodel=str(model)).text2tokens("RED DARE")
     assert set(pieces) <= set(tokens)
+
+
+@pytest.mark.parametrize("size", [10, 14, 20])
+@pytest.mark.parametrize("lines", [["RED DARE", "READ ADDER"] * 9, ["RED", "READ", "ADDER"] * 9])
+def test_sentencepieces_word_mark_is_a_token_whatever_it_merged(tmp_path, lines, size):
+    tokens = make_tokens.train_bpe(lines, size, tmp_path / "bpe.model")
+    assert len(tokens) == size
+    assert "▁" in tokens
 
 
 def test_a_vocabulary_that_cannot_be_is_one_line_and_status_1(tmp_path, capsys):

@@ -172,6 +172,7 @@ def test_a_broken_configuration_stops_the_recipe_with_the_end_of_the_log(recipe,
     assert "stage 8" not in failed.stdout
 
 
+@pytest.mark.slow
 def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path):
     recipe = _recipe_folder(tmp_path, "ami_ottc")
     done = _run(recipe, "--nbpe", "60", eval_set="test")
