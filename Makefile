@@ -10,7 +10,7 @@ demo: venv
 		--train_args "--max_epoch 20 --scheduler_conf total_steps=1000"
 
 test: lint
-	$(VENV)/bin/python -m pytest -m "not slow and not slurm and not k2"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2"
 
 lint: venv
 	$(VENV)/bin/ruff check .
