@@ -80,6 +80,6 @@ if wanted 8 "decode"; then step decode_systems "$@"; fi
 if wanted 9 "align"; then step align_systems "$@"; fi
 if wanted 10 "score words and times"; then step score_systems "$@"; fi
 if wanted 11 "report"; then
-    step report --results "$expdir/results.json" --expdir "$expdir" --data "$datadir" \
-        --html "$expdir/report.html" --markdown "$markdown"
+    step report --results "$results" --expdir "$expdir" --data "$datadir" \
+        --html "$html" --markdown "$markdown"
 fi

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from espnet_ottc.bin._corpora import CORPORA, Corpus
+from espnet_ottc.bin._results import suffix_of
 from espnet_ottc.bin._sets import RecipeSets
 
 LAST_STAGE = 11
@@ -194,9 +195,31 @@ class Recipe:
         """The transcripts of a set."""
         return self.datadir / name / "text"
 
-    def reference(self, name: str) -> Path:
-        """The reference word times of a set, as far as it has any."""
+    def annotation(self, name: str) -> Path:
+        """The word times of a set that came with the corpus, as far as it has any."""
         return self.datadir / name / "reference.ctm"
+
+    def reference(self, name: str, seed: int) -> Path:
+        """The reference word times of a set: the corpus's, or --ali_system's forced alignment."""
+        if self.reference_system is None:
+            return self.annotation(name)
+        folder = self.experiment(self.reference_system, seed) / "align_forced_align"
+        return folder / name / "words.ctm"
+
+    @property
+    def reference_system(self) -> str | None:
+        """Whose forced alignment times are scored against; None: the corpus's own."""
+        return str(self.options.ali_system) if self.options.reference == "forced" else None
+
+    @property
+    def suffix(self) -> str:
+        """Ends the names of files with scores of times, so that no two references are mixed."""
+        return suffix_of(self.reference_system)
+
+    @property
+    def results(self) -> Path:
+        """The rows of all scores."""
+        return self.expdir / f"results{self.suffix}.json"
 
     def experiment(self, system: str, seed: int) -> Path:
         """ESPnet's output directory of one training."""
@@ -290,12 +313,17 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip
     training.add_argument("--ali_system", default="ctc", metavar="SYSTEM",
-                          help="whose forced alignment `label_weights: ali` trains on")  # fmt: skip
+                          help="whose forced alignment `label_weights: ali` trains on, and "
+                          "`--reference forced` scores against")  # fmt: skip
     training.add_argument("--ali_from", type=Path, metavar="MODEL",
                           help="a CTC experiment (a folder, or parameters with config.yaml beside "
                           "them) that aligns instead of --ali_system")  # fmt: skip
     training.add_argument("--ctc_aligner", choices=["auto", "k2", "torchaudio"], default="auto",
                           help="package that aligns with CTC models; auto: k2, else torchaudio")  # fmt: skip
+    training.add_argument("--reference", choices=["annotation", "forced"], default="annotation",
+                          help="word times to score against: the corpus's own, or the forced "
+                          "alignment of --ali_system (then in results_by_<SYSTEM>.json, "
+                          "RESULTS_by_<SYSTEM>.md)")  # fmt: skip
     training.add_argument("--markdown", type=Path,
                           help="where the table goes; none: RESULTS.md in --expdir")  # fmt: skip
     return options

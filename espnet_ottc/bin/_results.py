@@ -32,7 +32,7 @@ _TIME_COUNTS = (
 Row = dict[str, Any]
 
 
-def collect_rows(expdir: Path, text_decoder: str) -> list[Row]:
+def collect_rows(expdir: Path, text_decoder: str, teacher: str | None = None) -> list[Row]:
     """One row for each system, set, seed and decoder, from `score.json` and `provenance.json` alone.
 
     A row of a decoder in time (transport, viterbi, forced_align) has the words of `text_decoder`
@@ -43,24 +43,36 @@ def collect_rows(expdir: Path, text_decoder: str) -> list[Row]:
         expdir: with `<system>/seed<N>/decode_<decoder>/<set>/score.json` and
             `<system>/seed<N>/align_<decoder>/<set>/score.json`.
         text_decoder: the decoder of words.
+        teacher: the system whose forced alignment times were scored against (`score_by_<teacher>.json`);
+            None: they were scored against those that came with the corpus.
 
     Raises:
         ValueError: no score file at all.
     """
     rows: list[Row] = []
     for experiment in sorted(expdir.glob("*/seed*")):
-        rows += _rows_of(experiment, text_decoder)
+        rows += _rows_of(experiment, text_decoder, teacher)
     if not rows:
         raise ValueError(f"{expdir} has no score files: run stage 10 (scores) first")
     return sorted(rows, key=lambda r: (r["set"], r["system"], r["decoder"], r["seed"]))
 
 
-def _rows_of(experiment: Path, text_decoder: str) -> Iterator[Row]:
-    words = {key: _load(path) for key, path in _scores(experiment, "decode_")}
-    times = {key: _load(path) for key, path in _scores(experiment, "align_")}
+def suffix_of(teacher: str | None) -> str:
+    """Ends the names of files with scores against a system's forced alignment; else empty."""
+    return "" if teacher is None else f"_by_{teacher}"
+
+
+def _rows_of(experiment: Path, text_decoder: str, teacher: str | None) -> Iterator[Row]:
+    words = {key: _load(path) for key, path in _scores(experiment, "decode_", "score.json")}
+    times = {
+        key: _load(path)
+        for key, path in _scores(experiment, "align_", f"score{suffix_of(teacher)}.json")
+    }
     if not words and not times:
         return  # another run is still training it
     about = _load(experiment / "provenance.json")
+    if teacher is not None:
+        about["reference_times"] = f"forced alignment of {teacher}, same seed"
     timed_sets = {set_name for _, set_name in times}
     head = {
         "system": experiment.parent.name,
@@ -78,8 +90,8 @@ def _rows_of(experiment: Path, text_decoder: str) -> Iterator[Row]:
             }
 
 
-def _scores(experiment: Path, prefix: str) -> Iterator[tuple[tuple[str, str], Path]]:
-    for path in sorted(experiment.glob(f"{prefix}*/*/score.json")):
+def _scores(experiment: Path, prefix: str, name: str) -> Iterator[tuple[tuple[str, str], Path]]:
+    for path in sorted(experiment.glob(f"{prefix}*/*/{name}")):
         yield (path.parents[1].name.removeprefix(prefix), path.parent.name), path
 
 

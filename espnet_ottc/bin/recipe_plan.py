@@ -91,7 +91,9 @@ def plan(recipe: Recipe) -> str:
         "bpe_model": recipe.bpe_model or "",
         "token_type": recipe.token_type,
         "nbpe": options.nbpe,
-        "markdown": options.markdown or recipe.expdir / "RESULTS.md",
+        "results": recipe.results,
+        "html": recipe.expdir / f"report{recipe.suffix}.html",
+        "markdown": options.markdown or recipe.expdir / f"RESULTS{recipe.suffix}.md",
     }
     return "\n".join(f"{name}={_shell(value)}" for name, value in values.items())
 

@@ -1,14 +1,15 @@
 """Score words and times of everything that was decoded and aligned (stage 10).
 
 Takes the options of `run.sh`; writes `score.json` and `score.txt` beside each hypothesis, and from
-the score files alone `EXPDIR/results.json`.
+the score files alone `EXPDIR/results.json`.  Scores against a forced alignment (`--reference forced`)
+have `_by_<ali_system>` in these names.
 """
 
 import contextlib
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lhotse import CutSet
@@ -30,17 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _score_all(recipe: Recipe) -> None:
-    timed = {name for name in recipe.sets.evaluated if _write_reference(recipe, name)}
+    timed = set(recipe.sets.evaluated)
+    if recipe.reference_system is None:
+        timed = {name for name in timed if _write_reference(recipe, name)}
     for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
                 for decoder in recipe.decoders:
                     _score_words(recipe, system, seed, decoder, set_name)
-                if set_name in timed:
+                # Nothing is scored against itself.
+                if set_name in timed and system.name != recipe.reference_system:
                     for aligner in system.aligners:
                         _score_times(recipe, system, seed, aligner, set_name)
-    rows = collect_rows(recipe.expdir, next(iter(recipe.decoders)))
-    path = recipe.expdir / "results.json"
+    rows = collect_rows(recipe.expdir, next(iter(recipe.decoders)), recipe.reference_system)
+    path = recipe.results
     text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
     # Left alone where nothing changed, so that the report need not be made again.
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -50,8 +54,8 @@ def _score_all(recipe: Recipe) -> None:
 
 
 def _write_reference(recipe: Recipe, set_name: str) -> bool:
-    """Write the reference word times of a set as a CTM; whether it has any."""
-    cuts, out = recipe.cuts(set_name), recipe.reference(set_name)
+    """Write the word times that came with a set as a CTM; whether it has any."""
+    cuts, out = recipe.cuts(set_name), recipe.annotation(set_name)
     step = Step(
         title=f"stage 10: reference times of {set_name}",
         mark=recipe.data_mark(f"reference_{set_name}"),
@@ -98,7 +102,12 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
     experiment = recipe.experiment(system.name, seed)
     out = experiment / f"align_{aligner}" / set_name
     frames = experiment / "frames" / set_name
-    reference = recipe.reference(set_name)
+    reference = recipe.reference(set_name, seed)
+    teacher = recipe.reference_system
+    before = {}
+    if teacher is not None:
+        mark = recipe.mark(teacher, f"seed{seed}", "align", set_name)
+        before[mark] = f"the alignment by {teacher}, the reference (stage 9)"
     arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
     arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
     # No line for an utterance that could not be aligned; no reference for some, perhaps.
@@ -112,6 +121,8 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
         arguments=arguments,
         command=score_alignment.main,
         after="stage 9 (alignment)",
+        suffix=recipe.suffix,
+        before=before,
     )
 
 
@@ -125,16 +136,18 @@ def _score(
     arguments: list[str],
     command: Callable[[Sequence[str]], int],
     after: str,
+    suffix: str = "",
+    before: Mapping[Path, str] | None = None,
 ) -> None:
     set_name = out.name
-    json_path, text_path = out / "score.json", out / "score.txt"
+    json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
     step = Step(
         title=f"stage 10: {title}",
-        mark=recipe.mark(*names[:2], f"score_{out.parent.name}", set_name),
+        mark=recipe.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
         options={"arguments": arguments},
         inputs=inputs,
         outputs=(json_path, text_path),
-        after={recipe.mark(*names, set_name): after},
+        after={recipe.mark(*names, set_name): after, **(before or {})},
     )
 
     def work(_: bool) -> None:

@@ -194,5 +194,17 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
         assert reference[cut.id][-1].end == pytest.approx(cut.duration, abs=1e-3)
     words = sum(map(len, texts.values()))
     assert all(row["counts"]["times"]["reference_words"] == words for row in rows)
+    # Against the twin's forced alignment: tables of their own, without the twin's times.
+    again = _run(recipe, "--nbpe", "60", "--stage", "10", "--reference", "forced", eval_set="test")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert json.loads((recipe / "exp" / "results.json").read_text()) == rows
+    forced = json.loads((recipe / "exp" / "results_by_ctc.json").read_text())
+    assert [(row["system"], row["decoder"]) for row in forced] == [
+        ("ctc", "greedy"),
+        ("ottc", "transport"),
+        ("ottc", "viterbi"),
+    ]
+    assert forced[1]["boundary_mae_ms"] != rows[1]["boundary_mae_ms"]
+    assert "forced alignment of ctc" in (recipe / "exp" / "RESULTS_by_ctc.md").read_text()
     tokens = (recipe / "data/token_list/bpe60/tokens.txt").read_text().split()
     assert "▁" in tokens

@@ -58,6 +58,17 @@ def test_a_row_for_each_system_seed_set_and_decoder_in_time(tmp_path):
         assert row["provenance"] == ABOUT
 
 
+def test_scores_against_a_forced_alignment_are_rows_of_their_own(tmp_path):
+    folder = _experiment(tmp_path, "ottc", 1, ("viterbi",))
+    _experiment(tmp_path, "ctc", 1, ("forced_align",))
+    _write(folder / "align_viterbi/test-clean/score_by_ctc.json", {"boundary_mae_ms": 7.0})
+    ctc, ottc = collect_rows(tmp_path, "greedy", "ctc")
+    assert (ctc["system"], ctc["decoder"], ctc["boundary_mae_ms"]) == ("ctc", "greedy", None)
+    assert (ottc["decoder"], ottc["boundary_mae_ms"], ottc["wer"]) == ("viterbi", 7.0, 1.5)
+    assert ottc["provenance"]["reference_times"] == "forced alignment of ctc, same seed"
+    assert [row["boundary_mae_ms"] for row in collect_rows(tmp_path, "greedy")] == [50.0, 50.0]
+
+
 def test_another_decoder_of_words_has_a_row_without_times(tmp_path):
     folder = _experiment(tmp_path, "ottc", 1, ("viterbi",))
     _write(folder / "decode_beam/test-clean/score.json", {"wer": 1.0, "cer": 0.4})
