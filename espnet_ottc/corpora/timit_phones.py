@@ -16,8 +16,10 @@ PAUSE = "pau"
 # The phones in which nobody speaks.  A closure is scored as silence too, but belongs to its stop.
 SILENCES = (UTTERANCE_EDGE, PAUSE, "epi")
 # The closures that TIMIT writes before these.
-_CLOSURES = {"b": "bcl", "d": "dcl", "g": "gcl", "k": "kcl", "p": "pcl", "t": "tcl", "ch": "tcl"}
-_CLOSURES["jh"] = "dcl"
+_CLOSURES = {
+    **{"b": "bcl", "d": "dcl", "g": "gcl", "k": "kcl", "p": "pcl", "t": "tcl"},
+    **{"ch": "tcl", "jh": "dcl"},
+}
 # espeak-ng's marks of primary and secondary stress, and of none.
 _STRESS = "',%="
 # Shorter silence before a burst is rounding, in seconds.
