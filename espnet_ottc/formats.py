@@ -287,6 +287,15 @@ def spans_of(
     return spans
 
 
+def text_tier(supervision: SupervisionSegment) -> str | None:
+    """The alignment that has the times of the text: `phone` where there is one, else `word`.
+
+    A corpus with times of phones has phones as its text.
+    """
+    alignment = supervision.alignment or {}
+    return next((tier for tier in ("phone", "word") if tier in alignment), None)
+
+
 def with_spans(
     supervision: SupervisionSegment, spans: Sequence[Span], kind: str = "word"
 ) -> SupervisionSegment:

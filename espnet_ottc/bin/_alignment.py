@@ -66,7 +66,7 @@ def align_set(
         model: with CTC or OTTC.
         cuts: manifest.
         aligners: by the name of their results.
-        token_type: char or bpe.
+        token_type: char, bpe or word.
         title: of the progress bar.
 
     Raises:
@@ -101,7 +101,7 @@ def align_frames(
         model: with CTC.
         cuts: manifest of the set.
         aligner: for CTC.
-        token_type: char or bpe.
+        token_type: char, bpe or word.
         out: folder for the files.
 
     Returns:

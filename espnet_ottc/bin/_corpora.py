@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lhotse import MonoCut
 
-from espnet_ottc.bin._sets import RecipeSets, ami_sets, librispeech_sets
-from espnet_ottc.corpora import ami, librispeech
+from espnet_ottc.bin._sets import RecipeSets, librispeech_sets, official_sets
+from espnet_ottc.corpora import ami, librispeech, timit
 from espnet_ottc.corpora.manifests import PartSummary
-from espnet_ottc.corpora.synthetic import SetPlan, ami_plan, librispeech_plan
+from espnet_ottc.corpora.synthetic import SetPlan, ami_plan, librispeech_plan, timit_plan
+from espnet_ottc.corpora.timit_phones import SILENCES, folding_path
 
 
 class Preparation(Protocol):
@@ -57,6 +59,8 @@ class Corpus:
         plan: of the stand-in, from hours of training, development, test and noisy test speech.
         hours: the stand-in's, where none are given.
         contents: what its directory holds, in the help.
+        folding: where its text is phones, the classes in which they are scored (`--fold`).
+        silences: where its text has labels for silence, which they are.
     """
 
     preparation: Preparation
@@ -65,6 +69,8 @@ class Corpus:
     plan: Callable[[float, float, float, float], tuple[SetPlan, ...]]
     hours: tuple[float, float, float, float]
     contents: str
+    folding: Path | None = None
+    silences: tuple[str, ...] = ()
 
 
 # By the name of its layout, which is also that of the option and, in capitals, of the variable that say
@@ -72,7 +78,7 @@ class Corpus:
 CORPORA: Mapping[str, Corpus] = {
     "ami": Corpus(
         preparation=ami,
-        sets=ami_sets,
+        sets=partial(official_sets, "AMI", ("train", "dev", "test")),
         synthetic_parts=ami.KNOWN_PARTS,
         plan=ami_plan,
         hours=(1.0, 0.1, 0.2, 0.0),
@@ -85,5 +91,15 @@ CORPORA: Mapping[str, Corpus] = {
         plan=librispeech_plan,
         hours=(2.0, 0.15, 0.25, 0.0),
         contents="the parts",
+    ),
+    "timit": Corpus(
+        preparation=timit,
+        sets=partial(official_sets, "TIMIT", ("TRAIN", "DEV", "TEST")),
+        synthetic_parts=timit.KNOWN_PARTS,
+        plan=timit_plan,
+        hours=(1.0, 0.1, 0.2, 0.0),
+        contents="TRAIN/ and TEST/, or data/ with them",
+        folding=folding_path(),
+        silences=SILENCES,
     ),
 }

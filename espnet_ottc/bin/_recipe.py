@@ -148,7 +148,7 @@ class Recipe:
 
     @property
     def token_type(self) -> str:
-        """char or bpe."""
+        """char, bpe or word."""
         kind: str = self.options.token_type
         return kind
 
@@ -156,7 +156,7 @@ class Recipe:
     def token_dir(self) -> Path:
         """Where the tokens lie; each size of a BPE vocabulary has its own folder."""
         kind = self.token_type
-        return self.datadir / "token_list" / (kind if kind == "char" else f"bpe{self.options.nbpe}")
+        return self.datadir / "token_list" / (f"bpe{self.options.nbpe}" if kind == "bpe" else kind)
 
     @property
     def tokens(self) -> Path:
@@ -300,7 +300,8 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
                       help="sets to decode, align and score; none: all dev and test parts")  # fmt: skip
     for part in ("", "dev_", "test_"):
         data.add_argument(f"--synthetic_{part}hours", help="hours to synthesise")
-    data.add_argument("--token_type", choices=["char", "bpe"], default="char", help="tokens")
+    data.add_argument("--token_type", choices=["char", "bpe", "word"], default="char",
+                      help="tokens; word: also phones, where they are the text")  # fmt: skip
     data.add_argument("--nbpe", type=_positive, default=500, help="size of the BPE vocabulary")
     data.add_argument("--datadir", type=Path, default=Path("data"), help="prepared data")
     training = options.add_argument_group("training and results")

@@ -102,6 +102,7 @@ def _row(
     intervals = {name: words.get(f"{name}_interval") for name in ("wer", "cer")}
     return {
         **head,
+        "unit": (words or times).get("unit", "word"),
         **{name: words.get(name) for name in ("wer", "cer")},
         **{name: times.get(name) for name in (*TIME_METRICS, *PEAKINESS)},
         "counts": {

@@ -39,10 +39,44 @@ def add_common_options(parser: argparse.ArgumentParser, files: str) -> None:
         action="store_true",
         help="hypotheses without reference are left out instead of being an error",
     )
+    parser.add_argument(
+        "--fold",
+        type=Path,
+        metavar="FILE",
+        help="what is scored are phones, in classes: lines of a phone and its class; a phone without "
+        "class is left out on both sides",
+    )
     group = parser.add_argument_group("confidence intervals (bootstrap over utterances)")
     group.add_argument("--level", type=float, default=0.95, help="default: %(default)s")
     group.add_argument("--resamples", type=int, default=1000, help="default: %(default)s")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def unit_of(options: argparse.Namespace) -> str:
+    """What is scored: "word", or with a folding "phone"."""
+    return "word" if options.fold is None else "phone"
+
+
+def read_folding(path: Path | None) -> dict[str, str]:
+    """The class of each phone, empty for one that is left out; nothing without a file.
+
+    Lines that start with `# ` are comments (`h#` is a phone).  A symbol that the file does not have stays
+    what it is.
+
+    Raises:
+        ValueError: a line with more than a phone and its class, or a phone twice.
+    """
+    folding: dict[str, str] = {}
+    if path is None:
+        return folding
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        fields = line.split()
+        if not fields or line.startswith("# "):
+            continue
+        if len(fields) > 2 or fields[0] in folding:
+            raise ValueError(f"{path}:{number}: must be a new phone and its class, got {line!r}")
+        folding[fields[0]] = fields[1] if len(fields) == 2 else ""
+    return folding
 
 
 def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:

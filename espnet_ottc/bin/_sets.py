@@ -76,28 +76,38 @@ def librispeech_sets(
     return sets
 
 
-def ami_sets(
-    present: Sequence[str], train_set: str | None = None, eval_sets: Sequence[str] = ()
+def official_sets(
+    corpus: str,
+    division: tuple[str, str, str],
+    present: Sequence[str],
+    train_set: str | None = None,
+    eval_sets: Sequence[str] = (),
 ) -> RecipeSets:
-    """The sets of an AMI recipe: its official division, one set a part.
+    """The sets of a corpus with an official division, one set a part.
 
     Args:
-        present: train, dev and test.
-        train_set: None or train.
-        eval_sets: parts to evaluate on; none is dev and test.
+        corpus: its name, for messages.
+        division: names of the training, development and test parts.
+        present: parts that the corpus has.
+        train_set: None or the training part.
+        eval_sets: parts to evaluate on; none is development and test.
 
     Raises:
         ValueError: a set that there is not.
     """
-    evaluated = tuple(eval_sets) or ("dev", "test")
-    unknown = [name for name in (train_set or "train", *evaluated) if name not in present]
-    if unknown or train_set not in (None, "train"):
+    train, development, test = division
+    evaluated = tuple(eval_sets) or (development, test)
+    if train_set not in (None, train):
+        raise ValueError(f"{corpus} is trained on {train}, got {train_set}")
+    members: dict[str, tuple[str, ...]] = {
+        name: (name,) for name in (train, development, *evaluated)
+    }
+    missing = [name for name in members if name not in present]
+    if missing:
         raise ValueError(
-            f"AMI is trained on train and evaluated on some of {_list(present)}, "
-            f"got {_list(unknown) if unknown else train_set}"
+            f"{corpus} lacks {_list(missing)}, which this run needs; it has {_list(present)}"
         )
-    members: dict[str, tuple[str, ...]] = {name: (name,) for name in ("train", "dev", *evaluated)}
-    return RecipeSets("train", "dev", evaluated, members)
+    return RecipeSets(train, development, evaluated, members)
 
 
 def _training_set(present: Sequence[str], wanted: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Make ESPnet's token list from transcripts: characters, or SentencePiece's BPE.
+"""Make ESPnet's token list from transcripts: characters, SentencePiece's BPE, or words.
 
     python -m espnet_ottc.bin.make_tokens --text data/train/text --out tokens.txt --token_type char
 
@@ -28,6 +28,8 @@ def _make(options: argparse.Namespace) -> None:
     texts = [" ".join(words) for words in read_text(options.text).values()]
     if options.token_type == "char":
         found = character_tokens(texts)
+    elif options.token_type == "word":
+        found = word_tokens(texts)
     elif options.bpe_model is None:
         raise ValueError("--token_type bpe needs --bpe_model, the file to write")
     else:
@@ -50,6 +52,18 @@ def character_tokens(texts: Iterable[str]) -> list[str]:
     # Single words have no separator, and still their boundary label is one.
     names = list(dict.fromkeys([*(SPACE if c == " " else c for c in ordered), SPACE]))
     return [BLANK, UNKNOWN, *names, ENDS]
+
+
+def word_tokens(texts: Iterable[str]) -> list[str]:
+    """The words of the texts (or phones), the most frequent first, among ESPnet's special tokens.
+
+    Raises:
+        ValueError: no words.
+    """
+    counts = Counter(word for text in texts for word in text.split())
+    if not counts:
+        raise ValueError("the transcripts hold no words")
+    return [BLANK, UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word)), ENDS]
 
 
 def train_bpe(texts: Sequence[str], size: int, model: Path) -> list[str]:
@@ -90,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--text", type=Path, required=True, help="Kaldi text of the training set")
     parser.add_argument("--out", type=Path, required=True, help="token list to write")
-    parser.add_argument("--token_type", choices=["char", "bpe"], default="char", help="tokens")
+    parser.add_argument(
+        "--token_type", choices=["char", "bpe", "word"], default="char", help="tokens"
+    )
     parser.add_argument("--nbpe", type=int, default=500, help="size of the BPE vocabulary")
     parser.add_argument("--bpe_model", type=Path, help="SentencePiece model to write")
     return parser

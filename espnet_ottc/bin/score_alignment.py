@@ -25,6 +25,7 @@ from espnet_ottc.metrics import (
     silence_seconds,
 )
 from espnet_ottc.metrics.alignment import COLLAR, THRESHOLDS_MS
+from espnet_ottc.spans import Span
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=["<blank>", "<space>"],
         metavar="LABEL",
-        help="labels that are no letter (default: %(default)s)",
+        help="labels that are no speech, as the blank or a silence phone; times that the reference "
+        "has for them are real silence (default: %(default)s)",
     )
     group.add_argument(
         "--durations",
@@ -75,8 +77,10 @@ def score(options: argparse.Namespace) -> None:
         missing_is_empty=options.missing_is_empty,
         ignore_extra=options.ignore_extra,
     )
+    folding = _scoring.read_folding(options.fold)
+    unit = _scoring.unit_of(options)
     scores = AlignmentScores.of(
-        compare_spans(reference, hypothesis, collar=options.collar)
+        compare_spans(_fold(reference, folding), _fold(hypothesis, folding), collar=options.collar)
         for reference, hypothesis in pairs.values()
     )
     row = scores.as_row()
@@ -84,17 +88,19 @@ def score(options: argparse.Namespace) -> None:
         level=options.level, resamples=options.resamples, seed=options.seed
     )
     peaky = None if options.frames is None else _peakiness(options, references)
-    print(_text(row, intervals, options.collar, options.level))
+    print(_text(row, intervals, options.collar, options.level, f"{unit}s"))
     if peaky is not None:
         print(_peakiness_text(peaky))
     if options.json is not None:
         settings = ("collar", "level", "resamples", "seed", "ignore_case", "skip", "tier")
-        result: dict[str, Any] = {"ref": str(options.ref), "hyp": str(options.hyp), **row}
+        result: dict[str, Any] = {"ref": str(options.ref), "hyp": str(options.hyp), "unit": unit}
+        result |= row
         result |= {} if peaky is None else peaky.as_row()
         result["intervals"] = {
             name: _scoring.interval_list(interval) for name, interval in intervals.items()
         }
         result["settings"] = {name: getattr(options, name) for name in settings}
+        result["settings"]["fold"] = options.fold and options.fold.name
         _scoring.write_json(options.json, result)
 
 
@@ -108,6 +114,11 @@ def _read(path: Path, options: argparse.Namespace) -> SpansById:
         ]
         for name, spans in read_spans(path, options.tier, options.channel).items()
     }
+
+
+def _fold(spans: Sequence[Span], folding: Mapping[str, str]) -> list[Span]:
+    classes = ((span, folding.get(span.symbol, span.symbol)) for span in spans)
+    return [replace(span, symbol=name) for span, name in classes if name]
 
 
 def _peakiness(options: argparse.Namespace, references: SpansById) -> Peakiness:
@@ -125,7 +136,11 @@ def _peakiness(options: argparse.Namespace, references: SpansById) -> Peakiness:
         if unknown:
             raise ValueError(f"{unknown[0]}: {options.durations} must hold its duration")
         seconds = sum(durations[name] for name in references)
-        silence = sum(silence_seconds(spans, durations[name]) for name, spans in references.items())
+        special = frozenset(options.special)
+        silence = sum(
+            silence_seconds([one for one in spans if one.symbol not in special], durations[name])
+            for name, spans in references.items()
+        )
     labels = (items for _, items in frames.values())
     return Peakiness.count(labels, options.special, silence, seconds)
 
@@ -135,6 +150,7 @@ def _text(
     intervals: Mapping[str, Interval | None],
     collar: float,
     level: float,
+    unit: str,
 ) -> str:
     words, guesses, matched = (
         row[name] for name in ("reference_words", "hypothesis_words", "matched_words")
@@ -143,13 +159,17 @@ def _text(
     seconds = f"{row['overlap_seconds']:.2f} of {row['reference_seconds']:.2f} s"
     within = f"within {1000 * collar:g} ms"
     counted = [
-        (f"start precision %, {within}", "start_precision", f"{near} of {guesses} words"),
-        (f"start recall %, {within}", "start_recall", f"{near} of {words} words"),
-        (f"start F1 %, {within}", "start_f1", f"{near} of {words} and {guesses} words"),
-        ("strict F1 %, within 20 ms", "strict_f1_20ms", f"{strict} of {words} and {guesses} words"),
+        (f"start precision %, {within}", "start_precision", f"{near} of {guesses} {unit}"),
+        (f"start recall %, {within}", "start_recall", f"{near} of {words} {unit}"),
+        (f"start F1 %, {within}", "start_f1", f"{near} of {words} and {guesses} {unit}"),
+        (
+            "strict F1 %, within 20 ms",
+            "strict_f1_20ms",
+            f"{strict} of {words} and {guesses} {unit}",
+        ),
         ("IDR %", "idr", seconds),
-        ("mean IoU %", "iou", f"{words} words"),
-        ("coverage %", "coverage", f"{matched} of {words} words"),
+        ("mean IoU %", "iou", f"{words} {unit}"),
+        ("coverage %", "coverage", f"{matched} of {words} {unit}"),
     ]
     for kind, count in (("boundary", row["boundaries"]), ("start", matched), ("end", matched)):
         counted.append((f"{kind} error, mean, ms", f"{kind}_mae_ms", f"{count} boundaries"))

@@ -18,9 +18,9 @@ from espnet_ottc.bin import _steps, score_alignment, score_words
 from espnet_ottc.bin._marks import Step, StepError, perform
 from espnet_ottc.bin._recipe import Recipe, System, parse
 from espnet_ottc.bin._results import collect_rows
-from espnet_ottc.formats import spans_of, write_ctm, written_aside
+from espnet_ottc.formats import spans_of, text_tier, write_ctm, written_aside
 
-# What is no letter: CTC's blank, and the word separators of characters and of SentencePiece.
+# What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
 SPECIAL = ("<blank>", "<space>", "▁")
 
 
@@ -54,7 +54,7 @@ def _score_all(recipe: Recipe) -> None:
 
 
 def _write_reference(recipe: Recipe, set_name: str) -> bool:
-    """Write the word times that came with a set as a CTM; whether it has any."""
+    """Write the times that came with a set's words, or phones, as a CTM; whether it has any."""
     cuts, out = recipe.cuts(set_name), recipe.annotation(set_name)
     step = Step(
         title=f"stage 10: reference times of {set_name}",
@@ -71,8 +71,8 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
         for cut in CutSet.from_file(cuts):
             count += 1
             supervision = cut.supervisions[0]
-            if "word" in (supervision.alignment or {}):
-                spans[cut.id] = spans_of(supervision)
+            if tier := text_tier(supervision):
+                spans[cut.id] = spans_of(supervision, tier)
         write_ctm(out, spans)
         if len(spans) < count:
             _steps.say(
@@ -111,7 +111,8 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
     arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
     arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
     # No line for an utterance that could not be aligned; no reference for some, perhaps.
-    arguments += ["--missing-is-empty", "--ignore-extra", "--special", *SPECIAL]
+    arguments += ["--missing-is-empty", "--ignore-extra"]
+    arguments += ["--special", *SPECIAL, *recipe.corpus.silences]
     _score(
         recipe,
         title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
@@ -140,6 +141,9 @@ def _score(
     before: Mapping[Path, str] | None = None,
 ) -> None:
     set_name = out.name
+    folding = recipe.corpus.folding
+    if folding is not None:
+        inputs, arguments = (*inputs, folding), [*arguments, "--fold", str(folding)]
     json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
     step = Step(
         title=f"stage 10: {title}",

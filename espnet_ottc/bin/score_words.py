@@ -2,7 +2,8 @@
 
     python -m espnet_ottc.bin.score_words --ref ref.txt --hyp hyp.txt [--json scores.json]
 
-Reads Kaldi text (`id word word ...`) and, for their words, CTM, TextGrid and Lhotse supervisions.
+Reads Kaldi text (`id word word ...`) and, for their words, CTM, TextGrid and Lhotse supervisions.  With
+`--fold` the words are phones: `wer` is their error rate, and there is no `cer`.
 Exit status: 0; 1 for a fault of the input (an utterance on one side only, a malformed file); 2 for
 wrong options.
 """
@@ -51,13 +52,16 @@ def score(options: argparse.Namespace) -> None:
     ).values()
     costs: bool = options.sclite_costs
     words = [count_errors(ref, hyp, sclite_costs=costs) for ref, hyp in pairs]
-    letters = [
-        count_errors(characters(ref), characters(hyp), sclite_costs=costs) for ref, hyp in pairs
-    ]
+    units = [(_scoring.unit_of(options), "wer", words)]
+    if options.fold is None:
+        letters = [
+            count_errors(characters(ref), characters(hyp), sclite_costs=costs) for ref, hyp in pairs
+        ]
+        units.append(("char", "cer", letters))
     header = ["unit", "Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "rate %"]
     rows = [[*header, f"{100 * options.level:g} % interval"]]
-    scores: dict[str, Any] = {"ref": str(options.ref), "hyp": str(options.hyp)}
-    for unit, rate, counts in (("word", "wer", words), ("char", "cer", letters)):
+    scores: dict[str, Any] = {"ref": str(options.ref), "hyp": str(options.hyp), "unit": units[0][0]}
+    for unit, rate, counts in units:
         total = sum(counts, ErrorCounts())
         interval = error_interval(
             counts, level=options.level, resamples=options.resamples, seed=options.seed
@@ -86,6 +90,7 @@ def score(options: argparse.Namespace) -> None:
         scores[f"{rate}_counts"] = asdict(total)
     settings = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip")
     scores["settings"] = {name: getattr(options, name) for name in settings}
+    scores["settings"]["fold"] = options.fold and options.fold.name
     print(_scoring.table(rows))
     if options.json is not None:
         _scoring.write_json(options.json, scores)
@@ -98,10 +103,14 @@ def _read_words(path: Path, options: argparse.Namespace) -> dict[str, list[str]]
     else:
         texts = read_text(path)
     skip = set(options.skip)
-    return {
-        name: [word.lower() if options.ignore_case else word for word in words if word not in skip]
-        for name, words in texts.items()
-    }
+    folding = _scoring.read_folding(options.fold)
+    kept: dict[str, list[str]] = {}
+    for name, words in texts.items():
+        found = [
+            word.lower() if options.ignore_case else word for word in words if word not in skip
+        ]
+        kept[name] = [one for word in found if (one := folding.get(word, word))]
+    return kept
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ import soundfile
 from lhotse import (
     MonoCut,
     Recording,
-    RecordingSet,
     SupervisionSegment,
-    SupervisionSet,
     load_manifest,
     load_manifest_lazy,
 )
@@ -39,8 +37,10 @@ from espnet_ottc.corpora.manifests import (
     PartSummary,
     Problem,
     alignment_problems,
-    aside,
+    check_prepared,
     cut_of,
+    part_paths,
+    write_part,
 )
 
 SAMPLING_RATE = 16000
@@ -131,10 +131,7 @@ def prepare_parts(
 
 def manifest_paths(directory: Path, part: str) -> dict[str, Path]:
     """Where the manifests of a part lie: keys `recordings`, `supervisions` and `notes`."""
-    endings = {"recordings": "jsonl.gz", "supervisions": "jsonl.gz", "notes": "txt"}
-    return {
-        kind: directory / f"{PREFIX}_{kind}_{part}.{ending}" for kind, ending in endings.items()
-    }
+    return part_paths(directory, PREFIX, part)
 
 
 def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
@@ -144,9 +141,7 @@ def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
         FileNotFoundError: a part has no manifests, at the call.
     """
     paths = [manifest_paths(manifests, part) for part in parts]
-    missing = [str(path) for group in paths for path in group.values() if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"manifests must be prepared first, there is no {missing}")
+    check_prepared(paths)
     return _stream(paths)
 
 
@@ -283,31 +278,13 @@ def _write_part(
             notes += [Problem(one.where, f"{one.message}: no word times") for one in faults]
             amended = replace(amended, alignment=None)
         kept.append(amended)
-    paths = manifest_paths(out, part)
-    with aside(paths["recordings"]) as partial:
-        RecordingSet.from_recordings(sorted(whole.values(), key=_id)).to_file(partial)
-    with aside(paths["supervisions"]) as partial:
-        SupervisionSet.from_segments(sorted(kept, key=_id)).to_file(partial)
-    with aside(paths["notes"]) as partial:
-        partial.write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
-    return PartSummary(
-        part=part,
-        utterances=len(kept),
-        aligned=sum(bool(item.alignment) for item in kept),
-        hours=sum(item.duration for item in kept) / 3600,
-        notes=tuple(notes),
-    )
+    return write_part(part, manifest_paths(out, part), whole.values(), kept, notes)
 
 
 def _of_shortest(recording: Recording, headsets: Sequence[Path]) -> Recording:
     """The recording, as long as its shortest headset; Lhotse has the length of any of them."""
     samples = min(soundfile.info(path).frames for path in headsets)
     return replace(recording, num_samples=samples, duration=samples / SAMPLING_RATE)
-
-
-def _id(entry: Recording | SupervisionSegment) -> str:
-    name: str = entry.id
-    return name
 
 
 def _meeting_notes(

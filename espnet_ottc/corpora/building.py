@@ -12,11 +12,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_ottc.corpora.layout_ami import AmiLayout
+from espnet_ottc.corpora.layout_timit import TimitLayout
 from espnet_ottc.corpora.layouts import Layout, LibriSpeechLayout, SessionSummary
 from espnet_ottc.corpora.sentences import load_grammar
 from espnet_ottc.corpora.synthetic import SetPlan, Shard, shards_of, synthesise
 
-LAYOUTS: dict[str, Layout] = {"ami": AmiLayout(), "librispeech": LibriSpeechLayout()}
+LAYOUTS: dict[str, Layout] = {
+    "ami": AmiLayout(),
+    "librispeech": LibriSpeechLayout(),
+    "timit": TimitLayout(),
+}
 
 _README = """\
 This is SYNTHETIC speech, not the corpus whose directory layout it has.

@@ -11,11 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import soundfile
-from lhotse import MonoCut, load_manifest_lazy
+from lhotse import MonoCut
 from lhotse.recipes import prepare_librispeech
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 
-from espnet_ottc.corpora.manifests import CorpusError, PartSummary, Problem, aside, cut_of
+from espnet_ottc.corpora.manifests import (
+    CorpusError,
+    PartSummary,
+    Problem,
+    aside,
+    matched_manifests,
+)
 
 SAMPLING_RATE = 16000
 PREFIX = "librispeech"
@@ -135,24 +141,7 @@ def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
     Raises:
         FileNotFoundError: a part has no manifests, at the call.
     """
-    paths = [manifest_paths(manifests, part) for part in parts]
-    missing = [str(path) for pair in paths for path in pair.values() if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"manifests must be prepared first, there is no {missing}")
-    return _stream(paths)
-
-
-def _stream(paths: Sequence[dict[str, Path]]) -> Iterator[MonoCut]:
-    for pair in paths:
-        recordings = load_manifest_lazy(pair["recordings"])
-        supervisions = load_manifest_lazy(pair["supervisions"])
-        for recording, supervision in zip(recordings, supervisions, strict=True):
-            if recording.id != supervision.recording_id:
-                raise ValueError(
-                    f"{supervision.id}: manifests must have one recording an utterance, in the "
-                    f"same order; got the recording {recording.id}"
-                )
-            yield cut_of(recording, supervision)
+    return matched_manifests([manifest_paths(manifests, part) for part in parts])
 
 
 def _file_problems(part: Path, alignments: Path) -> Iterator[Problem]:

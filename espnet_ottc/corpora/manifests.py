@@ -6,7 +6,7 @@ utterance id; nothing is left out silently.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +14,20 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import (
+    CutSet,
+    MonoCut,
+    Recording,
+    RecordingSet,
+    SupervisionSegment,
+    SupervisionSet,
+    load_manifest_lazy,
+)
 from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 from tqdm import tqdm
+
+from espnet_ottc.formats import text_tier
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
 _TIME_TOLERANCE = 0.02
@@ -50,7 +60,7 @@ class PartSummary:
     Attributes:
         part: of the corpus.
         utterances: how many.
-        aligned: how many of them have word times.
+        aligned: how many of them have times of their text.
         hours: of utterances.
         notes: what was amended or left out, and why.
     """
@@ -98,6 +108,84 @@ def cut_of(recording: Recording, supervision: SupervisionSegment) -> MonoCut:
     )
 
 
+def part_paths(directory: Path, prefix: str, part: str) -> dict[str, Path]:
+    """Where the manifests of a part lie: keys `recordings`, `supervisions` and `notes`."""
+    endings = {"recordings": "jsonl.gz", "supervisions": "jsonl.gz", "notes": "txt"}
+    return {
+        kind: directory / f"{prefix}_{kind}_{part}.{ending}" for kind, ending in endings.items()
+    }
+
+
+def write_part(
+    part: str,
+    paths: Mapping[str, Path],
+    recordings: Iterable[Recording],
+    supervisions: Sequence[SupervisionSegment],
+    notes: Sequence[Problem],
+) -> PartSummary:
+    """Write the manifests of a part, sorted by id, and a line for each note.
+
+    Args:
+        part: its name.
+        paths: `part_paths`; an earlier run's files are replaced.
+        recordings: of the part.
+        supervisions: its utterances.
+        notes: what was amended or left out, and why.
+    """
+    with aside(paths["recordings"]) as partial:
+        RecordingSet.from_recordings(sorted(recordings, key=_id)).to_file(partial)
+    with aside(paths["supervisions"]) as partial:
+        SupervisionSet.from_segments(sorted(supervisions, key=_id)).to_file(partial)
+    with aside(paths["notes"]) as partial:
+        partial.write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
+    return PartSummary(
+        part=part,
+        utterances=len(supervisions),
+        aligned=sum(bool(item.alignment) for item in supervisions),
+        hours=sum(item.duration for item in supervisions) / 3600,
+        notes=tuple(notes),
+    )
+
+
+def _id(entry: Recording | SupervisionSegment) -> str:
+    name: str = entry.id
+    return name
+
+
+def check_prepared(paths: Iterable[Mapping[str, Path]]) -> None:
+    """Raise FileNotFoundError with the names of all `paths` of parts that are not there."""
+    missing = [str(path) for part in paths for path in part.values() if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"manifests must be prepared first, there is no {missing}")
+
+
+def matched_manifests(paths: Sequence[Mapping[str, Path]]) -> Iterator[MonoCut]:
+    """The cuts of parts with one recording an utterance, as a stream.
+
+    Args:
+        paths: of each part, those of `recordings` and `supervisions`, both sorted alike.
+
+    Raises:
+        FileNotFoundError: there is no such file, at the call.
+        ValueError: a recording that is not the utterance's.
+    """
+    check_prepared(paths)
+    return _matched(paths)
+
+
+def _matched(paths: Sequence[Mapping[str, Path]]) -> Iterator[MonoCut]:
+    for pair in paths:
+        recordings = load_manifest_lazy(pair["recordings"])
+        supervisions = load_manifest_lazy(pair["supervisions"])
+        for recording, supervision in zip(recordings, supervisions, strict=True):
+            if recording.id != supervision.recording_id:
+                raise ValueError(
+                    f"{supervision.id}: manifests must have one recording an utterance, in the "
+                    f"same order; got the recording {recording.id}"
+                )
+            yield cut_of(recording, supervision)
+
+
 def text_problems(cut: MonoCut) -> list[Problem]:
     """What is wrong with the cut as a manifest, and with its text."""
     problems = []
@@ -111,11 +199,12 @@ def text_problems(cut: MonoCut) -> list[Problem]:
 
 
 def alignment_problems(cut: MonoCut) -> list[Problem]:
-    """What is wrong with the word times; nothing where the cut has none."""
+    """What is wrong with the times of the text; nothing where the cut has none."""
     supervision = cut.supervisions[0]
-    items: list[AlignmentItem] | None = (supervision.alignment or {}).get("word")
-    if items is None:
+    tier = text_tier(supervision)
+    if supervision.alignment is None or tier is None:
         return []
+    items: list[AlignmentItem] = supervision.alignment[tier]
     words = (supervision.text or "").split()
     aligned = [item.symbol for item in items]
     if aligned != words:

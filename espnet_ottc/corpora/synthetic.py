@@ -7,11 +7,12 @@ for.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from lhotse.recipes.timit import get_speakers
 from numpy.typing import NDArray
 
 from espnet_ottc.corpora.espeak import Espeak, Prosody, Speech
@@ -22,6 +23,7 @@ from espnet_ottc.corpora.sentences import (
     with_hesitations,
     words_of,
 )
+from espnet_ottc.corpora.timit_phones import timit_phones
 from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
 
 SAMPLING_RATE = 16000
@@ -71,6 +73,7 @@ class SetPlan:
         snr_db: range of the signal-to-noise ratio.
         speakers: ids of those who are heard; none is everyone who has the role.
         hesitation_rate: of each word, the probability that a hesitation stands before it.
+        phone_set: "espeak", espeak-ng's own names, or "timit", with closures.
     """
 
     name: str
@@ -80,6 +83,7 @@ class SetPlan:
     snr_db: tuple[float, float] = CLEAN_SNR_DB
     speakers: tuple[str, ...] = ()
     hesitation_rate: float = 0.0
+    phone_set: str = "espeak"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class Shard:
     session: int
     seed: int
     hesitation_rate: float
+    phone_set: str
 
 
 def load_voices() -> tuple[Voice, ...]:
@@ -151,6 +156,55 @@ def ami_plan(
     return tuple(item for item in plan if item.hours > 0)
 
 
+def timit_plan(
+    hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
+) -> tuple[SetPlan, ...]:
+    """A set for each speaker, `<TRAIN or TEST>/DR<n>/<SPEAKER>`; a role of zero hours is left out.
+
+    In development and core test, speakers have the names of those of the same sex in TIMIT.
+
+    Raises:
+        ValueError: hours of a noisy test set, which TIMIT does not have.
+    """
+    if test_other_hours:
+        raise ValueError(f"TIMIT has no noisy test set, got {test_other_hours} hours of it")
+    voices = load_voices()
+    development, test = get_speakers()
+    plan: list[SetPlan] = []
+    for role, amount, official in (
+        ("train", hours, None),
+        ("dev", dev_hours, development),
+        ("test", test_hours, test),
+    ):
+        heard = [voice.speaker for voice in voices if role in voice.roles]
+        use = "TRAIN" if official is None else "TEST"
+        names = map(_timit_name, heard) if official is None else _namesakes(heard, official)
+        for place, (speaker, name) in enumerate(zip(heard, names, strict=True)):
+            plan.append(
+                SetPlan(
+                    name=f"{use}/DR{place % 8 + 1}/{name}",
+                    role=role,
+                    session=len(plan),
+                    hours=amount / len(heard),
+                    speakers=(speaker.id,),
+                    phone_set="timit",
+                )
+            )
+    return tuple(item for item in plan if item.hours > 0)
+
+
+def _timit_name(speaker: Speaker) -> str:
+    """Sex, three letters made of the digits of the id, and a number, as `MAAB0`."""
+    letters = "".join("ABCDEFGHIJ"[int(digit)] for digit in speaker.id[-3:])
+    return f"{speaker.sex}{letters}0"
+
+
+def _namesakes(speakers: Sequence[Speaker], official: Sequence[str]) -> list[str]:
+    """For each speaker the next official name of the same sex, which is a name's first letter."""
+    free = {sex: iter([name for name in official if name.upper()[0] == sex]) for sex in "FM"}
+    return [next(free[speaker.sex]).upper() for speaker in speakers]
+
+
 def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
     """Divide a corpus into its shards.
 
@@ -183,6 +237,7 @@ def shards_of(plan: tuple[SetPlan, ...], seed: int) -> tuple[Shard, ...]:
                 session=item.session,
                 seed=seed,
                 hesitation_rate=item.hesitation_rate,
+                phone_set=item.phone_set,
             )
             for voice in heard
         ]
@@ -232,12 +287,18 @@ def synthesise(shard: Shard) -> Iterator[Utterance]:
                 ),
                 phones=tuple(
                     _timed(phone, (start, end), espeak.sampling_rate, lead)
-                    for phone, start, end in speech.phones
+                    for phone, start, end in _phones(speech, espeak.sampling_rate, shard.phone_set)
                 ),
             )
             spoken += utterance.duration
             number += 1
             yield utterance
+
+
+def _phones(speech: Speech, sampling_rate: int, phone_set: str) -> Iterable[tuple[str, int, int]]:
+    if phone_set == "timit":
+        return timit_phones(speech.samples, speech.phones, sampling_rate)
+    return speech.phones
 
 
 def _timed(symbol: str, span: tuple[int, int], sampling_rate: int, lead: float) -> TimedSymbol:

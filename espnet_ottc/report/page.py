@@ -12,6 +12,7 @@ from espnet_ottc.report.results import (
     group_rows,
     interval_text,
     metrics_of,
+    unit_of,
 )
 from espnet_ottc.report.sections import Sections
 
@@ -45,6 +46,7 @@ def render_page(rows: Sequence[Row], sections: Sections, source: str, command: s
         groups=groups,
         sets=list(dict.fromkeys(group.set for group in groups)),
         metrics=metrics_of(rows),
+        unit=unit_of(rows),
         sections=sections,
         provenance=_provenance(rows),
         source=source,

@@ -3,15 +3,16 @@
 A row is one system, decoder, set and seed: an object with these four, the metrics (percent or
 milliseconds, null where there is none), `intervals` {metric: [low, high]}, `counts` {words,
 characters, times: {name: number}} and `provenance` (commit, dirty, versions, hardware, config,
-command, ...).  Nothing here computes a metric: every number is a row's
-own, or the mean of a group's.
+command, ...).  `unit`, "word" where a row does not say, is what was recognised and timed, the same in all
+rows of a file: where it is "phone", `wer` is the phone error rate and `words` are phones.  Nothing here
+computes a metric: every number is a row's own, or the mean of a group's.
 """
 
 import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ class Metric:
         """Title, the direction that is good, and the unit."""
         return f"{self.title} {'↓' if self.lower_is_better else '↑'} {self.unit}"
 
+    def of(self, unit: str) -> "Metric":
+        """The metric in the words of a unit, "word" or "phone"."""
+        return replace(self, title=_in_unit(self.title, unit), meaning=_in_unit(self.meaning, unit))
+
     def text(self, value: float | None) -> str:
         """The value as tables show it; an en dash where there is none."""
         return "–" if value is None else f"{value:.{self.decimals}f}"
@@ -64,6 +69,9 @@ METRICS = (
     ),
     Metric("coverage", "Coverage", "%", False, "reference words that got a time", 1),
 )
+UNITS = ("word", "phone")
+# What the texts about words say of phones.
+_OF_PHONES = {"WER": "PER", "Wrd": "Phn", "word": "phone", "space": "silence"}
 SHORT_KEYS = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
 
 # (label, field): what a metric was counted over, in the rows' own names.
@@ -124,8 +132,13 @@ class Row:
         part = _ERROR_PARTS.get(key, "times")
         labels = _ERROR_COUNTS if key in _ERROR_PARTS else _COUNTS.get(key, ())
         counts = (self.fields.get("counts") or {}).get(part) or {}
-        found = [(label, counts.get(name)) for label, name in labels]
+        found = [(_in_unit(label, self.unit), counts.get(name)) for label, name in labels]
         return [(label, number) for label, number in found if number is not None]
+
+    @property
+    def unit(self) -> str:
+        """What was recognised and timed: "word" or "phone"."""
+        return str(self.fields.get("unit") or UNITS[0])
 
     @property
     def is_head(self) -> bool:
@@ -171,7 +184,8 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises:
         ValueError: no list of objects; a row without `system`, `decoder`, `set` or `seed`; a metric
-            that is no finite number; an interval that is no pair of them; two rows of one key.
+            that is no finite number; an interval that is no pair of them; an unknown unit; rows of
+            different units; two rows of one key.
         OSError: the file cannot be read.
     """
     try:
@@ -181,6 +195,8 @@ def read_rows(path: Path) -> list[Row]:
     if not isinstance(items, list):
         raise ValueError(f"{path}: must hold a list of rows, got {type(items).__name__}")
     rows = [_row(item, f"{path}, row {number}") for number, item in enumerate(items)]
+    if len(units := {row.unit for row in rows}) > 1:
+        raise ValueError(f"{path}: all rows must have one unit, got {', '.join(sorted(units))}")
     seen: set[tuple[str, str, str, int]] = set()
     for row in rows:
         key = (row.system, row.decoder, row.set, row.seed)
@@ -205,13 +221,24 @@ def group_rows(rows: Sequence[Row]) -> list[Group]:
 
 
 def metrics_of(rows: Sequence[Row]) -> list[Metric]:
-    """The metrics that at least one row has."""
-    return [metric for metric in METRICS if any(row.value(metric.key) is not None for row in rows)]
+    """The metrics that at least one row has, in the words of the rows' unit."""
+    unit = unit_of(rows)
+    return [
+        metric.of(unit)
+        for metric in METRICS
+        if any(row.value(metric.key) is not None for row in rows)
+    ]
+
+
+def unit_of(rows: Sequence[Row]) -> str:
+    """The unit of all rows of a file; "word" where there are none."""
+    return next((row.unit for row in rows), UNITS[0])
 
 
 def short_table(groups: Sequence[Group]) -> list[list[str]]:
     """Cells of the table for the terminal: means over seeds of the five figures that matter."""
-    metrics = [metric for metric in METRICS if metric.key in SHORT_KEYS]
+    unit = unit_of([row for group in groups for row in group.rows])
+    metrics = [metric.of(unit) for metric in METRICS if metric.key in SHORT_KEYS]
     cells = [["set, system, decoder", "seeds", *(metric.heading for metric in metrics)]]
     for group in groups:
         means = [metric.text(group.mean(metric.key)) for metric in metrics]
@@ -245,6 +272,8 @@ def _row(item: Any, place: str) -> Row:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ValueError(f"{place}: 'seed' must be an integer, got {seed!r}")
     row = Row(item["system"], item["decoder"], item["set"], seed, item)
+    if row.unit not in UNITS:
+        raise ValueError(f"{place}: 'unit' must be one of {', '.join(UNITS)}, got {row.unit!r}")
     for name in ("intervals", "counts", "provenance"):
         if not isinstance(item.get(name) or {}, dict):
             raise ValueError(f"{place}: {name!r} must be an object, got {item[name]!r}")
@@ -261,6 +290,13 @@ def _row(item: Any, place: str) -> Row:
         ):
             raise ValueError(f"{place}: {metric.key!r} needs an interval [low, high], got {ends!r}")
     return row
+
+
+def _in_unit(text: str, unit: str) -> str:
+    if unit == "phone":
+        for word, phone in _OF_PHONES.items():
+            text = text.replace(word, phone)
+    return text
 
 
 def _is_number(value: Any) -> bool:

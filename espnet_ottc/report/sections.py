@@ -4,6 +4,7 @@ Whatever is missing or broken becomes a sentence on the page, never a broken fig
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +143,7 @@ def model_directory(expdir: Path, system: str, seed: int) -> Path:
 def shown_set(groups: Sequence[Group]) -> str:
     """The set whose recordings are shown: the first test or evaluation set, else the first."""
     names = [group.set for group in groups]
-    return next((name for name in names if "test" in name or "eval" in name), names[0])
+    return next((name for name in names if re.search("test|eval", name.lower())), names[0])
 
 
 def _add_curves(
@@ -243,13 +244,13 @@ def _evolution(directory: Path, name: str, data: Path, system: str, seed: int) -
     svg = figures.evolution_figure(evolution, reference, cut.duration, f"evolution-{system}")
     where = "" if evolution.grid_known else " Frames are spread evenly over the utterance."
     lines = (
-        "dashed lines are the reference's word boundaries."
+        "dashed lines are the reference's boundaries."
         if reference
         else "the utterance has no reference times."
     )
     caption = (
         f"{system}, seed {seed}, utterance {name}, {_count(evolution)}. Above each panel the labels "
-        "(dots), where the plan has their centre; shaded the words they make; below, the weight "
+        "(dots), where the plan has their centre; shaded the words (or phones) they make; below, the weight "
         f"alpha of each frame, the line at the uniform weight 1/T; {lines}{where}"
     )
     alt = f"Frame weights and the plan's labels of {name} after epochs {epochs}. " + (
@@ -268,7 +269,7 @@ def _movement(evolution: Evolution) -> str:
         + ", ".join(f"{word.symbol} {word.start:.2f}–{word.end:.2f}" for word in snapshot.words)
         for snapshot in (evolution.snapshots[0], evolution.snapshots[-1])
     )
-    return f"Words in seconds, {words}."
+    return f"Words (or phones) in seconds, {words}."
 
 
 def _add_recordings(
@@ -305,7 +306,7 @@ def _add_recordings(
             sections.lacks("recordings", fault)
             continue
         if not utterance.words:
-            sections.lacks("recordings", f"{cut.id}: the reference has no word times.")
+            sections.lacks("recordings", f"{cut.id}: the reference has no times.")
         for lane in utterance.lanes:
             if not lane.words:
                 sections.lacks("recordings", f"{cut.id}: {lane.title} gave no times.")
@@ -320,10 +321,10 @@ def _recording(
     strip = " The strip below a system's words shows its tokens." if tokens else ""
     picture = Picture(
         figures.utterance_figure(utterance, systems, prefix),
-        f"Spectrogram of {utterance.id} over the words of the reference and of {lanes}; "
+        f"Spectrogram of {utterance.id} over the reference and {lanes}; "
         "their times are in the table below.",
         f"Spectrogram, reference, and {lanes or 'no system'}. Dashed lines carry the reference's "
-        f"word boundaries through all rows.{strip}",
+        f"boundaries through all rows.{strip}",
         *_timed(utterance.duration),
     )
     sound = flac(utterance)

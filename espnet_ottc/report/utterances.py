@@ -11,7 +11,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from espnet_ottc.formats import SpansById, read_ctm, spans_of
+from espnet_ottc.formats import SpansById, read_ctm, spans_of, text_tier
 from espnet_ottc.report.results import Group
 from espnet_ottc.spans import Span
 
@@ -83,12 +83,12 @@ def manifest(data: Path, name: str) -> Path:
 
 
 def reference_words(cut: Cut) -> tuple[Span, ...]:
-    """The words of a cut in seconds from its start; empty where it has no word times."""
+    """The words (or phones) of a cut in seconds from its start; empty where it has no times."""
     words: list[Span] = []
     for supervision in cut.supervisions:
-        if "word" in (supervision.alignment or {}):
+        if tier := text_tier(supervision):
             # The preparation left times relative to the cut.
-            words += spans_of(supervision, "word", origin=0.0)
+            words += spans_of(supervision, tier, origin=0.0)
     return tuple(words)
 
 

@@ -116,6 +116,83 @@ def test_peakiness_comes_from_frame_labels_and_durations(
     assert "error: u2: " in capsys.readouterr().err
 
 
+@pytest.fixture
+def phones(folder: Path) -> Path:
+    """Phones with times, and a folding: of `a` and `b` to one class, of `q` to none."""
+    (folder / "fold.txt").write_text("# a remark\nh# sil\n\nbcl sil\na a\nb a\nq\n")
+    reference = [
+        Span("h#", 0.0, 0.2),
+        Span("a", 0.2, 0.5),
+        Span("q", 0.5, 0.6),
+        Span("bcl", 0.6, 1.0),
+    ]
+    hypothesis = [Span("bcl", 0.0, 0.2), Span("b", 0.2, 0.6), Span("h#", 0.6, 1.0)]
+    formats.write_ctm(folder / "ref_phones.ctm", {"u1": reference})
+    formats.write_ctm(folder / "hyp_phones.ctm", {"u1": hypothesis})
+    (folder / "ref_phones.txt").write_text("u1 h# a q bcl c\n")
+    (folder / "hyp_phones.txt").write_text("u1 bcl q b h# d q\n")
+    return folder
+
+
+def test_phones_are_scored_in_classes_and_those_without_class_on_neither_side(
+    phones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = ["--fold", str(phones / "fold.txt"), "--json", str(phones / "out.json")]
+    assert _words(phones, *fold, ref="ref_phones.txt", hyp="hyp_phones.txt") == 0
+    _, line = capsys.readouterr().out.splitlines()
+    # A symbol that the folding does not have, as `c`, stays what it is.
+    assert line.split()[:8] == ["phone", "1", "4", "3", "1", "0", "0", "1"]
+    scores = json.loads((phones / "out.json").read_text())
+    assert (scores["unit"], scores["wer"], scores["settings"]["fold"]) == ("phone", 25, "fold.txt")
+    assert "cer" not in scores
+    assert _times(phones, *fold, ref="ref_phones.ctm", hyp="hyp_phones.ctm") == 0
+    assert "3 of 3 phones" in capsys.readouterr().out
+    scores = json.loads((phones / "out.json").read_text())
+    assert (scores["unit"], scores["reference_words"], scores["coverage"]) == ("phone", 3, 100)
+    assert scores["end_mae_ms"] == pytest.approx(100 / 3)
+    assert scores["settings"]["fold"] == "fold.txt"
+
+
+def test_equal_classes_side_by_side_are_not_merged(
+    phones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (phones / "ref.txt").write_text("u1 h# bcl a b\n")
+    (phones / "hyp.txt").write_text("u1 h# a\n")
+    assert _words(phones, "--fold", str(phones / "fold.txt")) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:7] == [
+        *("phone", "1", "4", "2", "0", "2", "0")
+    ]
+
+
+@pytest.mark.parametrize("line", ["a b c", "q sil", "q"])
+@pytest.mark.parametrize("score", [_words, _times])
+def test_a_malformed_folding_is_named_with_its_line(
+    phones: Path, score: Callable[..., int], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = phones / "fold.txt"
+    path.write_text(path.read_text() + f"{line}\n")
+    assert score(phones, "--fold", str(path)) == 1
+    assert f"fold.txt:8: must be a new phone and its class, got {line!r}" in capsys.readouterr().err
+
+
+def test_an_absent_folding_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _words(folder, "--fold", str(folder / "nowhere")) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_times_of_special_labels_are_real_silence(phones: Path) -> None:
+    """Four of five frames are on blank or silence; the reference is silent for 0.2 of 1 s."""
+    (phones / "frames").write_text("u1 h# <blank> b h# h#\n")
+    (phones / "utt2dur").write_text("u1 1.0\n")
+    frames = ["--frames", str(phones / "frames"), "--durations", str(phones / "utt2dur")]
+    options = [*frames, "--special", "<blank>", "h#", "--json", str(phones / "out.json")]
+    assert _times(phones, *options, ref="ref_phones.ctm", hyp="hyp_phones.ctm") == 0
+    scores = json.loads((phones / "out.json").read_text())
+    assert scores["peaky_raw"] == 80
+    assert scores["silence"] == pytest.approx(20)
+    assert scores["peaky"] == pytest.approx(60)
+
+
 def test_utterances_on_one_side_only_are_faults_until_allowed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

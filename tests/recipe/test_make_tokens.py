@@ -23,6 +23,22 @@ def test_characters_are_ordered_by_frequency_among_the_special_tokens(tmp_path):
     ]
 
 
+def test_words_are_ordered_by_frequency_and_need_no_separator(tmp_path):
+    text = _text(tmp_path / "text", ["h# b iy h#", "h# b ae h#"])
+    out = tmp_path / "tokens.txt"
+    words = ["--text", str(text), "--out", str(out), "--token_type", "word"]
+    assert make_tokens.main(words) == 0
+    assert out.read_text().split("\n")[:-1] == [
+        *("<blank>", "<unk>", "h#", "b", "ae", "iy", "<sos/eos>")
+    ]
+    assert build_tokenizer("word").text2tokens("h# b ae h#") == ["h#", "b", "ae", "h#"]
+
+
+def test_no_words_are_an_error():
+    with pytest.raises(ValueError, match="hold no words"):
+        make_tokens.word_tokens(["", ""])
+
+
 def test_single_words_still_have_a_separator():
     assert make_tokens.character_tokens(["A", "A"]) == [
         *("<blank>", "<unk>", "A", "<space>", "<sos/eos>")

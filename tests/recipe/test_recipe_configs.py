@@ -44,6 +44,7 @@ def test_there_are_configurations():
     found = {(path.parents[2].name, path.parent.name) for path in TRAINING}
     assert found == {
         ("ami_ottc", "mini"),
+        ("timit_ottc", "mini"),
         *(("librispeech_ottc", name) for name in ("mini", *SETS)),
     }
 
@@ -129,6 +130,11 @@ def test_the_sizes_of_librispeech_differ_in_the_length_of_training_alone(system)
         seconds = config.pop("num_iters_per_epoch") * config["batch_bins"] / 16000
         assert seconds / 3600 == pytest.approx(int(name.removeprefix("ls")), rel=1e-2)
     assert configs[0] == configs[1] == configs[2]
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINING if "librispeech" not in str(p)], ids=_name)
+def test_a_corpus_without_silence_or_with_labels_for_it_has_no_boundary_label(path):
+    assert "boundary_label" not in _load(path)["ctc_conf"]
 
 
 @pytest.mark.parametrize("path", DECODING, ids=_name)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from lhotse import CutSet, SupervisionSet
 
+from espnet_ottc.corpora.timit_phones import SILENCES
 from espnet_ottc.formats import read_ctm, read_text
 
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
@@ -36,11 +37,18 @@ WAV2VEC2 = {
     "encoder_ff_interm_dropout": 0.0,
     "encoder_layer_norm_first": True,
 }
+# What each has times by; the joint training of `ottc` leaves a CTC model too.
+ROWS = [
+    ("ctc", "forced_align"),
+    ("ottc", "transport"),
+    ("ottc", "viterbi"),
+    ("ottc_aux_ctc", "forced_align"),
+]
 HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
 
 
 def _run(folder: Path, *words: str, eval_set: str = "test-clean") -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if k not in ("AMI", "LIBRISPEECH")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("AMI", "LIBRISPEECH", "TIMIT")}
     environment |= {
         # The interpreter of the tests, and the package under test.
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
@@ -94,12 +102,7 @@ def test_it_says_that_the_corpus_is_synthetic_and_ends_with_table_and_report(rec
 
 def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
     rows = json.loads((recipe / "exp" / "results.json").read_text())
-    assert [(row["system"], row["decoder"]) for row in rows] == [
-        ("ctc", "forced_align"),
-        ("ottc", "transport"),
-        ("ottc", "viterbi"),
-        ("ottc_aux_ctc", "forced_align"),
-    ]
+    assert [(row["system"], row["decoder"]) for row in rows] == ROWS
     words = sum(len(text) for text in read_text(recipe / "data/test-clean/text").values())
     for row in rows:
         assert row["wer"] > 0
@@ -179,11 +182,7 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO AMI WAS GIVEN (--ami DIR" in done.stdout
     rows = json.loads((recipe / "exp" / "results.json").read_text())
-    assert [(row["system"], row["decoder"]) for row in rows] == [
-        ("ctc", "forced_align"),
-        ("ottc", "transport"),
-        ("ottc", "viterbi"),
-    ]
+    assert [(row["system"], row["decoder"]) for row in rows] == ROWS
     texts = read_text(recipe / "data/test/text")
     assert {name.split("-")[0] for name in texts} == {"ES2004a", "IS1009a"}
     # Word times count from the cut: the last ends where it does.
@@ -201,10 +200,45 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     forced = json.loads((recipe / "exp" / "results_by_ctc.json").read_text())
     assert [(row["system"], row["decoder"]) for row in forced] == [
         ("ctc", "greedy"),
-        ("ottc", "transport"),
-        ("ottc", "viterbi"),
+        *ROWS[1:],
     ]
     assert forced[1]["boundary_mae_ms"] != rows[1]["boundary_mae_ms"]
     assert "forced alignment of ctc" in (recipe / "exp" / "RESULTS_by_ctc.md").read_text()
     tokens = (recipe / "data/token_list/bpe60/tokens.txt").read_text().split()
     assert "▁" in tokens
+
+
+@pytest.mark.slow
+def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
+    recipe = _recipe_folder(tmp_path, "timit_ottc")
+    done = _run(recipe, eval_set="TEST")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO TIMIT WAS GIVEN (--timit DIR" in done.stdout
+    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    assert [(row["system"], row["decoder"]) for row in rows] == ROWS
+    texts = read_text(recipe / "data/TEST/text")
+    assert all(text[0] == text[-1] == "h#" for text in texts.values())
+    # The phones tile the recordings, and their times count from the cut.
+    reference = read_ctm(recipe / "data/TEST/reference.ctm")
+    silent = seconds = 0.0
+    for cut in CutSet.from_file(recipe / "data/TEST/cuts.jsonl.gz"):
+        spans = reference[cut.id]
+        assert [span.symbol for span in spans] == texts[cut.id]
+        assert (spans[0].start, spans[-1].end) == (0, pytest.approx(cut.duration, abs=1e-3))
+        silent += sum(span.duration for span in spans if span.symbol in SILENCES)
+        seconds += cut.duration
+    phones = sum(map(len, texts.values()))
+    for row in rows:
+        assert (row["unit"], row["cer"]) == ("phone", None)
+        assert (
+            row["counts"]["words"]["words"] == row["counts"]["times"]["reference_words"] == phones
+        )
+        assert row["silence"] == pytest.approx(100 * silent / seconds, abs=0.1)
+    assert "| PER ↓ % |" in (recipe / "exp" / "RESULTS.md").read_text()
+    assert "Phone times" in (recipe / "exp" / "report.html").read_text()
+    # A score says how phones were folded.
+    score = json.loads((recipe / "exp/ctc/seed1/decode_greedy/TEST/score.json").read_text())
+    assert score["settings"]["fold"] == "phones_timit.txt"
+    again = _run(recipe, "--stop_stage", "10", eval_set="TEST")
+    assert again.returncode == 0, again.stderr
+    assert "started" not in again.stdout

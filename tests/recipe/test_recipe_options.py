@@ -10,7 +10,7 @@ import pytest
 
 from espnet_ottc.bin import recipe_plan
 from espnet_ottc.bin._recipe import Recipe, parse
-from espnet_ottc.bin._sets import ami_sets, librispeech_sets
+from espnet_ottc.bin._sets import librispeech_sets, official_sets
 
 FULL = (
     *("train-clean-100", "train-clean-360", "train-other-500"),
@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     (conf / "train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc, boundary_label: <space>}\n")
     (conf / "decode_greedy.yaml").write_text("greedy: true\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIBRISPEECH", raising=False)
-    monkeypatch.delenv("AMI", raising=False)
+    for name in ("LIBRISPEECH", "AMI", "TIMIT"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -231,10 +231,31 @@ def test_each_recipe_has_its_own_corpus_and_sets(folder, capsys):
     assert "of a meeting of train" in capsys.readouterr().err
 
 
-def test_the_sets_of_ami_are_its_official_parts():
-    sets = ami_sets(("train", "dev", "test"))
+def test_timit_has_phones_and_silences_to_score(folder, capsys):
+    assert recipe_plan.main(["--corpus", "timit", "--token_type", "word"]) == 0
+    found = capsys.readouterr().out
+    assert shell(found, "parts") == ["TRAIN", "DEV", "TEST"]
+    assert shell(found, "tokens") == ["data/token_list/word/tokens.txt"]
+    made = recipe("--corpus", "timit", "--token_type", "word")
+    assert made.corpus.folding.name == "phones_timit.txt"
+    assert made.corpus.silences == ("h#", "pau", "epi")
+    assert (recipe().corpus.folding, recipe().corpus.silences) == (None, ())
+    assert recipe_plan.main(["--corpus", "timit", "--timit", str(folder)]) == 1
+    assert "got no sentence" in capsys.readouterr().err
+
+
+def test_a_corpus_with_an_official_division_is_divided_so():
+    division = ("train", "dev", "test")
+
+    def sets_of(*wanted, present=division):
+        return official_sets("AMI", division, present, *wanted)
+
+    sets = sets_of()
     assert (sets.train, sets.valid, sets.evaluated) == ("train", "dev", ("dev", "test"))
-    assert ami_sets(("train", "dev", "test"), "train", ["test"]).parts == ("train", "dev", "test")
-    for wanted in (("dev", ()), (None, ("eval",))):
-        with pytest.raises(ValueError, match="trained on train and evaluated on some of"):
-            ami_sets(("train", "dev", "test"), *wanted)
+    assert sets_of("train", ["test"]).parts == ("train", "dev", "test")
+    with pytest.raises(ValueError, match="AMI is trained on train, got dev"):
+        sets_of("dev")
+    with pytest.raises(ValueError, match="AMI lacks eval, which this run needs"):
+        sets_of(None, ["eval"])
+    with pytest.raises(ValueError, match="AMI lacks dev, which this run needs; it has train, test"):
+        sets_of(None, ["test"], present=("train", "test"))

@@ -73,9 +73,28 @@ def test_the_short_table_has_the_means_of_the_five_figures(tmp_path: Path, make_
     assert line == ["test-x a d", "2", "1.50", "62.0", "82.2", "–", "13.1"]
 
 
+def test_rows_of_phones_speak_of_phones(tmp_path: Path, make_row: Any) -> None:
+    rows = read_rows(save(tmp_path / "r.json", [make_row("a", "d", 1, unit="phone", cer=None)]))
+    metrics = {metric.key: metric for metric in metrics_of(rows)}
+    assert metrics["wer"].title == "PER"
+    assert metrics["wer"].meaning == "phone errors over reference phones"
+    assert metrics["peaky"].meaning.startswith("frames on blank or silence")
+    assert not any("word" in metric.meaning.lower() for metric in metrics.values())
+    assert count_text(rows[0].counts("wer")).startswith("Snt 211, Phn 1087")
+    assert count_text(rows[0].counts("coverage")) == "matched 1069, phones 1087"
+    assert short_table(group_rows(rows))[0][2].startswith("PER")
+
+
+def test_rows_of_different_units_are_refused(tmp_path: Path, make_row: Any) -> None:
+    rows = [make_row("a", "d", 1), make_row("a", "d", 2, unit="phone")]
+    with pytest.raises(ValueError, match="all rows must have one unit, got phone, word"):
+        read_rows(save(tmp_path / "r.json", rows))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"unit": "letter"}, "'unit' must be one of word, phone, got 'letter'"),
         ({"system": ""}, "row 0: 'system' must be a name"),
         ({"set": 3}, "'set' must be a name, got 3"),
         ({"seed": "1"}, "'seed' must be an integer, got '1'"),
