@@ -43,10 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write(options: argparse.Namespace, command: str) -> None:
     """Read the results, write what the options name, print the short table."""
-    rows = read_rows(options.results)
+    rows = read_rows(*options.results)
+    source = ", ".join(map(str, options.results))
     print(_scoring.table(short_table(group_rows(rows))))
     if options.markdown is not None:
-        _write(options.markdown, render_markdown(rows, str(options.results), command))
+        _write(options.markdown, render_markdown(rows, source, command))
         print(f"table: {options.markdown}")
     if options.fill is not None:
         _write(options.fill, fill_page(options.fill.read_text(encoding="utf-8"), rows))
@@ -54,7 +55,7 @@ def write(options: argparse.Namespace, command: str) -> None:
     if options.html is not None:
         limit = int(1e6 * options.audio_limit_mb)
         sections = gather(rows, options.expdir, options.data, options.utterances, limit)
-        _write(options.html, render_page(rows, sections, str(options.results), command))
+        _write(options.html, render_page(rows, sections, source, command))
         for part, notes in sections.missing.items():
             for note in notes:
                 print(f"missing from the report ({part}): {note}", file=sys.stderr)
@@ -68,7 +69,14 @@ def parser() -> argparse.ArgumentParser:
         description="Make RESULTS.md and a self-contained HTML page from results.json.",
         allow_abbrev=False,
     )
-    options.add_argument("--results", type=Path, required=True, help="the rows (results.json)")
+    options.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the rows (results.json); several files, of systems trained apart, make one table",
+    )
     options.add_argument("--expdir", type=Path, default=Path("exp"), help="default: %(default)s")
     options.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     options.add_argument("--html", type=Path, help="write the page here")

@@ -179,30 +179,25 @@ class Group:
         return statistics.fmean(found) if found else None
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read `results.json`.
+def read_rows(*paths: Path) -> list[Row]:
+    """Read one `results.json` or several, as of systems that were trained apart, in the order given.
 
     Raises:
         ValueError: no list of objects; a row without `system`, `decoder`, `set` or `seed`; a metric
             that is no finite number; an interval that is no pair of them; an unknown unit; rows of
             different units; two rows of one key.
-        OSError: the file cannot be read.
+        OSError: a file cannot be read.
     """
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON: {error}") from error
-    if not isinstance(items, list):
-        raise ValueError(f"{path}: must hold a list of rows, got {type(items).__name__}")
-    rows = [_row(item, f"{path}, row {number}") for number, item in enumerate(items)]
+    rows = [row for path in paths for row in _rows_of(path)]
+    names = ", ".join(map(str, paths))
     if len(units := {row.unit for row in rows}) > 1:
-        raise ValueError(f"{path}: all rows must have one unit, got {', '.join(sorted(units))}")
+        raise ValueError(f"{names}: all rows must have one unit, got {', '.join(sorted(units))}")
     seen: set[tuple[str, str, str, int]] = set()
     for row in rows:
         key = (row.system, row.decoder, row.set, row.seed)
         if key in seen:
             raise ValueError(
-                f"{path}: each system, decoder, set and seed must stand once; twice: {key}"
+                f"{names}: each system, decoder, set and seed must stand once; twice: {key}"
             )
         seen.add(key)
     return rows
@@ -260,6 +255,16 @@ def interval_text(metric: Metric, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return ""
     return f"[{metric.text(interval[0])}, {metric.text(interval[1])}]"
+
+
+def _rows_of(path: Path) -> list[Row]:
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: must be JSON: {error}") from error
+    if not isinstance(items, list):
+        raise ValueError(f"{path}: must hold a list of rows, got {type(items).__name__}")
+    return [_row(item, f"{path}, row {number}") for number, item in enumerate(items)]
 
 
 def _row(item: Any, place: str) -> Row:

@@ -39,6 +39,16 @@ def test_groups_keep_the_order_of_the_rows_within_each_set(tmp_path: Path, make_
     ]
 
 
+def test_several_files_make_one_table(tmp_path: Path, make_row: Any) -> None:
+    first = save(tmp_path / "1.json", [make_row("a", "d", 1, wer=1.0), make_row("b", "d", 1)])
+    second = save(tmp_path / "2.json", [make_row("a", "d", 2, wer=3.0)])
+    groups = group_rows(read_rows(first, second))
+    assert [(group.system, group.seeds) for group in groups] == [("a", (1, 2)), ("b", (1,))]
+    assert groups[0].mean("wer") == 2.0
+    with pytest.raises(ValueError, match=r"1\.json, .*1\.json: each .* twice: \('a', 'd'"):
+        read_rows(first, first)
+
+
 def test_a_metric_that_a_seed_lacks_is_left_out_of_the_mean(tmp_path: Path, make_row: Any) -> None:
     rows = [make_row("a", "d", 1, wer=None), make_row("a", "d", 2, wer=6.0)]
     (group,) = group_rows(read_rows(save(tmp_path / "r.json", rows)))
