@@ -143,12 +143,8 @@ class OTTCOptions(CriterionOptions):
         _check_number("drop_threshold", self.drop_threshold, most=1.0)
         _check_number("dropout", self.dropout, below=1.0)
         epoch = self.freeze_alpha_after_epoch
-        if epoch is not None and (
-            isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0
-        ):
-            raise ValueError(
-                f"freeze_alpha_after_epoch must be null or a number of epochs >= 0, got {epoch!r}"
-            )
+        if epoch is not None:
+            _check_epoch("freeze_alpha_after_epoch", epoch)
         if epoch is not None and self.alpha == "uniform":
             raise ValueError("freeze_alpha_after_epoch has nothing to freeze with alpha: uniform")
         if self.penalised and self.alpha == "uniform":
@@ -174,9 +170,17 @@ class PriorCTCOptions(CriterionOptions):
         default=0.3,
         metadata={"help": "power of the labels' priors that posteriors are divided by; 0: CTC"},
     )
+    prior_after_epoch: int = dataclasses.field(
+        default=1,
+        metadata={
+            "help": "priors are uniform up to this epoch; they help a CTC model that has left its plateau, "
+            "where all posteriors are alike, and keep others there"
+        },
+    )
 
     def __post_init__(self) -> None:
         _check_number("prior_scale", self.prior_scale)
+        _check_epoch("prior_after_epoch", self.prior_after_epoch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,6 +304,11 @@ def _check_label(label: object) -> None:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _check_epoch(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} must be a number of epochs >= 0, got {value!r}")
 
 
 def _check_number(

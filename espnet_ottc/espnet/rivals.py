@@ -26,9 +26,9 @@ class PriorCTC(Criterion):
     """`ctc_type: ctc_prior`: CTC on posteriors divided by a power of the labels' priors.
 
     A frame's score for token k is log p(k | t) − s · log P(k), where P is the mean posterior over the frames
-    of the epoch before (uniform in the first).  The blank, which takes most frames of CTC, has a high
-    prior, and so paths of few frames on labels lose their advantage.  Decoding and alignment
-    use the scores that training used.
+    of the epoch before; uniform, which makes it CTC, in the first and as long as `prior_after_epoch` says.
+    The blank, which takes most frames of CTC, has a high prior, and so paths of few frames on labels lose
+    their advantage.  Decoding and alignment use the scores that training used.
 
     Source: Huang et al., "Less Peaky and More Accurate CTC Forced Alignment by Label Priors", 2024
     (arXiv 2406.02560), section 3.
@@ -51,11 +51,11 @@ class PriorCTC(Criterion):
         self.register_buffer("occupancy", torch.zeros(odim))
 
     def set_epoch(self, epoch: int) -> None:
-        """The posteriors of the epoch that has ended become the prior."""
+        """The posteriors of the epoch that has ended become the prior, once priors are due."""
         total = self.occupancy.sum()
-        if float(total) > 0:
+        if float(total) > 0 and epoch > self.options.prior_after_epoch:
             self.log_prior.copy_((self.occupancy / total).clamp(min=_RAREST).log())
-            self.occupancy.zero_()
+        self.occupancy.zero_()
 
     def losses(
         self,
@@ -68,23 +68,23 @@ class PriorCTC(Criterion):
     ) -> Losses:
         """As in `Criterion.losses`; training mode collects the posteriors for the next prior.
 
-        In evaluation mode the loss is CTC's.
+        In evaluation mode the loss is CTC's on the distributions that decoding uses.
         """
         hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
         log_probs = F.log_softmax(self.ctc_lo(hidden).float(), dim=2)
         valid = valid_mask(hlens, hs_pad.shape[1])
         if self.training:
             self.occupancy += log_probs.detach()[valid].exp().sum(0)
-        # Validation takes the posteriors as they are: with a prior that changes after each epoch, losses of
-        # two epochs could not be compared, and the best model would be an early one.
-        scale = self.options.prior_scale if self.training else 0.0
-        scores = log_probs - scale * self.log_prior
+        scores = log_probs - self.options.prior_scale * self.log_prior
         # torch's CTC needs distributions, and its gradient is wrong for other scores; what normalising
         # takes from every path of an utterance is given back after it.
         norms = scores.logsumexp(2)
         log_probs = (scores - norms[..., None]).transpose(0, 1)
         losses = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
-        losses = losses - torch.where(valid, norms, 0.0).sum(1)
+        if self.training:
+            # Not in validation: these sums move with the prior, and with them losses of two epochs could
+            # not be compared.
+            losses = losses - torch.where(valid, norms, 0.0).sum(1)
         return Losses(self.reduced(losses), {})
 
     def frame_log_probs(self, hs_pad: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def test_a_bad_value_is_an_error_that_names_option_rule_and_value(conf, error, m
     [
         ({"ctc_type": "ctc_prior", "prior_scal": 1}, "did you mean prior_scale"),
         ({"ctc_type": "ctc_prior", "prior_scale": -1}, r"prior_scale must lie in \[0, inf\)"),
+        ({"ctc_type": "ctc_prior", "prior_after_epoch": 1.5}, "prior_after_epoch must be a number"),
         ({"ctc_type": "cr_ctc", "consistency_weight": -1}, "consistency_weight must lie in"),
         ({"ctc_type": "single_path", "floor": 1}, "ctc_type single_path has no option 'floor'"),
     ],

@@ -49,7 +49,7 @@ def test_without_a_prior_it_is_ctc():
 
 def test_the_prior_enters_loss_and_gradient_as_the_definition_says():
     torch.manual_seed(0)
-    criterion = PriorCTC(V, D, PriorCTCOptions(0.7), reduce=False)
+    criterion = PriorCTC(V, D, PriorCTCOptions(0.7), reduce=False).train()
     prior = torch.tensor([0.6, 0.1, 0.1, 0.2])
     criterion.log_prior.copy_(prior.log())
     hidden, lengths, targets, target_lengths = _batch()
@@ -67,12 +67,17 @@ def test_the_prior_enters_loss_and_gradient_as_the_definition_says():
     torch.testing.assert_close(criterion.softmax(hidden), scores.softmax(2))
 
 
-def test_the_validation_loss_does_not_depend_on_the_prior():
+def test_the_validation_loss_is_that_of_the_distributions_that_decoding_uses():
     torch.manual_seed(0)
-    criterion = PriorCTC(V, D).eval()
-    expected = _like(criterion)(*_batch())
+    criterion = PriorCTC(V, D, reduce=False).eval()
     criterion.log_prior.copy_(torch.tensor([0.6, 0.1, 0.1, 0.2]).log())
-    torch.testing.assert_close(criterion(*_batch()), expected)
+    hidden, lengths, targets, target_lengths = _batch()
+    used = criterion.log_softmax(hidden)
+    expected = torch.stack([_enumerated(used[0], [1, 2]), _enumerated(used[1, :4], [3])])
+    torch.testing.assert_close(criterion(hidden, lengths, targets, target_lengths), expected)
+    # So losses of two epochs compare; a factor of all priors changes nothing.
+    criterion.log_prior += 1.0
+    torch.testing.assert_close(criterion(hidden, lengths, targets, target_lengths), expected)
 
 
 def test_the_prior_is_the_mean_posterior_of_the_epochs_valid_frames():
@@ -88,6 +93,16 @@ def test_the_prior_is_the_mean_posterior_of_the_epochs_valid_frames():
     torch.testing.assert_close(criterion.log_prior, expected)
     criterion.set_epoch(3)  # nothing seen since
     torch.testing.assert_close(criterion.log_prior, expected)
+
+
+def test_priors_wait_for_their_epoch():
+    criterion = PriorCTC(V, D, PriorCTCOptions(prior_after_epoch=3))
+    for epoch, waits in ((2, True), (3, True), (4, False)):
+        criterion.occupancy.copy_(torch.tensor([2.0, 1.0, 1.0, epoch]))
+        criterion.set_epoch(epoch)
+        assert (criterion.log_prior == 0).all().item() is waits
+    # Of the last epoch alone.
+    torch.testing.assert_close(criterion.log_prior.exp(), torch.tensor([2.0, 1.0, 1.0, 4.0]) / 8)
 
 
 def test_a_token_never_used_keeps_a_bounded_prior():
