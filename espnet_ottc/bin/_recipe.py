@@ -310,6 +310,9 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
     training.add_argument("--ngpu", type=_count, default=0, help="GPUs for a training")
     training.add_argument("--nj", type=_positive, default=os.cpu_count() or 1,
                           help="processes for everything else")  # fmt: skip
+    training.add_argument("--train_nj", type=_positive, default=1,
+                          help="trainings of one stage at a time, which share the cores (and the GPUs, "
+                          "unless train_cmd gives each its own)")  # fmt: skip
     training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip

@@ -25,6 +25,8 @@ Item = TypeVar("Item")
 TRAIN = "train_cmd"
 DECODE = "decode_cmd"
 _LAST_LINES = 15
+# What runs now, in any thread.
+_jobs: set["subprocess.Popen[str]"] = set()
 
 
 def say(line: str) -> None:
@@ -92,6 +94,9 @@ def log_to(path: Path) -> None:
 
 
 def _end(number: int, frame: object) -> None:
+    # Only this thread leaves here; others see their jobs end.
+    for job in list(_jobs):
+        job.terminate()
     sys.exit(128 + number)
 
 
@@ -130,6 +135,7 @@ def run_logged(
             text=True,
             errors="replace",
         )
+        _jobs.add(process)
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -145,6 +151,7 @@ def run_logged(
             # Whatever ends us ends it; a command that is through does not mind.
             process.terminate()
             process.wait()
+            _jobs.discard(process)
     if status:
         raise StepError(
             f"a command failed with status {status}; the end of {log}:\n{''.join(last).rstrip()}"

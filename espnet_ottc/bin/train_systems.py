@@ -51,11 +51,11 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
     systems = [system for system in recipe.systems if system.stage == stage]
     if not systems:
         _steps.say(f"stage {stage}: no system with {criterion} among --systems")
-    for system in systems:
-        for seed in recipe.seeds:
-            _train(recipe, system, seed)
-            if system.auxiliary is not None:
-                _export(recipe, system, system.auxiliary, seed)
+    jobs = [(system, seed) for system in systems for seed in recipe.seeds]
+    _steps.run_parallel(lambda job: _train(recipe, *job), jobs, recipe.options.train_nj)
+    for system, seed in jobs:
+        if system.auxiliary is not None:
+            _export(recipe, system, system.auxiliary, seed)
 
 
 def training_step(recipe: Recipe, system: System, seed: int) -> Step:
@@ -151,7 +151,11 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
 
             try:
                 _steps.run_logged(
-                    command, experiment / "train.log", prefix=_steps.TRAIN, watch=watch
+                    command,
+                    experiment / "train.log",
+                    prefix=_steps.TRAIN,
+                    environment=_shared_cores(recipe.options.train_nj),
+                    watch=watch,
                 )
             finally:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
@@ -160,6 +164,13 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
         (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
     perform(training_step(recipe, system, seed), work, _steps.say)
+
+
+def _shared_cores(trainings: int) -> dict[str, str]:
+    """The variable that gives each of several trainings its share of the cores; a user's own stays."""
+    if trainings == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // trainings))}
 
 
 def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from lhotse import CutSet, SupervisionSet
 
@@ -145,6 +146,19 @@ def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     rows = json.loads((recipe / "exp_raw" / "results.json").read_text())
     assert [row["decoder"] for row in rows] == ["transport", "viterbi"]
     assert all(row["counts"]["times"]["reference_words"] for row in rows)
+
+
+@pytest.mark.slow
+def test_trainings_side_by_side_give_what_they_give_alone(recipe, first):
+    words = ("--systems", "ottc", "--seed", "1", "2", "--expdir", "exp_two", "--train_nj", "2")
+    done = _run(recipe, *words, "--stage", "4", "--stop_stage", "7")
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, same, other = (
+        torch.load(recipe / folder / "latest.pth", weights_only=True)
+        for folder in ("exp/ottc/seed1", "exp_two/ottc/seed1", "exp_two/ottc/seed2")
+    )
+    torch.testing.assert_close(same, one, rtol=0, atol=0)
+    assert any(not torch.equal(other[name], value) for name, value in one.items())
 
 
 @pytest.mark.slow

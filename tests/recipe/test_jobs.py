@@ -1,0 +1,85 @@
+"""The recipe's jobs: what ends them, and what they share."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from espnet_ottc.bin import _steps
+from espnet_ottc.bin._marks import StepError
+from espnet_ottc.bin.train_systems import _shared_cores
+
+# Two jobs at a time that write their process id and wait.
+JOBS = """
+import sys
+from pathlib import Path
+from espnet_ottc.bin import _steps
+
+folder = Path(sys.argv[1])
+
+def work(name):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(120)"
+    _steps.run_logged([sys.executable, "-c", code], folder / name)
+
+sys.exit(_steps.run(lambda: _steps.run_parallel(work, ["a", "b", "c"], 2)))
+"""
+
+
+def _waited(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_being_told_to_end_ends_all_jobs_and_starts_no_other(tmp_path):
+    command = subprocess.Popen([sys.executable, "-c", JOBS, str(tmp_path)], stderr=subprocess.PIPE)
+
+    def pids():
+        lines = [(tmp_path / n).read_text().split("\n") for n in "ab" if (tmp_path / n).exists()]
+        found = [int(line) for text in lines for line in text[:-1] if line.isdigit()]
+        return found if len(found) == 2 else None
+
+    try:
+        started = _waited(pids)
+        assert started
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(30) == 128 + signal.SIGTERM
+    finally:
+        command.kill()
+        command.communicate()
+    assert _waited(lambda: not any(map(_alive, started)), 10)
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_first_fault_keeps_the_rest_from_starting():
+    seen = []
+
+    def work(item):
+        seen.append(item)
+        raise StepError(f"{item} failed")
+
+    with pytest.raises(StepError, match="1 failed"):
+        _steps.run_parallel(work, [1, 2, 3], 1)
+    assert 3 not in seen
+
+
+def test_trainings_side_by_side_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert _shared_cores(1) == {}
+    assert _shared_cores(3) == {"OMP_NUM_THREADS": "2"}
+    assert _shared_cores(16) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert _shared_cores(3) == {}
