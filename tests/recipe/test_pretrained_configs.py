@@ -1,11 +1,14 @@
-"""The paper's encoders: their configurations build for every corpus, with the paper's schedule."""
+"""Configurations with the paper's schedule build: its encoders for all corpora, a Conformer from scratch."""
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+from espnet2.layers.global_mvn import GlobalMVN
 from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
@@ -16,6 +19,9 @@ EGS = Path(__file__).parents[2] / "egs2"
 CORPORA = ("librispeech", "timit", "ami")
 ENCODERS = {"wav2vec2_large": "WAV2VEC2_LARGE_LV60K", "xlsr300m": "WAV2VEC2_XLSR_300M"}
 TRAINING = sorted(EGS.glob("*_ottc/conf/train_*.yaml"))
+CONFORMER = sorted(EGS.glob("*_ottc/conf/train_*_conformer.yaml"))
+PRETRAINED = [path for path in TRAINING if path not in CONFORMER]
+CTC_TYPES = {"ctc": "builtin", "ottc": "ottc"}
 TOKENS = ["<blank>", "<unk>", "<space>", "▁", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
 
 
@@ -41,22 +47,51 @@ def test_every_corpus_has_both_encoders_with_both_criteria():
         for criterion in ("ctc", "ottc")
         for encoder in ENCODERS
     }
-    assert {_name(path) for path in TRAINING} >= wanted
+    assert {_name(path) for path in PRETRAINED} >= wanted
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
+def test_librispeech_has_a_conformer_with_both_criteria():
+    wanted = {f"librispeech_ottc-train_{criterion}_conformer" for criterion in CTC_TYPES}
+    assert {_name(path) for path in CONFORMER} == wanted
+
+
+@pytest.mark.parametrize("path", PRETRAINED, ids=_name)
 def test_a_pretrained_configuration_builds(path, tmp_path):
     options = _options(path, tmp_path)
     with torch.device("meta"):
         model = ASRTask.build_model(options)
     _, criterion, encoder = path.stem.split("_", 2)
-    assert model.ctc.ctc_type == {"ctc": "builtin", "ottc": "ottc"}[criterion]
+    assert model.ctc.ctc_type == CTC_TYPES[criterion]
     assert model.encoder.bundle == ENCODERS[encoder]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == pytest.approx(311e6, rel=0.01)
     assert model.frontend is model.normalize is model.specaug is None
     # The waveform's own lengths are all that stage 4 collects.
     assert options.model_conf["extract_feats_in_collect_stats"] is False
+    # One folder, one set of statistics.
+    assert System("x", path, _load(path)).features == {"input_size": 1, "normalize": None}
+
+
+@pytest.mark.parametrize("path", CONFORMER, ids=_name)
+def test_a_conformer_builds(path, tmp_path):
+    options = _options(path, tmp_path)
+    # Stage 4 writes them.
+    stats = tmp_path / "feats_stats.npz"
+    np.savez(stats, count=2, sum=np.zeros(80), sum_square=np.full(80, 2.0))
+    options.normalize_conf = {"stats_file": str(stats)}
+    model = ASRTask.build_model(options)
+    criterion = path.stem.split("_")[1]
+    assert model.ctc.ctc_type == CTC_TYPES[criterion]
+    assert isinstance(model.encoder, ConformerEncoder)
+    assert isinstance(model.normalize, GlobalMVN)
+    # Masked before it is normalised: 0 would not be the mean.
+    for mask in (model.specaug.freq_mask, model.specaug.time_mask):
+        assert mask.replace_with_zero is False
+    torch.manual_seed(0)
+    samples = 2 * 16000
+    _, lengths = model.encode(torch.randn(1, samples), torch.tensor([samples]))
+    # 20 ms frames, but for what the convolutions lose at the ends.
+    assert lengths.item() == pytest.approx(100, abs=2)
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
@@ -76,11 +111,14 @@ def test_the_schedule_is_the_papers(path, tmp_path):
     assert (scheduler.total_steps, scheduler.warmup) == (steps, warmup)
     assert options.optim_conf["lr"] == (1.25e-3 if ami else 2e-4)
     assert options.max_epoch == 40
-    assert options.ctc_conf.get("freeze_alpha_after_epoch", 30) == 30
+    # An epoch is one pass over the data.
+    assert options.num_iters_per_epoch is None
+    frozen_after = 30 if options.ctc_conf["ctc_type"] == "ottc" else None
+    assert options.ctc_conf.get("freeze_alpha_after_epoch") == frozen_after
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_a_pretrained_system_differs_from_its_twin_in_the_criterion_alone(path):
+def test_a_system_differs_from_its_twin_in_the_criterion_alone(path):
     name = path.name.replace("train_ottc_", "train_ctc_")
     ctc, other = _load(path.with_name(name)), _load(path)
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
@@ -90,8 +128,6 @@ def test_a_pretrained_system_differs_from_its_twin_in_the_criterion_alone(path):
         assert conf["ctc_type"] == "ottc"
         assert conf.get("boundary_label") == label[path.parts[-3]]
     assert ctc == other
-    # One folder, one set of statistics.
-    assert System("x", path, other).features == {"input_size": 1, "normalize": None}
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
@@ -105,7 +141,7 @@ def test_encoders_differ_in_the_bundle_alone(corpus, criterion):
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_a_pretrained_configuration_says_what_it_is_for(path):
+def test_a_configuration_says_what_it_is_for(path):
     text = path.read_text(encoding="utf-8")
     head = text[: text.index("\nencoder:")]
     for word in ("Purpose:", "Command:", "Hardware:", "Time:"):
