@@ -4,10 +4,9 @@ SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: demo test lint venv lock
 
-# Half the updates of conf/mini, for twenty minutes on two cores.
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
-		--train_args "--max_epoch 20 --scheduler_conf total_steps=1000"
+		--conf conf/demo --systems ctc ottc ottc_joint --train_nj 2
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2"

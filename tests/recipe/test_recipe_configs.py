@@ -41,7 +41,8 @@ def _options(path: Path, folder: Path) -> argparse.Namespace:
 
 def test_there_are_configurations():
     found = {(path.parents[2].name, path.parent.name) for path in TRAINING}
-    assert found == {(f"{corpus}_ottc", "mini") for corpus in ("ami", "librispeech", "timit")}
+    mini = {(f"{corpus}_ottc", "mini") for corpus in ("ami", "librispeech", "timit")}
+    assert found == {*mini, ("librispeech_ottc", "demo")}
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
