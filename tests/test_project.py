@@ -14,7 +14,7 @@ PACKAGE = ROOT / "espnet_ottc"
 # docs and DESIGN: numerics, alignment, corpora, ESPnet, commands.  A layer may import those in its row.
 LAYERS = {
     "numerics": {
-        *("transport", "loss", "sotd", "targets", "label_weights", "regularizers"),
+        *("transport", "loss", "sotd", "targets", "label_weights", "regularizers", "best_path"),
         *("validation", "kernels"),
     },
     "alignment": {"spans", "aligners", "metrics", "formats", "report"},

@@ -286,7 +286,7 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
     stages.add_argument("--systems", nargs="+", default=["ctc", "ottc"], metavar="SYSTEM",
                         help="train_<SYSTEM>.yaml of --conf")  # fmt: skip
     stages.add_argument("--seed", nargs="+", default=["1"], help="one or several")
-    stages.add_argument("--decoders", nargs="+", default=["greedy"], metavar="DECODER",
+    stages.add_argument("--decoders", nargs="+", default=["best_path"], metavar="DECODER",
                         help="decode_<DECODER>.yaml of --conf; tables show the first one's words "
                         "beside the times")  # fmt: skip
     data = options.add_argument_group("data")

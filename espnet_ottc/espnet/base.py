@@ -91,6 +91,10 @@ class Criterion(CTC):  # type: ignore[misc]
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
         return greedy_labels(self.argmax(hs_pad), None, hlens, blank=BLANK)
 
+    def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hypotheses like `greedy`'s: the labels of the best path, which for CTC are the greedy ones."""
+        return self.greedy(hs_pad, hlens)
+
     def frame_log_probs(self, hs_pad: Tensor) -> Tensor:
         """The model's log-probabilities (B, T, V) of each frame, at least in float32."""
         logits = self.ctc_lo(hs_pad)

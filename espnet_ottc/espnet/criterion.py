@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from espnet_ottc.aligners.transport import boundaries
+from espnet_ottc.best_path import best_path
 from espnet_ottc.espnet.base import BLANK, Losses
+from espnet_ottc.espnet.decoding import spoken_labels
 from espnet_ottc.espnet.heads import FrameWeightHead
 from espnet_ottc.espnet.options import OTTCOptions
 from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
@@ -183,6 +185,19 @@ class OTTC(SequenceCriterion):
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
         return frame_weights(self._frame_logits(hs_pad), hlens)
+
+    def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hypotheses like `greedy`'s: the label sequences of the smallest loss.
+
+        Where label weights are not uniform, they depend on the labels sought: then the greedy hypotheses.
+        """
+        if self.options.label_weights != "uniform":
+            return self.greedy(hs_pad, hlens)
+        log_probs, boundary = self.frame_log_probs(hs_pad), self.known_boundary()
+        path = best_path(
+            log_probs, self.alpha(hs_pad, hlens), hlens, blank=BLANK, boundary=boundary
+        )
+        return spoken_labels(path.labels, path.lengths, blank=BLANK, boundary=boundary)
 
     def label_weights(self, targets: Tensor, lengths: Tensor) -> Tensor | None:
         """As `SequenceCriterion.label_weights`: learned or estimated ones where the options ask for them."""

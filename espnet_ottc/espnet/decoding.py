@@ -23,9 +23,8 @@ def greedy_labels(
 ) -> tuple[Tensor, Tensor]:
     """Read the label sequence off each utterance's best label per frame.
 
-    Frames of negligible weight are dropped, then duplicates collapsed, then blanks removed, then boundary
-    labels stripped from both ends and merged where several follow each other (a training target never
-    holds two in a row).
+    Frames of negligible weight are dropped; `spoken_labels` reads the others (a training target never
+    holds two boundary labels in a row).
 
     Args:
         frame_labels: (B, T) best label of each frame.
@@ -40,7 +39,20 @@ def greedy_labels(
         lengths: (B,) int64.
     """
     kept = kept_frames(frame_labels, alpha, lengths, drop_threshold)
-    labels, lengths = collapse(compact(frame_labels, kept, blank), kept.sum(1), blank)
+    return spoken_labels(
+        compact(frame_labels, kept, blank), kept.sum(1), blank=blank, boundary=boundary
+    )
+
+
+def spoken_labels(
+    labels: Tensor, lengths: Tensor, *, blank: int = 0, boundary: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """What a sequence of labels, one per frame or as a target has them, says: (B, N) labels and (B,) lengths.
+
+    Duplicates are collapsed, then blanks removed, then boundary labels stripped from both ends and merged
+    where several follow each other.
+    """
+    labels, lengths = collapse(labels, lengths, blank)
     if boundary is None:
         return labels, lengths
     valid = valid_mask(lengths, labels.shape[1])

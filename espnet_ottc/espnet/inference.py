@@ -60,24 +60,26 @@ class GreedySpeech2Text(OTTCSpeech2Text):
             raise ValueError("greedy decoding needs a model trained with ctc_weight > 0")
 
     def _decode_single_sample(self, enc: Tensor) -> list[Result]:
-        labels, score = greedy(self.asr_model.ctc, enc)
-        sequence = torch.tensor([self.asr_model.sos, *labels, self.asr_model.eos])
-        return [self._result(labels, Hypothesis(yseq=sequence, score=score))]
+        ctc, hidden = self.asr_model.ctc, enc[None]
+        lengths = torch.tensor([len(enc)], device=enc.device)
+        labels, counts = self._hypotheses(ctc, hidden, lengths)
+        scores = ctc.frame_log_probs if isinstance(ctc, Criterion) else ctc.log_softmax
+        found = labels[0, : int(counts[0])].tolist()
+        sequence = torch.tensor([self.asr_model.sos, *found, self.asr_model.eos])
+        score = float(scores(hidden).amax(2).sum())
+        return [self._result(found, Hypothesis(yseq=sequence, score=score))]
+
+    def _hypotheses(self, ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, N) labels and their number, from (1, T, D) encoder output."""
+        if isinstance(ctc, Criterion):
+            return ctc.greedy(hidden, lengths)
+        return greedy_labels(ctc.argmax(hidden), None, lengths)
 
 
-def greedy(ctc: CTC, encoded: Tensor) -> tuple[list[int], float]:
-    """Greedy labels of one utterance, and the sum of its frames' best log-probabilities.
+class BestPathSpeech2Text(GreedySpeech2Text):
+    """As `GreedySpeech2Text`, with OTTC's label sequence of the smallest loss; for CTC they are the same."""
 
-    Args:
-        ctc: one of this package's criteria, or ESPnet's CTC.
-        encoded: (T, D) encoder output.
-    """
-    hidden = encoded[None]
-    lengths = torch.tensor([len(encoded)], device=encoded.device)
-    if isinstance(ctc, Criterion):
-        labels, counts = ctc.greedy(hidden, lengths)
-        best = ctc.frame_log_probs(hidden).amax(2)
-    else:
-        labels, counts = greedy_labels(ctc.argmax(hidden), None, lengths)
-        best = ctc.log_softmax(hidden).amax(2)
-    return labels[0, : int(counts[0])].tolist(), float(best.sum())
+    def _hypotheses(self, ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(ctc, Criterion):
+            return ctc.best_path(hidden, lengths)
+        return super()._hypotheses(ctc, hidden, lengths)

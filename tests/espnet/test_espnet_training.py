@@ -57,6 +57,16 @@ def test_ottc_learns_the_tones_and_decodes_them_greedily_and_by_beam_search(lab,
     assert all(text == text.strip() for text in beam.values())
 
 
+def test_the_best_path_reads_the_tones_too_and_is_the_greedy_one_for_ctc(lab, ottc, ctc):
+    found = lab.decode(ottc, "best_path", "--best_path", "true")
+    assert _accuracy(found, lab.valid.texts) >= 0.75
+    assert all(text == text.strip() for text in found.values())
+    both = (lab.decode(ctc, f"ctc_{name}", f"--{name}", "true") for name in ("greedy", "best_path"))
+    assert next(both) == next(both)
+    with pytest.raises(SystemExit):
+        lab.decode(ctc, "ctc_both", "--greedy", "true", "--best_path", "true")
+
+
 def test_the_transports_health_stands_in_tensorboard(ottc):
     scalars = _scalars(ottc, "valid")
     for name in ("alpha_entropy", "alpha_effective_frames", "dropped_frames", "peaky_frames"):

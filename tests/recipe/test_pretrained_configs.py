@@ -149,9 +149,10 @@ def test_a_configuration_says_what_it_is_for(path):
     assert f"--systems {path.stem.removeprefix('train_')} " in head
 
 
+@pytest.mark.parametrize("decoder", ["greedy", "best_path"])
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_the_folder_has_the_greedy_decoder(corpus, tmp_path):
-    path = EGS / f"{corpus}_ottc" / "conf" / "decode_greedy.yaml"
+def test_the_folder_has_the_decoders(corpus, decoder, tmp_path):
+    path = EGS / f"{corpus}_ottc" / "conf" / f"decode_{decoder}.yaml"
     words = ["--config", str(path), "--output_dir", str(tmp_path)]
     words += ["--data_path_and_name_and_type", "x,speech,lhotse"]
-    assert asr_inference.get_parser().parse_args(words).greedy is True
+    assert getattr(asr_inference.get_parser().parse_args(words), decoder) is True

@@ -124,7 +124,9 @@ def test_every_decoder_is_known_to_the_inference(path, tmp_path):
     words = ["--config", str(path), "--output_dir", str(tmp_path)]
     words += ["--data_path_and_name_and_type", "x,speech,lhotse"]
     options = asr_inference.get_parser().parse_args(words)
-    assert options.greedy is True
+    assert [name for name in ("greedy", "best_path") if getattr(options, name)] == [
+        path.stem.removeprefix("decode_")
+    ]
 
 
 @pytest.mark.parametrize(

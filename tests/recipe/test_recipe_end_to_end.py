@@ -78,7 +78,8 @@ def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
         if system == "ottc":
             config["ctc_conf"]["aux_ctc_weight"] = 0.3
         (recipe / f"conf/tiny/train_{system}.yaml").write_text(yaml.safe_dump(config))
-    shutil.copy(recipe / "conf/mini/decode_greedy.yaml", recipe / "conf/tiny")
+    for decoder in (recipe / "conf/mini").glob("decode_*.yaml"):
+        shutil.copy(decoder, recipe / "conf/tiny")
     return recipe
 
 
@@ -139,7 +140,7 @@ def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     folder = recipe / "conf" / "raw"
     folder.mkdir()
     (folder / "train_ottc.yaml").write_text(yaml.safe_dump(config))
-    shutil.copy(recipe / "conf" / "decode_greedy.yaml", folder)
+    shutil.copy(recipe / "conf" / "decode_best_path.yaml", folder)
     words = ("--conf", "conf/raw", "--expdir", "exp_raw", "--systems", "ottc", "--stage", "4")
     done = _run(recipe, *words, "--stop_stage", "10")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -213,7 +214,7 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     assert json.loads((recipe / "exp" / "results.json").read_text()) == rows
     forced = json.loads((recipe / "exp" / "results_by_ctc.json").read_text())
     assert [(row["system"], row["decoder"]) for row in forced] == [
-        ("ctc", "greedy"),
+        ("ctc", "best_path"),
         *ROWS[1:],
     ]
     assert forced[1]["boundary_mae_ms"] != rows[1]["boundary_mae_ms"]
@@ -251,7 +252,7 @@ def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
     assert "| PER ↓ % |" in (recipe / "exp" / "RESULTS.md").read_text()
     assert "Phone times" in (recipe / "exp" / "report.html").read_text()
     # A score says how phones were folded.
-    score = json.loads((recipe / "exp/ctc/seed1/decode_greedy/TEST/score.json").read_text())
+    score = json.loads((recipe / "exp/ctc/seed1/decode_best_path/TEST/score.json").read_text())
     assert score["settings"]["fold"] == "phones_timit.txt"
     again = _run(recipe, "--stop_stage", "10", eval_set="TEST")
     assert again.returncode == 0, again.stderr

@@ -26,7 +26,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     conf.mkdir(parents=True)
     (conf / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
     (conf / "train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc, boundary_label: <space>}\n")
-    (conf / "decode_greedy.yaml").write_text("greedy: true\n")
+    for name in ("best_path", "greedy"):
+        (conf / f"decode_{name}.yaml").write_text(f"{name}: true\n")
     monkeypatch.chdir(tmp_path)
     for name in ("LIBRISPEECH", "AMI", "TIMIT"):
         monkeypatch.delenv(name, raising=False)
@@ -89,7 +90,7 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
         ("--seed 1 x", "--seed must be whole numbers"),
         ("--seed 1 1", "--seed must be one or more different"),
         ("--systems ctc otc", r"no conf/mini/train_otc.yaml; conf/mini has ctc, ottc"),
-        ("--decoders beam", r"no conf/mini/decode_beam.yaml; conf/mini has greedy"),
+        ("--decoders beam", r"no conf/mini/decode_beam.yaml; conf/mini has best_path, greedy"),
         ("--conf nowhere", "no nowhere/train_ctc.yaml"),
         ("--librispeech nowhere", "must be a directory, got nowhere"),
         ("--train_set train_960", "lacks train-clean-360, train-other-500"),
