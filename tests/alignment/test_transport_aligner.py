@@ -111,7 +111,8 @@ def test_boundaries_and_scores_equal_dense_integration(seed: int, T: int, U: int
     batch = _batch(alpha, U, seed, beta=beta)
     alignment = _align(batch)["utt0"]
     # The frame axis cut into slices of equal mass: the slice of mass m lies in frame f and label u.
-    slices = 20_000
+    # A frame weighs a hundredth at least, so that a slice is at most a thousandth of a frame.
+    slices = 120_000
     mass = (np.arange(slices) + 0.5) / slices
     a, b = alpha[0].numpy(), beta[0].numpy()
     frame = np.searchsorted(np.cumsum(a), mass).clip(max=T - 1)
