@@ -17,6 +17,8 @@ from espnet_ottc.bin._corpora import CORPORA, Corpus
 from espnet_ottc.bin._results import suffix_of
 from espnet_ottc.bin._sets import RecipeSets
 
+# Of all recipes; relative to one, as `run.sh` finds the stages.
+_SHARED_CONF = Path("../TEMPLATE/conf")
 LAST_STAGE = 11
 TRAINING_STAGES = {"ctc": 5, "ottc": 7}
 
@@ -117,7 +119,7 @@ class Recipe:
         names = _words("--systems", options.systems)
         self.systems = tuple(_read_system(self.conf, name) for name in names)
         self.decoders = {
-            name: _config_path(self.conf, "decode", name)
+            name: _config_path("decode", name, self.conf, _SHARED_CONF)
             for name in _words("--decoders", options.decoders)
         }
         self._check_systems()
@@ -287,8 +289,8 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
                         help="train_<SYSTEM>.yaml of --conf")  # fmt: skip
     stages.add_argument("--seed", nargs="+", default=["1"], help="one or several")
     stages.add_argument("--decoders", nargs="+", default=["best_path"], metavar="DECODER",
-                        help="decode_<DECODER>.yaml of --conf; tables show the first one's words "
-                        "beside the times")  # fmt: skip
+                        help="decode_<DECODER>.yaml of --conf or, for all recipes, of "
+                        f"{_SHARED_CONF}; tables show the first one's words beside the times")  # fmt: skip
     data = options.add_argument_group("data")
     data.add_argument(f"--{corpus}", type=Path, dest="corpus_dir", metavar="DIR",
                       default=os.environ.get(corpus.upper()) or None,
@@ -334,7 +336,7 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
 
 
 def _read_system(conf: Path, name: str) -> System:
-    path = _config_path(conf, "train", name)
+    path = _config_path("train", name, conf)
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -344,12 +346,17 @@ def _read_system(conf: Path, name: str) -> System:
     return System(name, path, config)
 
 
-def _config_path(conf: Path, kind: str, name: str) -> Path:
-    path = conf / f"{kind}_{name}.yaml"
-    if not path.is_file():
-        there = sorted(p.stem.removeprefix(f"{kind}_") for p in conf.glob(f"{kind}_*.yaml"))
-        raise ValueError(f"there is no {path}; {conf} has {', '.join(there) or 'none'}")
-    return path
+def _config_path(kind: str, name: str, *folders: Path) -> Path:
+    """The configuration in the first folder that has it."""
+    for folder in folders:
+        path = folder / f"{kind}_{name}.yaml"
+        if path.is_file():
+            return path
+    there = {p.stem.removeprefix(f"{kind}_") for f in folders for p in f.glob(f"{kind}_*.yaml")}
+    raise ValueError(
+        f"there is no {kind}_{name}.yaml in {' or '.join(map(str, folders))}, "
+        f"but {', '.join(sorted(there)) or 'none'}"
+    )
 
 
 def _words(option: str, texts: Sequence[str]) -> list[str]:

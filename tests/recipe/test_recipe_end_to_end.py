@@ -78,8 +78,6 @@ def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
         if system == "ottc":
             config["ctc_conf"]["aux_ctc_weight"] = 0.3
         (recipe / f"conf/tiny/train_{system}.yaml").write_text(yaml.safe_dump(config))
-    for decoder in (recipe / "conf/mini").glob("decode_*.yaml"):
-        shutil.copy(decoder, recipe / "conf/tiny")
     return recipe
 
 
@@ -140,7 +138,6 @@ def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     folder = recipe / "conf" / "raw"
     folder.mkdir()
     (folder / "train_ottc.yaml").write_text(yaml.safe_dump(config))
-    shutil.copy(recipe / "conf" / "decode_best_path.yaml", folder)
     words = ("--conf", "conf/raw", "--expdir", "exp_raw", "--systems", "ottc", "--stage", "4")
     done = _run(recipe, *words, "--stop_stage", "10")
     assert done.returncode == 0, done.stdout + done.stderr

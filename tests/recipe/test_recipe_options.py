@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from espnet_ottc.bin import recipe_plan
 from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.bin._sets import librispeech_sets, official_sets
 
+ROOT = Path(__file__).parents[2]
 FULL = (
     *("train-clean-100", "train-clean-360", "train-other-500"),
     *("dev-clean", "dev-other", "test-clean", "test-other"),
@@ -21,17 +23,17 @@ SMALL = ("train-clean-100", "dev-clean", "test-clean")
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A recipe folder with two configurations, as the current one."""
-    conf = tmp_path / "conf" / "mini"
+    """A recipe folder with two configurations, as the current one, beside the decoders of all recipes."""
+    shutil.copytree(ROOT / "egs2/TEMPLATE/conf", tmp_path / "TEMPLATE/conf")
+    recipe = tmp_path / "recipe"
+    conf = recipe / "conf" / "mini"
     conf.mkdir(parents=True)
     (conf / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
     (conf / "train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc, boundary_label: <space>}\n")
-    for name in ("best_path", "greedy"):
-        (conf / f"decode_{name}.yaml").write_text(f"{name}: true\n")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(recipe)
     for name in ("LIBRISPEECH", "AMI", "TIMIT"):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    return recipe
 
 
 def corpus(folder: Path, parts: tuple[str, ...] = SMALL) -> Path:
@@ -89,9 +91,12 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
         ("--stop_stage 12", "--stop_stage <= 11"),
         ("--seed 1 x", "--seed must be whole numbers"),
         ("--seed 1 1", "--seed must be one or more different"),
-        ("--systems ctc otc", r"no conf/mini/train_otc.yaml; conf/mini has ctc, ottc"),
-        ("--decoders beam", r"no conf/mini/decode_beam.yaml; conf/mini has best_path, greedy"),
-        ("--conf nowhere", "no nowhere/train_ctc.yaml"),
+        ("--systems ctc otc", r"no train_otc.yaml in conf/mini, but ctc, ottc"),
+        (
+            "--decoders lattice",
+            r"no decode_lattice.yaml in conf/mini or ../TEMPLATE/conf, but beam, best_path, greedy",
+        ),
+        ("--conf nowhere", "no train_ctc.yaml in nowhere"),
         ("--librispeech nowhere", "must be a directory, got nowhere"),
         ("--train_set train_960", "lacks train-clean-360, train-other-500"),
         ("--eval_sets test-other", "lacks test-other"),
