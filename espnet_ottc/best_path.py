@@ -85,8 +85,9 @@ def best_path(
         labels: list[int] = []
         score = 0.0
         if length:
-            frames = log_probs[b, :length].double().clamp(min=_LOG_ZERO)
-            labels, score = _best_of_sizes(frames, alpha[b, :length].double(), blank, boundary)
+            labels, score = _best_of_sizes(
+                log_probs[b, :length], alpha[b, :length], blank, boundary
+            )
         found.append(labels)
         scores.append(score)
     counts = [len(labels) for labels in found]
@@ -118,18 +119,29 @@ def _best_of_sizes(
     best: tuple[list[int], float] = ([], -math.inf)
     for first in range(0, len(sizes), at_a_time):
         some = torch.tensor(sizes[first : first + at_a_time], device=log_probs.device)
-        labels, score = _search(_pieces(log_probs, alpha, some), some, blank, boundary)
+        labels, score = _search(equal_pieces(log_probs, alpha, some), some, blank, boundary)
         if score > best[1]:
             best = labels, score
     return best
 
 
-def _pieces(log_probs: Tensor, alpha: Tensor, sizes: Tensor) -> Tensor:
-    """(K, U, V) scores of each label in each of `sizes[k]` pieces of equal mass; 0 beyond them."""
+def equal_pieces(log_probs: Tensor, alpha: Tensor, sizes: Tensor) -> Tensor:
+    """The log-probabilities, weighted by the plan, of each label in pieces of equal mass.
+
+    Args:
+        log_probs: (T, V) float.
+        alpha: (T,) float ≥ 0, frame weights, T ≥ 1.
+        sizes: (K,) integers ≥ 1, numbers of pieces.
+
+    Returns:
+        (K, max U, V) float64, Σ_t γ(t,u) log p(v|t) for β_u = 1/U; 0 beyond the U of `sizes[k]`.
+    """
+    alpha = alpha.double()
+    S = log_probs.double().clamp(min=_LOG_ZERO)
     zero = alpha.new_zeros(1)
     A = torch.cat([zero, alpha.cumsum(0)])
     A = A / A[-1]
-    S = (alpha / alpha.sum())[:, None] * log_probs
+    S = (alpha / alpha.sum())[:, None] * S
     S = torch.cat([S.new_zeros(1, S.shape[1]), S.cumsum(0)])
     ends = torch.arange(int(sizes.max()) + 1, device=sizes.device) / sizes[:, None].double()
     ends = ends.clamp(max=1.0)

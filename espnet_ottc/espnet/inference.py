@@ -1,4 +1,4 @@
-"""Greedy decoding behind ESPnet's `Speech2Text`, for OTTC and for CTC."""
+"""Decoding behind ESPnet's `Speech2Text`, for OTTC and for CTC: its beam search, greedy, best path."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from espnet2.asr.ctc import CTC
 from torch import Tensor
 
 from espnet_ottc.espnet.base import Criterion
+from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.decoding import greedy_labels, stripped
+from espnet_ottc.espnet.prefix_scorer import OTTCPrefixScorer
 from espnet_ottc.espnet.sequence import SequenceCriterion
 
 # ESPnet's own, whatever stands in its place while `espnet_ottc.bin.asr_inference` runs.
@@ -19,11 +21,21 @@ Result = tuple[str | None, list[str], list[int], Any]
 
 
 class OTTCSpeech2Text(Speech2Text):  # type: ignore[misc, valid-type]
-    """`Speech2Text` whose hypotheses carry no boundary labels at their ends.
+    """`Speech2Text` whose beam search scores prefixes by OTTC's loss where the model has it.
 
-    Constructor and results are those of ESPnet's class.  For a search OTTC's posteriors say blank where
-    silence surrounds an utterance, but where they doubt, a search may still end in a boundary label.
+    Constructor and results are those of ESPnet's class.  Where label weights are not uniform they depend on
+    the labels sought: then OTTC's posteriors are searched as CTC's, with silence at an utterance's ends as
+    blank, and hypotheses are freed from boundary labels that are left at their ends.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ctc, search = getattr(self.asr_model, "ctc", None), self.beam_search
+        if not isinstance(ctc, OTTC) or ctc.options.label_weights != "uniform":
+            return
+        if search is not None and "ctc" in search.part_scorers:
+            scorer = OTTCPrefixScorer(ctc, self.asr_model.eos)
+            search.scorers["ctc"] = search.part_scorers["ctc"] = scorer
 
     def _decode_single_sample(self, enc: Tensor) -> list[Result]:
         results: list[Result] = super()._decode_single_sample(enc)
