@@ -14,8 +14,8 @@ PACKAGE = ROOT / "espnet_ottc"
 # docs and DESIGN: numerics, alignment, corpora, ESPnet, commands.  A layer may import those in its row.
 LAYERS = {
     "numerics": {
-        *("transport", "loss", "sotd", "targets", "label_weights", "regularizers", "best_path"),
-        *("validation", "kernels"),
+        *("transport", "loss", "sotd", "targets", "label_weights", "regularizers"),
+        *("best_path", "prefix_scores", "validation", "kernels"),
     },
     "alignment": {"spans", "aligners", "metrics", "formats", "report"},
     "corpora": {"corpora"},

@@ -100,7 +100,7 @@ def test_every_system_of_the_papers_has_a_configuration():
 def test_the_documented_weights_are_those_of_the_configurations():
     text = PAGE.read_text(encoding="utf-8")
     joint = yaml.safe_load((MINI / "train_ottc_joint.yaml").read_text())["ctc_conf"]
-    assert f"L_OTTC + {joint['aux_ctc_weight']} · L_CTC" in text
+    assert f"L_OTTC + {joint['aux_ctc_weight']:g} · L_CTC" in text
     for name, option, letter in (
         ("ctc_prior", "prior_scale", "s"),
         ("cr_ctc", "consistency_weight", "w"),
