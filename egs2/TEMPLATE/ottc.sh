@@ -34,6 +34,7 @@ if wanted 0 "corpus"; then
             python -m espnet_ottc.bin.make_synthetic --layout "$layout" --out "$corpus" "${synthetic[@]}" --nj "$nj"
     else
         echo "stage 0: $corpus with ${parts[*]}"
+        [ -z "$absent" ] || echo "stage 0: $corpus has no $absent, and they are done without"
     fi
 fi
 manifests_of() { # PART ...: sets $manifests to the files of some parts
@@ -47,7 +48,7 @@ if wanted 1 "Lhotse manifests"; then
     once manifests "stage 1: manifests" "${after_corpus[@]}" \
         --input "${corpus_inputs[@]}" --output "${manifests[@]}" -- \
         python -m espnet_ottc.bin.prepare_corpus --layout "$layout" manifests \
-        --corpus "$corpus" --out "$datadir/manifests" --parts "${parts[@]}" --nj "$nj"
+        --corpus "$corpus" --out "$datadir/manifests" --parts "${parts[@]}" "${alignments[@]}" --nj "$nj"
 fi
 if wanted 2 "cuts, every utterance checked"; then
     for set in "${sets[@]}"; do # NAME=PART,PART
@@ -58,7 +59,7 @@ if wanted 2 "cuts, every utterance checked"; then
             --after "$datadir/.marks/manifests.json=stage 1 (manifests)" \
             --input "${manifests[@]}" --output "$datadir/$name/cuts.jsonl.gz" "$datadir/$name/text" -- \
             python -m espnet_ottc.bin.prepare_corpus --layout "$layout" cuts \
-            --manifests "$datadir/manifests" --out "$datadir" --sets "$set" --nj "$nj"
+            --manifests "$datadir/manifests" --out "$datadir" --sets "$set" "${bad_alignments[@]}" --nj "$nj"
     done
 fi
 if wanted 3 "tokens"; then

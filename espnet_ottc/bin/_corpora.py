@@ -61,6 +61,7 @@ class Corpus:
         contents: what its directory holds, in the help.
         folding: where its text is phones, the classes in which they are scored (`--fold`).
         silences: where its text has labels for silence, which they are.
+        alignments_apart: whether its word times are published apart from it (`--alignments`).
     """
 
     preparation: Preparation
@@ -71,6 +72,7 @@ class Corpus:
     contents: str
     folding: Path | None = None
     silences: tuple[str, ...] = ()
+    alignments_apart: bool = False
 
 
 # By the name of its layout, which is also that of the option and, in capitals, of the variable that say
@@ -91,6 +93,7 @@ CORPORA: Mapping[str, Corpus] = {
         plan=librispeech_plan,
         hours=(2.0, 0.15, 0.25, 0.0),
         contents="the parts",
+        alignments_apart=True,
     ),
     "timit": Corpus(
         preparation=timit,

@@ -5,6 +5,7 @@ Every command of the recipe takes the options of `run.sh` as they were given and
 
 import argparse
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import yaml
 from espnet_ottc.bin._corpora import CORPORA, Corpus
 from espnet_ottc.bin._results import suffix_of
 from espnet_ottc.bin._sets import RecipeSets
+from espnet_ottc.espnet.options import OPTIONS, parse_conf
 
 # Of all recipes; relative to one, as `run.sh` finds the stages.
 _SHARED_CONF = Path("../TEMPLATE/conf")
@@ -42,7 +44,7 @@ class System:
     @property
     def criterion(self) -> str:
         """`ottc`, or `ctc` for everything that it is compared with."""
-        return "ottc" if self._ctc_conf.get("ctc_type") == "ottc" else "ctc"
+        return "ottc" if self.ctc_conf.get("ctc_type") == "ottc" else "ctc"
 
     @property
     def stage(self) -> int:
@@ -58,7 +60,7 @@ class System:
     @property
     def auxiliary(self) -> "System | None":
         """The CTC model that its training yields besides; none without an auxiliary CTC head."""
-        if not self._ctc_conf.get("aux_ctc_weight"):
+        if not self.ctc_conf.get("aux_ctc_weight"):
             return None
         config = {**self.config, "ctc_conf": {"ctc_type": "builtin"}}
         return System(f"{self.name}_aux_ctc", self.path, config, head_of=self.name)
@@ -66,22 +68,19 @@ class System:
     @property
     def aligners(self) -> tuple[str, ...]:
         """Names of the decoders in time that its model has."""
+        if self.ctc_conf.get("label_weights") == "ali":
+            # Its blanks are optional, as CTC's are.
+            return ("forced_align",)
         if self.criterion == "ottc":
             return ("transport", "viterbi")
         # Soft-DTW's labels are OTTC's: no blank among them is optional.
-        return ("viterbi",) if self._ctc_conf.get("ctc_type") == "soft_dtw" else ("forced_align",)
+        return ("viterbi",) if self.ctc_conf.get("ctc_type") == "soft_dtw" else ("forced_align",)
 
     @property
     def needs_alignment(self) -> bool:
         """Whether it trains on the data stream `ali`, frame labels of a forced alignment."""
-        conf = self._ctc_conf
+        conf = self.ctc_conf
         return conf.get("label_weights") == "ali" or conf.get("ctc_type") == "single_path"
-
-    @property
-    def boundary_label(self) -> str | int | None:
-        """The token at both ends of every label sequence."""
-        label: str | int | None = self._ctc_conf.get("boundary_label")
-        return label
 
     @property
     def features(self) -> Mapping[str, Any]:
@@ -90,7 +89,8 @@ class System:
         return {name: self.config[name] for name in names if name in self.config}
 
     @property
-    def _ctc_conf(self) -> Mapping[str, Any]:
+    def ctc_conf(self) -> Mapping[str, Any]:
+        """The options of its criterion."""
         conf: Mapping[str, Any] = self.config.get("ctc_conf") or {}
         return conf
 
@@ -169,6 +169,14 @@ class Recipe:
     def bpe_model(self) -> Path | None:
         """SentencePiece's model; None for characters."""
         return self.token_dir / "bpe.model" if self.token_type == "bpe" else None
+
+    def training_options(self, system: System) -> list[str]:
+        """Options of ESPnet's training beside the YAML: the user's come last and win."""
+        own = []
+        if self.token_type == "bpe" and system.ctc_conf.get("boundary_label") == "<space>":
+            # A word break among SentencePiece's tokens.
+            own = ["--ctc_conf", "boundary_label=▁"]
+        return own + shlex.split(self.options.train_args)
 
     @property
     def stats(self) -> Path:
@@ -258,12 +266,13 @@ class Recipe:
                     f"{system.path} must have the frontend and normalisation of {first.path}, since "
                     f"they share {self.stats}; or run them with an --expdir each"
                 )
-            label = system.boundary_label
-            if self.token_type == "bpe" and label == "<space>":
-                raise ValueError(
-                    f"{system.path}: boundary_label {label!r} is no BPE token; SentencePiece's word "
-                    "mark is: --train_args '--ctc_conf boundary_label=▁' or a YAML of its own"
-                )
+            conf = system.ctc_conf
+            kind = OPTIONS.get(str(conf.get("ctc_type")))
+            if kind is not None:
+                try:
+                    parse_conf(conf, kind)
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"{system.path}: {error}") from error
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -291,7 +300,12 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
     stages.add_argument("--decoders", nargs="+", default=["best_path"], metavar="DECODER",
                         help="decode_<DECODER>.yaml of --conf or, for all recipes, of "
                         f"{_SHARED_CONF}; tables show the first one's words beside the times")  # fmt: skip
-    data = options.add_argument_group("data")
+    _add_data_options(options.add_argument_group("data"), corpus)
+    _add_training_options(options.add_argument_group("training and results"))
+    return options
+
+
+def _add_data_options(data: argparse._ArgumentGroup, corpus: str) -> None:
     data.add_argument(f"--{corpus}", type=Path, dest="corpus_dir", metavar="DIR",
                       default=os.environ.get(corpus.upper()) or None,
                       help=f"the directory with {CORPORA[corpus].contents}; "
@@ -300,13 +314,22 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
                       "none: the only one")  # fmt: skip
     data.add_argument("--eval_sets", nargs="+", metavar="PART",
                       help="sets to decode, align and score; none: all dev and test parts")  # fmt: skip
+    if CORPORA[corpus].alignments_apart:
+        data.add_argument("--alignments", type=Path, metavar="DIR",
+                          help="the directory with the parts' *.alignment.txt; none: beside the "
+                          "transcripts, as far as they are there")  # fmt: skip
+        data.add_argument("--drop_bad_alignments", action="store_true",
+                          help="do without the word times of an utterance whose alignment does not match "
+                          "its text")  # fmt: skip
     for part in ("", "dev_", "test_"):
         data.add_argument(f"--synthetic_{part}hours", help="hours to synthesise")
     data.add_argument("--token_type", choices=["char", "bpe", "word"], default="char",
                       help="tokens; word: also phones, where they are the text")  # fmt: skip
     data.add_argument("--nbpe", type=_positive, default=500, help="size of the BPE vocabulary")
     data.add_argument("--datadir", type=Path, default=Path("data"), help="prepared data")
-    training = options.add_argument_group("training and results")
+
+
+def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAMLs")
     training.add_argument("--expdir", type=Path, default=Path("exp"), help="trainings and results")
     training.add_argument("--ngpu", type=_count, default=0, help="GPUs for a training")
@@ -332,7 +355,6 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
                           "RESULTS_by_<SYSTEM>.md)")  # fmt: skip
     training.add_argument("--markdown", type=Path,
                           help="where the table goes; none: RESULTS.md in --expdir")  # fmt: skip
-    return options
 
 
 def _read_system(conf: Path, name: str) -> System:

@@ -16,6 +16,7 @@ LIBRISPEECH_UNIONS = {
 }
 LIBRISPEECH_DEVELOPMENT = ("dev-clean", "dev-other", "dev-clean-2")
 LIBRISPEECH_TEST = ("test-clean", "test-other")
+_LIBRISPEECH_OFFICIAL = ("dev-clean", "dev-other", *LIBRISPEECH_TEST)
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class RecipeSets:
         valid: name of the set that validates each epoch.
         evaluated: names of the sets to decode, align and score.
         members: the parts of the corpus in each set.
+        absent: official development and test parts that the corpus lacks, without which it is done.
     """
 
     train: str
     valid: str
     evaluated: tuple[str, ...]
     members: dict[str, tuple[str, ...]]
+    absent: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -67,7 +70,8 @@ def librispeech_sets(
     valid = development[0] if len(development) == 1 else "dev"
     members[valid] = development
     members |= {name: (name,) for name in evaluated}
-    sets = RecipeSets(train, valid, evaluated, members)
+    absent = tuple(part for part in _LIBRISPEECH_OFFICIAL if part not in present)
+    sets = RecipeSets(train, valid, evaluated, members, absent)
     missing = [part for part in sets.parts if part not in present]
     if missing:
         raise ValueError(

@@ -43,7 +43,7 @@ def plan(recipe: Recipe) -> str:
 
     Raises:
         ValueError: a folder that was made for other data or configurations, too few GPUs,
-            --ali_from without a model.
+            --ali_from without a model, nobody to align for a system that needs it.
         ImportError: --ctc_aligner k2 without k2.
     """
     options = recipe.options
@@ -59,9 +59,13 @@ def plan(recipe: Recipe) -> str:
         raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
     if options.ctc_aligner == "k2":
         import_k2()
-    teacher(recipe, recipe.seeds[0])
+    _check_teachers(recipe)
     sets = recipe.sets
     preparation = recipe.corpus.preparation
+    inputs = list(preparation.inputs(corpus, sets.parts))
+    alignments, drop_bad = _alignment_options(recipe)
+    if alignments:
+        inputs += [Path(alignments[1], part) for part in sets.parts]
     bind(recipe.datadir, {"corpus": str(corpus.resolve()), "training set": sets.train}, "--datadir")
     bind(
         recipe.expdir,
@@ -81,7 +85,10 @@ def plan(recipe: Recipe) -> str:
         "synthetic": synthetic,
         "layout": options.corpus,
         "parts": sets.parts,
-        "corpus_inputs": preparation.inputs(corpus, sets.parts),
+        "absent": " ".join(sets.absent),
+        "alignments": alignments,
+        "bad_alignments": ["--drop_bad_alignments"] if drop_bad else [],
+        "corpus_inputs": inputs,
         "prefix": preparation.PREFIX,
         "sets": [f"{name}={','.join(parts)}" for name, parts in sets.members.items()],
         "train_set": sets.train,
@@ -96,6 +103,20 @@ def plan(recipe: Recipe) -> str:
         "markdown": options.markdown or recipe.expdir / f"RESULTS{recipe.suffix}.md",
     }
     return "\n".join(f"{name}={_shell(value)}" for name, value in values.items())
+
+
+def _check_teachers(recipe: Recipe) -> None:
+    """Whoever trains on a forced alignment needs somebody to align."""
+    name, given = recipe.options.ali_system, recipe.options.ali_from
+    for seed in recipe.seeds:
+        model = teacher(recipe, seed).model
+        pupils = [system.name for system in recipe.systems if system.needs_alignment]
+        known = given is not None or name in [system.name for system in recipe.systems]
+        if pupils and not known and not model.is_file():
+            raise ValueError(
+                f"{', '.join(pupils)}: trained on the forced alignment of {name}, and there is no {model}; "
+                f"name {name} in --systems too, another one in --ali_system, or a model in --ali_from"
+            )
 
 
 def bind(folder: Path, made_for: dict[str, str], option: str) -> None:
@@ -135,6 +156,21 @@ def _synthetic_options(recipe: Recipe) -> list[str]:
             raise ValueError(f"--synthetic_{part}hours must be a positive number, got {hours}")
         options += [f"--{part}hours", hours]
     return options
+
+
+def _alignment_options(recipe: Recipe) -> tuple[list[str], bool]:
+    """`--alignments DIR`, if given, and whether bad ones are dropped."""
+    options = recipe.options
+    if not recipe.corpus.alignments_apart:
+        return [], False
+    if options.alignments is None:
+        return [], options.drop_bad_alignments
+    if recipe.options.corpus_dir is None:
+        raise ValueError("--alignments has no meaning without a corpus")
+    for part in recipe.sets.parts:
+        if not (options.alignments / part).is_dir():
+            raise ValueError(f"--alignments: {options.alignments} has no {part}")
+    return ["--alignments", str(options.alignments)], options.drop_bad_alignments
 
 
 def _shell(value: object) -> str:

@@ -73,7 +73,7 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
         mark=recipe.mark(system.name, f"seed{seed}", "train"),
-        options={"seed": seed, "more": shlex.split(recipe.options.train_args)},
+        options={"seed": seed, "more": recipe.training_options(system)},
         inputs=tuple(inputs),
         # Not the model to decode with: another choice of it must not train again.
         outputs=(experiment / "config.yaml", experiment / "latest.pth"),
@@ -100,7 +100,7 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     if system.config.get("normalize") == "global_mvn":
         stats = recipe.stats / "train" / "feats_stats.npz"
         command += ["--normalize_conf", f"stats_file={stats}"]
-    return [*command, *shlex.split(recipe.options.train_args)]
+    return command + recipe.training_options(system)
 
 
 def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:

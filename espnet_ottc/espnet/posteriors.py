@@ -94,6 +94,15 @@ class TrainedModel:
         """Id of the boundary label; None where the criterion has none."""
         return self.criterion.boundary if isinstance(self.criterion, SequenceCriterion) else None
 
+    @property
+    def learnt_a_ctc_path(self) -> bool:
+        """Whether it is OTTC on label sequences with CTC's optional blanks (`label_weights: ali`).
+
+        A text gives neither those blanks nor their weights: then texts are aligned as with CTC.
+        """
+        options = getattr(self.criterion, "options", None)
+        return getattr(options, "label_weights", None) == "ali"
+
     @torch.no_grad()
     def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
         """Run the model on a batch of cuts.
@@ -119,7 +128,7 @@ class TrainedModel:
         alpha = None
         if isinstance(self.criterion, SequenceCriterion):
             alpha = self.criterion.alpha(encoded, frames)
-        if isinstance(self.criterion, Criterion):
+        if isinstance(self.criterion, Criterion) and not self.learnt_a_ctc_path:
             # Not log_softmax, which is for CTC's search.
             log_probs = self.criterion.frame_log_probs(encoded)
         else:
@@ -144,15 +153,15 @@ class TrainedModel:
         return [int(token) for token in ids]
 
     def labels(self, token_ids: Sequence[Sequence[int]]) -> Labels:
-        """Label sequences with weights as the criterion trains on them; for CTC the tokens themselves.
+        """Label sequences with weights as the criterion trains on them.
 
-        With `label_weights: ali`, which a text does not give, weights are uniform.
+        For CTC, and OTTC on a CTC path, the tokens themselves.
         """
         lengths = torch.tensor([len(ids) for ids in token_ids], device=self.device)
         padded = torch.full((len(token_ids), int(lengths.max())), BLANK, device=self.device)
         for row, ids in zip(padded, token_ids, strict=True):
             row[: len(ids)] = torch.tensor(ids, device=self.device)
-        if not isinstance(self.criterion, SequenceCriterion):
+        if not isinstance(self.criterion, SequenceCriterion) or self.learnt_a_ctc_path:
             return Labels(padded, lengths, None)
         with torch.no_grad():
             return self.criterion.labels_of_text(padded, lengths)

@@ -83,8 +83,9 @@ class PriorCTC(Criterion):
         losses = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
         if self.training:
             # Not in validation: these sums move with the prior, and with them losses of two epochs could
-            # not be compared.
-            losses = losses - torch.where(valid, norms, 0.0).sum(1)
+            # not be compared.  The loss of an utterance too short for its text is 0, and stays it.
+            back = torch.where(valid, norms, 0.0).sum(1)
+            losses = torch.where(losses > 0, losses - back, losses)
         return Losses(self.reduced(losses), {})
 
     def frame_log_probs(self, hs_pad: Tensor) -> Tensor:

@@ -105,6 +105,18 @@ def test_priors_wait_for_their_epoch():
     torch.testing.assert_close(criterion.log_prior.exp(), torch.tensor([2.0, 1.0, 1.0, 4.0]) / 8)
 
 
+def test_an_utterance_too_short_for_its_text_trains_nothing():
+    torch.manual_seed(0)
+    criterion = PriorCTC(V, D, reduce=False).train()
+    hidden, lengths, targets, target_lengths = _batch()
+    criterion(hidden, lengths, targets, target_lengths)
+    criterion.set_epoch(2)
+    losses = criterion(hidden, torch.tensor([5, 1]), targets.flip(0), target_lengths.flip(0))
+    assert losses[1] == 0
+    losses[1].backward()
+    assert criterion.ctc_lo.weight.grad.abs().max() == 0
+
+
 def test_a_token_never_used_keeps_a_bounded_prior():
     criterion = PriorCTC(V, D)
     criterion.occupancy.copy_(torch.tensor([10.0, 0.0, 5.0, 5.0]))

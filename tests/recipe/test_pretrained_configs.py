@@ -11,7 +11,6 @@ from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.layers.global_mvn import GlobalMVN
 from espnet2.tasks.asr import ASRTask
 
-from espnet_ottc.bin import asr_inference
 from espnet_ottc.bin._recipe import System
 from espnet_ottc.espnet.schedule import LinearDecay, count_updates
 
@@ -147,12 +146,3 @@ def test_a_configuration_says_what_it_is_for(path):
     for word in ("Purpose:", "Command:", "Hardware:", "Time:"):
         assert f"# {word}" in head
     assert f"--systems {path.stem.removeprefix('train_')} " in head
-
-
-@pytest.mark.parametrize("decoder", ["greedy", "best_path"])
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_the_folder_has_the_decoders(corpus, decoder, tmp_path):
-    path = EGS / f"{corpus}_ottc" / "conf" / f"decode_{decoder}.yaml"
-    words = ["--config", str(path), "--output_dir", str(tmp_path)]
-    words += ["--data_path_and_name_and_type", "x,speech,lhotse"]
-    assert getattr(asr_inference.get_parser().parse_args(words), decoder) is True

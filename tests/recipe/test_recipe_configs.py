@@ -44,6 +44,17 @@ def test_there_are_configurations():
     found = {(path.parents[2].name, path.parent.name) for path in TRAINING}
     mini = {(f"{corpus}_ottc", "mini") for corpus in ("ami", "librispeech", "timit")}
     assert found == {*mini, ("librispeech_ottc", "demo")}
+    systems = {
+        corpus: {p.stem for p in TRAINING if p.parent == RECIPES / f"{corpus}_ottc/conf/mini"}
+        for corpus in ("ami", "librispeech", "timit")
+    }
+    assert systems["ami"] == systems["timit"] == systems["librispeech"] - {"train_ctc_long"}
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINING if "freeze" in p.stem], ids=_name)
+def test_the_frame_weights_are_fixed_for_the_last_epochs(path):
+    config, last = _load(path), int(path.stem.rpartition("_")[2])
+    assert config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"] == last
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
@@ -76,7 +87,12 @@ def test_a_system_differs_from_ctc_in_the_criterion_alone(path):
     assert ctc == other
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
+# Each system once, and the recipes' own two with each recipe's settings.
+@pytest.mark.parametrize(
+    "path",
+    [p for p in TRAINING if CONF in p.parents or p.stem in ("train_ctc", "train_ottc")],
+    ids=_name,
+)
 def test_a_system_learns_a_batch_by_heart(path, tmp_path):
     torch.manual_seed(0)
     model = ASRTask.build_model(_options(path, tmp_path))

@@ -105,7 +105,7 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
         ("--ngpu 99", "--ngpu 99: this machine has"),
         ("--ali_from nowhere", "there is no nowhere"),
         ("--ali_from conf", "there is no conf/valid.loss.best.pth"),
-        ("--token_type bpe", "boundary_label=▁"),
+        ("--alignments .", "--alignments has no meaning without a corpus"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, message):
@@ -186,8 +186,51 @@ def test_systems_that_share_statistics_must_share_features(folder):
         recipe()
 
 
+def test_a_misspelt_option_of_the_criterion_is_said_before_anything_runs(folder, capsys):
+    (folder / "conf/mini/train_ottc.yaml").write_text(
+        "ctc_conf: {ctc_type: ottc, alhpa: uniform}\n"
+    )
+    assert recipe_plan.main([]) == 1
+    assert re.search("train_ottc.yaml: .*'alhpa'; did you mean alpha", capsys.readouterr().err)
+
+
+def test_a_system_that_trains_on_an_alignment_needs_somebody_to_align(folder, capsys):
+    (folder / "conf/mini/train_new.yaml").write_text("ctc_conf: {ctc_type: single_path}\n")
+    assert recipe_plan.main(["--systems", "new"]) == 1
+    assert "alignment of ctc, and there is no exp/ctc/seed1/" in capsys.readouterr().err
+    assert recipe_plan.main(["--systems", "new", "ctc"]) == 0
+    model = folder / "exp/ctc/seed1/valid.loss.best.pth"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    assert recipe_plan.main(["--systems", "new"]) == 0
+
+
+def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
+    there = corpus(folder, (*SMALL, "test-other"))
+    for part in (*SMALL, "test-other"):
+        (folder / "alignments" / part).mkdir(parents=True)
+    words = ["--librispeech", str(there), "--alignments", "alignments"]
+    assert recipe_plan.main([*words, "--drop_bad_alignments"]) == 0
+    printed = capsys.readouterr().out
+    assert "absent=dev-other\n" in printed
+    assert "alignments=(--alignments alignments)\n" in printed
+    assert "bad_alignments=(--drop_bad_alignments)\n" in printed
+    assert "alignments/test-other)" in printed
+    (folder / "alignments/test-other").rmdir()
+    assert recipe_plan.main(words) == 1
+    assert "alignments has no test-other" in capsys.readouterr().err
+
+
+def test_bpe_has_another_word_break_unless_the_user_says_which(folder):
+    words = ["--token_type", "bpe", "--systems", "ottc"]
+    found = recipe(*words)
+    assert found.training_options(found.systems[0]) == ["--ctc_conf", "boundary_label=▁"]
+    found = recipe(*words, "--train_args", "--ctc_conf boundary_label=X")
+    assert found.training_options(found.systems[0])[-1] == "boundary_label=X"
+    assert recipe("--systems", "ottc").training_options(found.systems[0]) == []
+
+
 def test_a_bpe_vocabulary_has_its_own_folder(folder):
-    (folder / "conf/mini/train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc}\n")
     found = recipe("--token_type", "bpe", "--nbpe", "70")
     assert found.tokens == Path("data/token_list/bpe70/tokens.txt")
     assert "--bpemodel" in found.token_options()

@@ -57,6 +57,14 @@ def test_an_ordering_is_counted_seed_by_seed_in_the_metrics_direction():
     assert "a free β collapses" not in held  # nothing to compare with
 
 
+def test_orderings_in_words_are_those_of_greedy_decoding_where_there_is_one():
+    rows = _rows("ottc", "viterbi", (1.0, 2.0), (9.0, 9.0))
+    rows += _rows("ottc", "greedy", (3.0, 2.0), (None, None))
+    rows += _rows("single_path", "forced_align", (2.5, 2.5), (9.0, 9.0))
+    (cells,) = (c for c in _cells(fill_page(_page("claims"), rows)) if "single" in c[0])
+    assert cells[1:] == ["WER, greedy: `ottc` 2.50, `single_path` 2.50 %", "1 of 2"]
+
+
 def test_a_winner_beats_every_rival_of_the_same_seed_in_words_and_in_times():
     rows = _rows("ctc", "forced_align", (3.0, 3.0), (50.0, 50.0))
     rows += _rows("cr_ctc", "forced_align", (2.0, 1.0), (70.0, 70.0))
@@ -67,7 +75,9 @@ def test_a_winner_beats_every_rival_of_the_same_seed_in_words_and_in_times():
         ["`ottc`", "1 of 2", "2 of 2", "1 of 2"],
         ["`cr_ottc`", "1 of 2", "1 of 2", "0 of 2"],
     ]
-    assert "Against `ctc`, `cr_ctc`" in page
+    assert "Against `ctc`, `cr_ctc`, in the same seed" in page
+    without = [row for row in rows if (row.system, row.seed) != ("cr_ctc", 2)]
+    assert "Against `ctc`, `cr_ctc` (seed 1), in" in fill_page(_page("rivals"), without)
 
 
 def test_a_page_without_places_or_with_unknown_ones_is_refused():
