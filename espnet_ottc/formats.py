@@ -317,6 +317,8 @@ def write_supervisions(
     spans: Mapping[str, Sequence[Span]],
     durations: Mapping[str, float],
     kind: str = "word",
+    *,
+    others: Mapping[str, Mapping[str, Sequence[Span]]] | None = None,
 ) -> None:
     """Write a Lhotse manifest: one supervision per utterance, on a recording of the same name.
 
@@ -325,6 +327,7 @@ def write_supervisions(
         spans: by utterance id.
         durations: seconds of each utterance.
         kind: the alignment's name.
+        others: further alignments by name, such as that of the tokens, for utterances among `spans`.
 
     Raises:
         ValueError: an utterance without a duration.
@@ -332,22 +335,20 @@ def write_supervisions(
     missing = [name for name in spans if name not in durations]
     if missing:
         raise ValueError(f"{missing[0]}: no duration is given ({len(missing)} utterances without)")
-    segments = (
-        with_spans(
-            SupervisionSegment(
-                id=name,
-                recording_id=name,
-                start=0.0,
-                duration=durations[name],
-                text=" ".join(span.symbol for span in items),
-            ),
-            items,
-            kind,
-        )
-        for name, items in spans.items()
-    )
+    alignments = {kind: spans, **(others or {})}
+
+    def segments() -> Iterator[SupervisionSegment]:
+        for name, items in spans.items():
+            text = " ".join(span.symbol for span in items)
+            segment = SupervisionSegment(
+                id=name, recording_id=name, start=0.0, duration=durations[name], text=text
+            )
+            for other, found in alignments.items():
+                segment = with_spans(segment, found.get(name, ()), other)
+            yield segment
+
     with written_aside(path) as aside:
-        SupervisionSet.from_segments(segments).to_file(aside)
+        SupervisionSet.from_segments(segments()).to_file(aside)
 
 
 def read_supervisions(path: Path, kind: str = "word") -> SpansById:

@@ -17,7 +17,7 @@ LAYERS = {
         *("transport", "loss", "sotd", "targets", "label_weights", "regularizers"),
         *("best_path", "prefix_scores", "validation", "kernels"),
     },
-    "alignment": {"spans", "aligners", "metrics", "formats", "report"},
+    "alignment": {"spans", "aligners", "metrics", "formats", "report", "progress"},
     "corpora": {"corpora"},
     "espnet": {"espnet"},
     "bin": {"bin"},

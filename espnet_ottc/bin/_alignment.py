@@ -10,7 +10,6 @@ import torch
 from lhotse import CutSet
 from lhotse.cut import Cut
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from espnet_ottc.aligners import Aligner, AlignmentBatch, TokenAlignment
 from espnet_ottc.espnet.decoding import kept_frames
@@ -24,6 +23,7 @@ from espnet_ottc.formats import (
     write_textgrid,
     written_aside,
 )
+from espnet_ottc.progress import progress
 from espnet_ottc.spans import Span, words_from_tokens
 
 # A TextGrid's times are whole tenths of a millisecond, and an interval lasts one at least.
@@ -171,7 +171,7 @@ class _Group:
 
 def _groups(model: TrainedModel, cuts: Path, title: str) -> Iterator[_Group]:
     """All utterances of a manifest, some at a time."""
-    bar = tqdm(CutSet.from_file(cuts), desc=title, unit="utt", disable=None, leave=False)
+    bar = progress(CutSet.from_file(cuts), title=title, unit="utterance")
     everything = iter(bar)
     while group := list(islice(everything, _ALIGNED_TOGETHER)):
         # One by one, as in decoding: ESPnet's features depend a little on the batch.
@@ -223,13 +223,14 @@ def write_times(out: Path, times: Times, durations: Mapping[str, float]) -> tupl
     words, tokens, supervisions, grids, infeasible = paths
     write_ctm(words, times.words)
     write_ctm(tokens, times.tokens)
-    write_supervisions(supervisions, times.words, durations)
+    write_supervisions(supervisions, times.words, durations, others={"token": times.tokens})
     aside = out / ".textgrid.partial"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     for name, spans in times.words.items():
-        drawn = drawable(spans, durations[name])
-        write_textgrid(aside / f"{name}.TextGrid", {"words": drawn}, durations[name])
+        tiers = {"words": spans, "tokens": times.tokens[name]}
+        drawn = {tier: drawable(content, durations[name]) for tier, content in tiers.items()}
+        write_textgrid(aside / f"{name}.TextGrid", drawn, durations[name])
     shutil.rmtree(grids, ignore_errors=True)
     aside.rename(grids)
     with written_aside(infeasible) as path:

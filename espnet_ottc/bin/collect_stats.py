@@ -4,18 +4,24 @@ Takes the options of `run.sh`.  ESPnet's collection runs in --nj processes, each
 utterances; the parts are then put together.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
 from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.formats import read_text
+from espnet_ottc.progress import progress
 
 # Fewer are not worth a process, which takes seconds to start.
 _LEAST = 200
+# What ESPnet logs now and then.
+_BATCHES = re.compile(r"Niter: (\d+)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +59,8 @@ def _collect(recipe: Recipe) -> None:
             for part, utterances in ids.items():
                 lines = "".join(f"{name} 0\n" for name in _share(utterances, number, count))
                 (split / f"{part}.keys").write_text(lines, encoding="utf-8")
-        _steps.run_parallel(lambda split: _collect_split(recipe, split), splits, count)
+        with progress(title="statistics", unit="batch") as bar:
+            _steps.run_parallel(lambda split: _collect_split(recipe, split, bar), splits, count)
         whole = aside / "whole"
         _aggregate(splits, whole)
         whole.rename(recipe.stats)
@@ -67,7 +74,7 @@ def _share(utterances: Sequence[str], number: int, count: int) -> Sequence[str]:
     return utterances[first:last]
 
 
-def _collect_split(recipe: Recipe, split: Path) -> None:
+def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--collect_stats", "true"]
     command += ["--config", str(recipe.systems[0].path), "--output_dir", str(split)]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
@@ -77,7 +84,23 @@ def _collect_split(recipe: Recipe, split: Path) -> None:
     command += [*recipe.token_options(), "--normalize", "none", "--ngpu", "0"]
     log = recipe.expdir / "logs" / f"{split.name}.stats.log"
     log.unlink(missing_ok=True)
-    _steps.run_logged(command, log, prefix=_steps.DECODE, environment={"OMP_NUM_THREADS": "1"})
+    seen = 0
+
+    def watch(line: str) -> None:
+        nonlocal seen
+        if batches := _BATCHES.search(line):
+            # Counted for the training set, then anew for the validation set.
+            now = int(batches[1])
+            bar.update(now - seen if now > seen else now)
+            seen = now
+
+    _steps.run_logged(
+        command,
+        log,
+        prefix=_steps.DECODE,
+        environment={"OMP_NUM_THREADS": "1"},
+        watch=watch,
+    )
 
 
 def _aggregate(splits: Sequence[Path], out: Path) -> None:

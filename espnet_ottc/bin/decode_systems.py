@@ -5,7 +5,7 @@ Takes the options of `run.sh`; writes `decode_<decoder>/<set>/text` of each trai
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, StepError, perform
 from espnet_ottc.bin._recipe import Recipe, System, parse
 from espnet_ottc.formats import read_text, written_aside
+from espnet_ottc.progress import progress
 
 # Fewer are not worth a process, which takes seconds to start.
 _LEAST = 200
+# What ESPnet logs of each utterance.
+_UTTERANCE = "speech length: "
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,20 @@ def _decode(job: Job) -> None:
             split.mkdir(parents=True)
             (split / "keys").write_text("".join(f"{name}\n" for name in ids[first:last]))
             splits.append(split)
-        _steps.run_parallel(lambda split: _decode_split(job, split), splits, count)
+        title = f"decode {job.set_name}, {job.system.name}, seed {job.seed}, {job.decoder}"
+        with progress(title=title, unit="utterance", total=len(ids)) as bar:
+
+            def watch(line: str) -> None:
+                if _UTTERANCE in line:
+                    bar.update()
+
+            _steps.run_parallel(lambda split: _decode_split(job, split, watch), splits, count)
         _merge(job, splits, ids)
 
     perform(step, work, _steps.say)
 
 
-def _decode_split(job: Job, split: Path) -> None:
+def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
     recipe = job.recipe
     model = recipe.model(job.system.name, job.seed)
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_inference"]
@@ -100,7 +110,11 @@ def _decode_split(job: Job, split: Path) -> None:
     command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
     _steps.run_logged(
-        command, split / "log", prefix=_steps.DECODE, environment={"OMP_NUM_THREADS": "1"}
+        command,
+        split / "log",
+        prefix=_steps.DECODE,
+        environment={"OMP_NUM_THREADS": "1"},
+        watch=watch,
     )
 
 

@@ -9,13 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
 
-from tqdm import tqdm
-
 from espnet_ottc.corpora.layout_ami import AmiLayout
 from espnet_ottc.corpora.layout_timit import TimitLayout
 from espnet_ottc.corpora.layouts import Layout, LibriSpeechLayout, SessionSummary
 from espnet_ottc.corpora.sentences import load_grammar
 from espnet_ottc.corpora.synthetic import SetPlan, Shard, shards_of, synthesise
+from espnet_ottc.progress import progress
 
 LAYOUTS: dict[str, Layout] = {
     "ami": AmiLayout(),
@@ -84,7 +83,7 @@ def build_corpus(
 def _run(shards: Sequence[Shard], layout: str, root: Path, nj: int) -> tuple[SessionSummary, ...]:
     with ThreadPoolExecutor(nj) as threads:
         pending = [threads.submit(_in_fresh_process, shard, layout, root) for shard in shards]
-        bar = tqdm(pending, desc="synthetic speech", unit="speaker", disable=None)
+        bar = progress(pending, title="synthetic speech", unit="speaker")
         try:
             return tuple(future.result() for future in bar)
         except BaseException:

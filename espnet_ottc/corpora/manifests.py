@@ -25,9 +25,9 @@ from lhotse import (
 )
 from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
-from tqdm import tqdm
 
 from espnet_ottc.formats import text_tier
+from espnet_ottc.progress import progress
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
 _TIME_TOLERANCE = 0.02
@@ -271,7 +271,7 @@ def write_cuts(
         aside(out / "text") as text_path,
         CutSet.open_writer(cuts_path) as writer,
         open(text_path, "w", encoding="utf-8") as text,
-        tqdm(desc=f"cuts {out.name}", unit="cut", disable=None) as bar,
+        progress(title=f"cuts of {out.name}", unit="cut") as bar,
     ):
         for cut, audio in _with_audio_problems(cuts, nj, decode):
             bar.update()

@@ -70,6 +70,14 @@ def test_supervision_round_trip_within_ten_nanoseconds(
     _same(formats.read_supervisions(path)["utt"], spans, 1e-8)
 
 
+def test_supervisions_may_hold_several_alignments(tmp_path: Path) -> None:
+    words, tokens = {"u": [Span("AB", 0.0, 1.0)]}, {"u": [Span("A", 0.0, 0.4), Span("B", 0.4, 1.0)]}
+    path = tmp_path / "s.jsonl"
+    formats.write_supervisions(path, words, {"u": 2.0}, others={"token": tokens})
+    assert [s.symbol for s in formats.read_supervisions(path)["u"]] == ["AB"]
+    assert [s.symbol for s in formats.read_supervisions(path, "token")["u"]] == ["A", "B"]
+
+
 def test_ctm_of_other_tools_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.ctm"
     path.write_text(

@@ -13,7 +13,7 @@ import yaml
 from lhotse import CutSet, SupervisionSet
 
 from espnet_ottc.corpora.timit_phones import SILENCES
-from espnet_ottc.formats import read_ctm, read_text
+from espnet_ottc.formats import read_ctm, read_supervisions, read_text, read_textgrid
 
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
 pytest.importorskip("matplotlib", reason="the report has figures")
@@ -117,14 +117,20 @@ def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
 
 def test_every_word_has_a_time_in_every_format(recipe, first):
     texts = read_text(recipe / "data/test-clean/text")
-    for aligner in ("transport", "viterbi"):
-        folder = recipe / f"exp/ottc/seed1/align_{aligner}/test-clean"
+    for system, aligner in ROWS[:3]:
+        folder = recipe / f"exp/{system}/seed1/align_{aligner}/test-clean"
         words = {
             u: [s.symbol for s in spans] for u, spans in read_ctm(folder / "words.ctm").items()
         }
         assert words == texts
+        tokens = read_ctm(folder / "tokens.ctm")
         assert {path.stem for path in (folder / "textgrid").iterdir()} == set(texts)
         assert list(SupervisionSet.from_file(folder / "words.jsonl.gz").ids) == list(texts)
+        for kind, tier, expected in (("word", "words", words), ("token", "tokens", tokens)):
+            supervisions = read_supervisions(folder / "words.jsonl.gz", kind)
+            for u, spans in expected.items():
+                drawn = read_textgrid(folder / "textgrid" / f"{u}.TextGrid", tier)
+                assert len(drawn) == len(supervisions[u]) == len(spans)
         assert (folder / "infeasible").read_text() == ""
 
 

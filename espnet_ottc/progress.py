@@ -1,0 +1,47 @@
+"""Progress for whoever waits: a bar on a terminal, a line every half minute in a log."""
+
+import io
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+_SECONDS = 30.0
+_LINE = "  {desc}: {n_fmt} of {total_fmt} in {elapsed}, {remaining} to go"
+
+
+def progress(
+    items: Iterable[Any] | None = None, *, title: str, unit: str, total: int | None = None
+) -> tqdm:
+    """tqdm's bar over `items` (or to `update()`), drawn as suits standard error.
+
+    Args:
+        items: to go through.
+        title: what is done.
+        unit: what is counted.
+        total: number of items, where they have no length.
+    """
+    if sys.stderr.isatty():
+        return tqdm(items, desc=title, unit=unit, total=total, leave=False)
+    return tqdm(
+        items,
+        desc=title,
+        unit=unit,
+        total=total,
+        leave=False,
+        file=_Lines(),
+        mininterval=_SECONDS,
+        delay=_SECONDS,
+        bar_format=_LINE,
+    )
+
+
+class _Lines(io.TextIOBase):
+    """Gives everything that tqdm draws over one another a line of its own."""
+
+    def write(self, text: str) -> int:
+        line = text.strip("\r\n")
+        if line.strip():
+            print(line, file=sys.stderr, flush=True)
+        return len(text)
