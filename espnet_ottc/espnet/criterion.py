@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
 from espnet_ottc.aligners.transport import boundaries
 from espnet_ottc.best_path import best_path
@@ -209,8 +210,13 @@ class OTTC(SequenceCriterion):
     def _frame_logits(self, hs_pad: Tensor) -> Tensor:
         if self.frame_head is None:
             return torch.zeros(hs_pad.shape[:2], device=hs_pad.device)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        if not self.frozen:
             frame_logits: Tensor = self.frame_head(hs_pad)
+            return frame_logits
+        # The encoder still learns to keep the weights where the loss wants them: without a gradient through
+        # the head it would move on under it, and they would decay.
+        fixed = {name: p.detach() for name, p in self.frame_head.named_parameters()}
+        frame_logits = functional_call(self.frame_head, fixed, (hs_pad,))
         return frame_logits
 
     def _measure(

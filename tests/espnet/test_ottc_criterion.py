@@ -164,6 +164,19 @@ def test_a_ctc_models_parameters_load_into_it():
     torch.testing.assert_close(criterion.log_softmax(hidden), builtin.log_softmax(hidden))
 
 
+def test_a_frozen_head_hands_the_encoder_its_gradient_and_takes_none():
+    gradients = []
+    for epochs in (None, 0):
+        criterion = _criterion(boundary_label="<space>", freeze_alpha_after_epoch=epochs)
+        hidden, *rest = _batch()
+        hidden.requires_grad_()
+        criterion(hidden, *rest).backward()
+        gradients.append(hidden.grad)
+        moved = sum(p.grad.abs().sum().item() for p in criterion.frame_head.parameters())
+        assert (moved == 0) is (epochs == 0)
+    torch.testing.assert_close(*gradients)
+
+
 def test_the_frame_weight_head_starts_uniform_and_is_frozen_after_its_epoch():
     torch.manual_seed(0)
     criterion = OTTC(V, D, OTTCOptions(freeze_alpha_after_epoch=2, dropout=0.5)).train()
