@@ -2,7 +2,7 @@
 VENV ?= .venv
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: demo test lint venv lock
+.PHONY: demo test test-slow lint venv lock
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
@@ -10,6 +10,10 @@ demo: venv
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2"
+
+# What takes minutes: recipes from end to end, several processes, large manifests.
+test-slow: venv
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "slow and not slurm and not k2"
 
 lint: venv
 	$(VENV)/bin/ruff check .

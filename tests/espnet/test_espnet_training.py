@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from espnet_ottc.bin import asr_train, export_aux_ctc
 from espnet_ottc.espnet import register
 from espnet_ottc.espnet.criterion import OTTC
+from espnet_ottc.espnet.inference import BestPathSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.posteriors import TrainedModel
 from espnet_ottc.metrics.words import ErrorCounts, characters, count_errors
@@ -227,6 +228,27 @@ def test_a_packed_model_unpacks_and_decodes(lab, ottc, tmp_path, capsys):
     expected = TrainedModel(ottc).model.state_dict()
     for name, value in model.state_dict().items():
         assert torch.equal(value, expected[name])
+    paths = {name: files[name] for name in ("asr_train_config", "asr_model_file")}
+    decoder = BestPathSpeech2Text(**paths)
+    cuts = {cut.id: cut for cut in CutSet.from_file(lab.valid.cuts)}
+    for utterance, text in lab.decode(ottc, "unpacked", "--best_path", "true").items():
+        assert decoder(cuts[utterance].load_audio()[0])[0][0] == text
+
+
+@pytest.mark.gpu
+def test_mixed_precision_trains_decodes_and_aligns_on_a_gpu(lab):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "freeze_alpha_after_epoch": 8}
+    experiment = lab.train("amp", "--ngpu", "1", "--use_amp", "true", ctc_conf=conf)
+    for name in ("greedy", "best_path"):
+        found = lab.decode(experiment, f"amp_{name}", f"--{name}", "true", "--ngpu", "1")
+        assert _accuracy(found, lab.valid.texts) >= 0.75
+    beam = lab.decode(experiment, "amp_beam", "--ctc_weight", "1.0", "--ngpu", "1")
+    assert _accuracy(beam, lab.valid.texts) >= 0.75
+    cuts = list(CutSet.from_file(lab.valid.cuts))[:3]
+    on_gpu, on_cpu = (TrainedModel(experiment, device=d).posteriors(cuts) for d in ("cuda", "cpu"))
+    torch.testing.assert_close(on_gpu.alpha.cpu(), on_cpu.alpha, rtol=0.01, atol=1e-4)
 
 
 def test_posteriors_come_with_weights_lengths_and_times(lab, ottc, ctc):

@@ -1,6 +1,9 @@
 """Token lists from transcripts, as ESPnet reads them."""
 
 import random
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,24 @@ def test_words_are_ordered_by_frequency_and_need_no_separator(tmp_path):
         *("<blank>", "<unk>", "h#", "b", "ae", "iy", "<sos/eos>")
     ]
     assert build_tokenizer("word").text2tokens("h# b ae h#") == ["h#", "b", "ae", "h#"]
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_a_list(tmp_path):
+    text = _text(tmp_path / "text", ["THE QUICK BROWN FOX", "JUMPS OVER THE LAZY DOG"])
+    out = tmp_path / "list" / "tokens.txt"
+    command = [sys.executable, "-m", "espnet_ottc.bin.make_tokens"]
+    # No file may grow beyond this: what a disk does that has no more room.
+    done = subprocess.run(
+        [*command, "--text", str(text), "--out", str(out)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40, 40)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(out.parent.iterdir()) == []
 
 
 def test_no_words_are_an_error():

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,15 @@ HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
 
 
 def _run(folder: Path, *words: str, eval_set: str = "test-clean") -> subprocess.CompletedProcess:
+    sizes = [*HOURS, "--synthetic_test_hours", "0.006"]
+    command, environment = _command(*words, "--eval_sets", eval_set, *sizes)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def _command(*words: str) -> tuple[list[str], dict[str, str]]:
+    """run.sh with these options, and its environment."""
     environment = {k: v for k, v in os.environ.items() if k not in ("AMI", "LIBRISPEECH", "TIMIT")}
     environment |= {
         # The interpreter of the tests, and the package under test.
@@ -56,11 +67,7 @@ def _run(folder: Path, *words: str, eval_set: str = "test-clean") -> subprocess.
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    command = ["./run.sh", "--conf", "conf/tiny", "--nj", "1", "--eval_sets", eval_set]
-    command += [*HOURS, "--synthetic_test_hours", "0.006", *words]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return ["./run.sh", "--conf", "conf/tiny", "--nj", "1", *words], environment
 
 
 def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
@@ -150,6 +157,70 @@ def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     rows = json.loads((recipe / "exp_raw" / "results.json").read_text())
     assert [row["decoder"] for row in rows] == ["transport", "viterbi"]
     assert all(row["counts"]["times"]["reference_words"] for row in rows)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_where_it_was(recipe, first):
+    config = yaml.safe_load((recipe / "conf/tiny/train_ottc.yaml").read_text())
+    config |= {"max_epoch": 12, "scheduler_conf": {**config["scheduler_conf"], "total_steps": 24}}
+    folder = recipe / "conf" / "twelve"
+    folder.mkdir()
+    (folder / "train_ottc.yaml").write_text(yaml.safe_dump(config))
+    sizes = [*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean"]
+    words = ["--conf", "conf/twelve", "--expdir", "exp_killed", "--systems", "ottc", *sizes]
+    command, environment = _command(*words, "--stage", "4", "--stop_stage", "7")
+    experiment = recipe / "exp_killed/ottc/seed1"
+    with subprocess.Popen(
+        command, cwd=recipe, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    ) as running:
+        deadline = time.monotonic() + 300
+        while not (experiment / "3epoch.pth").exists() and not list(experiment.glob("[4-9]epoch*")):
+            assert time.monotonic() < deadline
+            assert running.poll() is None, "it ended before it was killed"
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGKILL)
+    again = subprocess.run(
+        command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "stage 7: train ottc, seed 1: resumed" in again.stdout
+    assert "ottc, seed 1: epoch 12:" in again.stdout
+    assert "epoch 1:" not in again.stdout
+    assert json.loads((experiment / "provenance.json").read_text())["epochs"] == 12
+
+
+@pytest.mark.slow
+def test_faults_of_a_corpus_stop_the_run_and_are_named(recipe, first):
+    (made,) = (recipe / "downloads").iterdir()
+    corpus = shutil.copytree(made, recipe / "downloads" / "LibriSpeech")
+    words = ["--librispeech", str(corpus), "--datadir", "data_faults", "--expdir", "exp_faults"]
+    command, environment = _command(*words, "--stop_stage", "2")
+
+    def run() -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
+        )
+
+    broken = sorted(corpus.rglob("*.flac"))[0]
+    content = broken.read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
+    done = run()
+    assert done.returncode != 0
+    assert broken.stem in done.stderr
+    broken.write_bytes(content)
+    transcript = sorted(corpus.rglob("*.trans.txt"))[0]
+    first_line, *others = lines = transcript.read_text().splitlines(keepends=True)
+    transcript.write_text("".join(others))
+    done = run()
+    assert done.returncode != 0
+    assert first_line.split()[0] in done.stderr
+    assert not list((recipe / "data_faults").rglob(".partial*"))
+    transcript.write_text("".join(lines))
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "has no dev-other test-other" in done.stdout
+    texts = sorted(path.name for path in (recipe / "data_faults").glob("*/text"))
+    assert texts == ["text"] * 3
 
 
 @pytest.mark.slow
