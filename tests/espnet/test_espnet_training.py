@@ -45,22 +45,29 @@ def _scalars(experiment: Path, part: str) -> dict[str, list[float]]:
     return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def _accuracy(found: dict[str, str], texts: dict[str, str]) -> float:
-    return sum(found[utterance] == text for utterance, text in texts.items()) / len(texts)
+def _error_rate(found: dict[str, str], texts: dict[str, str]) -> float:
+    """Of characters: a label is doubled here and there in eight short utterances."""
+    counts = [
+        count_errors(characters(text.split()), characters(found[utterance].split()))
+        for utterance, text in texts.items()
+    ]
+    return sum(counts, ErrorCounts()).rate
 
 
 def test_ottc_learns_the_tones_and_decodes_them_greedily_and_by_beam_search(lab, ottc):
     greedy = lab.decode(ottc, "greedy", "--greedy", "true")
-    assert _accuracy(greedy, lab.valid.texts) >= 0.75
+    assert _error_rate(greedy, lab.valid.texts) < 0.1
     assert all(text == text.strip() for text in greedy.values())
     beam = lab.decode(ottc, "beam", "--ctc_weight", "1.0", "--beam_size", "3")
-    assert _accuracy(beam, lab.valid.texts) >= 0.75
+    assert _error_rate(beam, lab.valid.texts) < 0.1
     assert all(text == text.strip() for text in beam.values())
+    # OTTC alone needs no beam.
+    assert lab.decode(ottc, "beam_of_one", "--ctc_weight", "1.0", "--beam_size", "1") == beam
 
 
 def test_the_best_path_reads_the_tones_too_and_is_the_greedy_one_for_ctc(lab, ottc, ctc):
     found = lab.decode(ottc, "best_path", "--best_path", "true")
-    assert _accuracy(found, lab.valid.texts) >= 0.75
+    assert _error_rate(found, lab.valid.texts) < 0.1
     assert all(text == text.strip() for text in found.values())
     both = (lab.decode(ctc, f"ctc_{name}", f"--{name}", "true") for name in ("greedy", "best_path"))
     assert next(both) == next(both)
@@ -169,12 +176,7 @@ def test_a_rival_learns_the_tones_and_decodes_them(lab, conf):
     encoder = {**ENCODER, "dropout": 0.1}
     experiment = lab.train(conf["ctc_type"], ctc_conf=conf, max_epoch=25, encoder_conf=encoder)
     found = lab.decode(experiment, conf["ctc_type"] + "_greedy", "--greedy", "true")
-    # Characters, since priors double a letter here and there in eight short utterances.
-    counts = [
-        count_errors(characters(text.split()), characters(found[utterance].split()))
-        for utterance, text in lab.valid.texts.items()
-    ]
-    assert sum(counts, ErrorCounts()).rate < 0.2
+    assert _error_rate(found, lab.valid.texts) < 0.2
     scalars = _scalars(experiment, "train")
     assert ("loss_consistency" in scalars) is (conf["ctc_type"] == "cr_ctc")
     state = torch.load(experiment / "latest.pth", weights_only=True)
@@ -243,9 +245,9 @@ def test_mixed_precision_trains_decodes_and_aligns_on_a_gpu(lab):
     experiment = lab.train("amp", "--ngpu", "1", "--use_amp", "true", ctc_conf=conf)
     for name in ("greedy", "best_path"):
         found = lab.decode(experiment, f"amp_{name}", f"--{name}", "true", "--ngpu", "1")
-        assert _accuracy(found, lab.valid.texts) >= 0.75
+        assert _error_rate(found, lab.valid.texts) < 0.1
     beam = lab.decode(experiment, "amp_beam", "--ctc_weight", "1.0", "--ngpu", "1")
-    assert _accuracy(beam, lab.valid.texts) >= 0.75
+    assert _error_rate(beam, lab.valid.texts) < 0.1
     cuts = list(CutSet.from_file(lab.valid.cuts))[:3]
     on_gpu, on_cpu = (TrainedModel(experiment, device=d).posteriors(cuts) for d in ("cuda", "cpu"))
     torch.testing.assert_close(on_gpu.alpha.cpu(), on_cpu.alpha, rtol=0.01, atol=1e-4)
