@@ -246,8 +246,9 @@ def test_mixed_precision_trains_decodes_and_aligns_on_a_gpu(lab):
     for name in ("greedy", "best_path"):
         found = lab.decode(experiment, f"amp_{name}", f"--{name}", "true", "--ngpu", "1")
         assert _error_rate(found, lab.valid.texts) < 0.1
-    beam = lab.decode(experiment, "amp_beam", "--ctc_weight", "1.0", "--ngpu", "1")
-    assert _error_rate(beam, lab.valid.texts) < 0.1
+    beam = ("--ctc_weight", "1.0", "--beam_size", "3")
+    found = lab.decode(experiment, "amp_beam", *beam, "--ngpu", "1")
+    assert _error_rate(found, lab.valid.texts) < 0.1
     cuts = list(CutSet.from_file(lab.valid.cuts))[:3]
     on_gpu, on_cpu = (TrainedModel(experiment, device=d).posteriors(cuts) for d in ("cuda", "cpu"))
     torch.testing.assert_close(on_gpu.alpha.cpu(), on_cpu.alpha, rtol=0.01, atol=1e-4)
