@@ -58,6 +58,7 @@ class PrefixScores:
     Source: OTTC (arXiv 2502.01588), Eq. 12.
     """
 
+    @torch.no_grad()
     def __init__(
         self,
         log_probs: Tensor,
