@@ -18,7 +18,7 @@ import torch
 
 from espnet_ottc.aligners.k2_ctc import import_k2
 from espnet_ottc.bin import _steps
-from espnet_ottc.bin._recipe import Recipe, parse
+from espnet_ottc.bin._recipe import TRAINING_STAGES, Recipe, parse
 from espnet_ottc.bin._teacher import teacher
 from espnet_ottc.formats import written_aside
 
@@ -106,13 +106,15 @@ def plan(recipe: Recipe) -> str:
 
 
 def _check_teachers(recipe: Recipe) -> None:
-    """Whoever trains on a forced alignment needs somebody to align."""
-    name, given = recipe.options.ali_system, recipe.options.ali_from
+    """Whoever is to be trained on a forced alignment needs somebody to align."""
+    options = recipe.options
+    trains = options.stage <= TRAINING_STAGES["ottc"] <= options.stop_stage
+    name, given = options.ali_system, options.ali_from
     for seed in recipe.seeds:
         model = teacher(recipe, seed).model
         pupils = [system.name for system in recipe.systems if system.needs_alignment]
         known = given is not None or name in [system.name for system in recipe.systems]
-        if pupils and not known and not model.is_file():
+        if trains and pupils and not known and not model.is_file():
             raise ValueError(
                 f"{', '.join(pupils)}: trained on the forced alignment of {name}, and there is no {model}; "
                 f"name {name} in --systems too, another one in --ali_system, or a model in --ali_from"

@@ -199,6 +199,7 @@ def test_a_system_that_trains_on_an_alignment_needs_somebody_to_align(folder, ca
     assert recipe_plan.main(["--systems", "new"]) == 1
     assert "alignment of ctc, and there is no exp/ctc/seed1/" in capsys.readouterr().err
     assert recipe_plan.main(["--systems", "new", "ctc"]) == 0
+    assert recipe_plan.main(["--systems", "new", "--stage", "8"]) == 0
     model = folder / "exp/ctc/seed1/valid.loss.best.pth"
     model.parent.mkdir(parents=True)
     model.touch()
