@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from espnet_ottc.distributed import sum_over_processes
 from espnet_ottc.targets import compact, run_starts
 from espnet_ottc.validation import (
     SMALLEST_LABEL_WEIGHT,
@@ -260,7 +261,7 @@ class EstimatedLabelWeights(nn.Module):
 
     @torch.no_grad()
     def measure(self, targets: Tensor, lengths: Tensor, durations: Tensor) -> None:
-        """Collect durations of labels.
+        """Collect durations of labels, of all processes that train together; each has to call it.
 
         Args:
             targets: (B, U) label ids.
@@ -272,7 +273,7 @@ class EstimatedLabelWeights(nn.Module):
         spent = durations[valid].to(self.frames.dtype)
         # One sum a batch: single labels would be lost in the rounding of an epoch's sum.
         for total, values in ((self.frames, spent), (self.occurrences, torch.ones_like(spent))):
-            total += torch.zeros_like(total).index_add_(0, tokens, values)
+            total += sum_over_processes(torch.zeros_like(total).index_add_(0, tokens, values))
 
     @torch.no_grad()
     def update(self) -> None:

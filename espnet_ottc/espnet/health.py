@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.aligners.transport import boundaries, uniform_weights
+from espnet_ottc.distributed import sum_over_processes
 from espnet_ottc.espnet.criterion import OTTC, Batch
 from espnet_ottc.espnet.decoding import kept_frames
 from espnet_ottc.espnet.sequence import Labels
@@ -101,8 +102,7 @@ class TransportHealth:
     def sum_over_processes(self, device: torch.device) -> None:
         """Add what the other processes of a distributed training saw; every process has to call this."""
         sums = torch.tensor(list(self._sums.values()), dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(sums)
-        self._sums = dict(zip(self._sums, sums.tolist(), strict=True))
+        self._sums = dict(zip(self._sums, sum_over_processes(sums).tolist(), strict=True))
 
 
 def boundary_movement(before: Alignments, after: Alignments) -> float | None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from espnet_ottc.distributed import sum_over_processes
 from espnet_ottc.espnet.base import BLANK, Criterion, Losses
 from espnet_ottc.espnet.options import (
     ConsistencyCTCOptions,
@@ -74,7 +75,7 @@ class PriorCTC(Criterion):
         log_probs = F.log_softmax(self.ctc_lo(hidden).float(), dim=2)
         valid = valid_mask(hlens, hs_pad.shape[1])
         if self.training:
-            self.occupancy += log_probs.detach()[valid].exp().sum(0)
+            self.occupancy += sum_over_processes(log_probs.detach()[valid].exp().sum(0))
         scores = log_probs - self.options.prior_scale * self.log_prior
         # torch's CTC needs distributions, and its gradient is wrong for other scores; what normalising
         # takes from every path of an utterance is given back after it.

@@ -51,12 +51,7 @@ def _free_port():
         return open_socket.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "encoder"), [("together", {}), ("together_raw", RAW)], ids=["features", "raw waveform"]
-)
-def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
-    config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4, **encoder}
-    alone = lab.train(f"{name}_alone", **config)
+def _train_by_two_processes(lab, name, **config):
     options = ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
     options += ["--dist_world_size", "2", "--dist_master_addr", "localhost"]
     options += ["--dist_master_port", str(_free_port())]
@@ -67,15 +62,48 @@ def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
         subprocess.Popen([*command, "--dist_rank", str(rank)], env=environment) for rank in (0, 1)
     ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    return lab.folder / name
+
+
+def _state(experiment, epoch):
+    return torch.load(experiment / f"{epoch}epoch.pth", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"), [("together", {}), ("together_raw", RAW)], ids=["features", "raw waveform"]
+)
+def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
+    config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4, **encoder}
+    alone = lab.train(f"{name}_alone", **config)
+    together = _train_by_two_processes(lab, name, **config)
     for part in ("train", "valid"):
-        assert _losses(lab.folder / name, part) == pytest.approx(_losses(alone, part), rel=0.02)
+        assert _losses(together, part) == pytest.approx(_losses(alone, part), rel=0.02)
     # After the first epoch the frame-weight head is frozen.
-    states = [
-        torch.load(lab.folder / name / f"{epoch}epoch.pth", weights_only=True) for epoch in (1, 4)
-    ]
+    states = [_state(together, epoch) for epoch in (1, 4)]
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert "ctc.ctc_lo.weight" in moved
     assert not [name for name in moved if name.startswith("ctc.frame_head.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "conf", "statistics"),
+    [
+        (
+            "durations",
+            {**CONF, "label_weights": "self", "freeze_alpha_after_epoch": None},
+            ["ctc.label_weighting.durations", "ctc.label_weighting.frames"],
+        ),
+        ("priors", {"ctc_type": "ctc_prior"}, ["ctc.log_prior", "ctc.occupancy"]),
+    ],
+    ids=["durations of tokens", "priors"],
+)
+def test_two_processes_gather_the_statistics_of_one(lab, name, conf, statistics):
+    config = {"ctc_conf": conf, "max_epoch": 2}
+    alone = _state(lab.train(f"{name}_alone", **config), 2)
+    together = _state(_train_by_two_processes(lab, name, **config), 2)
+    for statistic in statistics:
+        assert alone[statistic].count_nonzero() > 1
+        torch.testing.assert_close(together[statistic], alone[statistic], rtol=0.02, atol=0.02)
 
 
 EZ = """
