@@ -51,6 +51,7 @@ def fill_page(text: str, rows: Sequence[Row]) -> str:
     paper = read_paper()
     tables = {
         "systems": lambda: _systems(evidence, paper),
+        "times": lambda: _times(evidence, paper["times"]),
         "claims": lambda: _claims(evidence, paper),
         "rivals": lambda: _rivals(evidence),
     }
@@ -65,7 +66,7 @@ def fill_page(text: str, rows: Sequence[Row]) -> str:
 
 
 def read_paper() -> dict[str, Any]:
-    """The papers' figures and orderings: `source`, `systems`, `claims`."""
+    """The papers' figures and orderings: `source`, `systems`, `times`, `claims`."""
     content = (files("espnet_ottc.report") / "data" / "paper.yaml").read_text(encoding="utf-8")
     paper: dict[str, Any] = yaml.safe_load(content)
     return paper
@@ -106,6 +107,24 @@ def _systems(evidence: Evidence, paper: Mapping[str, Any]) -> str:
     ]
     caption = f"Set {evidence.name}: the mean over seeds, and each seed's value."
     return f"{table(header, lines, left=2)}\n\n{caption} The paper: {paper['source']}."
+
+
+def _times(evidence: Evidence, paper: Mapping[str, Any]) -> str:
+    """The papers' measures of times, for the systems for which they have them."""
+    metrics = [_BY_KEY[key] for key in ("peaky", "start_f1", "idr")]
+    lines = [
+        [
+            f"`{name}`",
+            " / ".join(metric.text(evidence.groups[name].mean(metric.key)) for metric in metrics),
+            *figures,
+        ]
+        for name, figures in paper["systems"].items()
+        if name in evidence.groups
+    ]
+    header = ["system", evidence.name, *paper["columns"]]
+    measures = " / ".join(metric.title for metric in metrics)
+    caption = f"{measures} in %; ours are means over the seeds. The paper: {paper['source']}."
+    return f"{table(header, lines, left=1)}\n\n{caption}"
 
 
 def _with_seeds(group: Group, metric: Metric) -> str:
