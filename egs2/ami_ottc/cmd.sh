@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Words in front of the commands that train, and of those that decode or collect statistics.  Empty: they
-# run here.  With Slurm: train_cmd="srun --gres=gpu:1 --cpus-per-task=8", decode_cmd="srun".
+# Words in front of the commands that train, and of those that collect statistics, decode and align.  Empty:
+# they run here.  With Slurm and GPUs: train_cmd="srun --gres=gpu:1 --cpus-per-task=8",
+# decode_cmd="srun --gres=gpu:1".
 export train_cmd=${train_cmd:-}
 export decode_cmd=${decode_cmd:-}

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -120,12 +121,11 @@ def fingerprint(path: Path) -> Fingerprint:
     status = path.stat()
     if path.is_dir():
         digest = hashlib.sha256()
-        for folder, folders, files in os.walk(path):
-            folders.sort()
-            for name in sorted(files):
-                entry = Path(folder, name)
-                size, time = entry.stat().st_size, entry.stat().st_mtime_ns
-                digest.update(f"{entry.relative_to(path)}\0{size}\0{time}\n".encode())
+        for entry in _files_below(path):
+            # A link to nothing has a size and a time of its own.
+            about = entry.stat() if entry.exists() else entry.lstat()
+            name = os.fsencode(entry.relative_to(path))
+            digest.update(name + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
         return {"directory": True, "sha256": digest.hexdigest()}
     digest = hashlib.sha256()
     # A compressed file holds the time of its writing, which is no content.
@@ -139,6 +139,20 @@ def fingerprint(path: Path) -> Fingerprint:
     }
 
 
+def _files_below(path: Path) -> Iterator[Path]:
+    """All files below a directory, links to directories followed, in a fixed order."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in seen:
+            folders.clear()  # a link back, or a second one to the same place
+            continue
+        seen.add(here)
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(files))
+
+
 def _quick(path: Path, seen: Fingerprint) -> Fingerprint | None:
     """The fingerprint; the content of a file of the same size and time is not read again."""
     try:
@@ -148,6 +162,9 @@ def _quick(path: Path, seen: Fingerprint) -> Fingerprint | None:
         return fingerprint(path)
     except FileNotFoundError:
         return None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        # No content: it equals nothing, so that whoever makes the file makes it again.
+        return {"damaged": True, "sha256": None}
 
 
 def _fingerprints(
@@ -175,7 +192,7 @@ def _same(old: Mapping[str, Fingerprint], new: Mapping[str, Fingerprint]) -> boo
 
 
 def _equal(left: Fingerprint, right: Fingerprint) -> bool:
-    return bool(left["sha256"] == right["sha256"])
+    return left["sha256"] is not None and bool(left["sha256"] == right["sha256"])
 
 
 def _read(mark: Path) -> dict[str, Any]:
@@ -183,6 +200,8 @@ def _read(mark: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except ValueError as error:
+        raise StepError(f"{mark} is damaged, remove it: {error}") from error
     return content
 
 

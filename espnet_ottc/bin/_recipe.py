@@ -176,7 +176,12 @@ class Recipe:
         if self.token_type == "bpe" and system.ctc_conf.get("boundary_label") == "<space>":
             # A word break among SentencePiece's tokens.
             own = ["--ctc_conf", "boundary_label=▁"]
-        return own + shlex.split(self.options.train_args)
+        return own + self.user_options
+
+    @property
+    def user_options(self) -> list[str]:
+        """The user's own options for ESPnet's training."""
+        return shlex.split(self.options.train_args)
 
     @property
     def stats(self) -> Path:
@@ -185,8 +190,22 @@ class Recipe:
 
     @property
     def device(self) -> str:
-        """Where decoding and alignment run."""
-        return "cuda" if self.options.ngpu else "cpu"
+        """Where alignment runs.
+
+        Raises:
+            ValueError: --ngpu, and no GPU here.
+        """
+        if not self.options.ngpu:
+            return "cpu"
+        # Late: it takes long to import.
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(
+                "--ngpu asks for a GPU to align on, and this machine has none: decode_cmd (cmd.sh) has to "
+                'ask the cluster for one, as "srun --gres=gpu:1" does; or go on with --ngpu 0'
+            )
+        return "cuda"
 
     def aligner(self, decoder: str) -> str:
         """The aligner (see espnet_ottc.aligners) behind a decoder in time."""

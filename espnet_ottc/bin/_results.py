@@ -1,6 +1,7 @@
 """Rows of results from the score files of an experiment folder."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ _TIME_COUNTS = (
     "frames",
 )
 
+# Names of folders of one training each.
+_EXPERIMENT = re.compile(r"seed\d+")
+
 Row = dict[str, Any]
 
 
@@ -51,6 +55,8 @@ def collect_rows(expdir: Path, text_decoder: str, teacher: str | None = None) ->
     """
     rows: list[Row] = []
     for experiment in sorted(expdir.glob("*/seed*")):
+        if not _EXPERIMENT.fullmatch(experiment.name):
+            continue  # somebody's copy
         rows += _rows_of(experiment, text_decoder, teacher)
     if not rows:
         raise ValueError(f"{expdir} has no score files: run stage 10 (scores) first")

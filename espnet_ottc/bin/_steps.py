@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,8 @@ Item = TypeVar("Item")
 # Environment variables (cmd.sh) with the words in front of a command that trains, or does other work.
 TRAIN = "train_cmd"
 DECODE = "decode_cmd"
+# Set where a command runs behind those words already.
+_AWAY = "espnet_ottc_on_cluster"
 _LAST_LINES = 15
 # What runs now, in any thread.
 _jobs: set["subprocess.Popen[str]"] = set()
@@ -93,6 +95,21 @@ def log_to(path: Path) -> None:
     logging.captureWarnings(True)
 
 
+def go_to_cluster(command: str, arguments: Sequence[str] | None) -> None:
+    """Run this command behind the words of `decode_cmd`, where there are any: does not return then.
+
+    Args:
+        command: module of `espnet_ottc.bin` that runs now.
+        arguments: its arguments; None: those of this process.
+    """
+    words = shlex.split(os.environ.get(DECODE, ""))
+    if words and not os.environ.get(_AWAY):
+        words += [sys.executable, "-m", f"espnet_ottc.bin.{command}"]
+        words += sys.argv[1:] if arguments is None else arguments
+        sys.stdout.flush()
+        os.execvpe(words[0], words, {**os.environ, _AWAY: "yes"})
+
+
 def _end(number: int, frame: object) -> None:
     # Only this thread leaves here; others see their jobs end.
     for job in list(_jobs):
@@ -159,11 +176,15 @@ def run_logged(
 
 
 def run_parallel(work: Callable[[Item], object], items: Sequence[Item], workers: int) -> None:
-    """Call `work` on every item, `workers` at a time; the first fault keeps the rest from starting."""
+    """Call `work` on every item, `workers` at a time.
+
+    The first fault keeps those from starting that have not; it is raised when those that have are through.
+    """
     with ThreadPoolExecutor(max(1, min(workers, len(items)))) as threads:
         pending = [threads.submit(work, item) for item in items]
         try:
-            for future in pending:
+            done, _ = wait(pending, return_when=FIRST_EXCEPTION)
+            for future in done:
                 future.result()
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)

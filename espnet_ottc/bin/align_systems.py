@@ -21,6 +21,7 @@ _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = parse(arguments)
+    _steps.go_to_cluster("align_systems", arguments)
     return _steps.run(lambda: _align_all(Recipe(options)))
 
 

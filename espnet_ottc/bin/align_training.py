@@ -19,6 +19,7 @@ from espnet_ottc.bin._teacher import Teacher, teacher
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = parse(arguments)
+    _steps.go_to_cluster("align_training", arguments)
     return _steps.run(lambda: _align_all(Recipe(options)))
 
 

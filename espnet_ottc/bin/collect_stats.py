@@ -38,7 +38,11 @@ def _collect(recipe: Recipe) -> None:
     step = Step(
         title="stage 4: statistics",
         mark=recipe.mark("stats"),
-        options={"features": system.features, "tokens": recipe.token_options()},
+        options={
+            "features": system.features,
+            "tokens": recipe.token_options(),
+            "more": recipe.user_options,
+        },
         inputs=(*token_files, *map(recipe.cuts, names), *map(recipe.text, names)),
         outputs=(recipe.stats,),
         after={
@@ -81,7 +85,8 @@ def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
         command += recipe.data_options(part, name)
         command += [f"--{part}_shape_file", str(split / f"{part}.keys")]
     # The statistics that a global_mvn of the YAML needs do not exist yet.
-    command += [*recipe.token_options(), "--normalize", "none", "--ngpu", "0"]
+    command += [*recipe.token_options(), *recipe.training_options(recipe.systems[0])]
+    command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
     log = recipe.expdir / "logs" / f"{split.name}.stats.log"
     log.unlink(missing_ok=True)
     seen = 0

@@ -3,11 +3,13 @@
 Takes the options of `run.sh`; writes `decode_<decoder>/<set>/text` of each training.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, StepError, perform
@@ -23,7 +25,7 @@ _UTTERANCE = "speech length: "
 
 @dataclass(frozen=True)
 class Job:
-    """One set to decode; `splits` processes share it."""
+    """One set to decode; `splits` processes share it, each on a GPU of `gpus` if there are any."""
 
     recipe: Recipe
     system: System
@@ -31,6 +33,7 @@ class Job:
     decoder: str
     set_name: str
     splits: int
+    gpus: "Queue[str] | None"
 
     @property
     def out(self) -> Path:
@@ -55,8 +58,21 @@ def _decode_all(recipe: Recipe) -> None:
     ]
     workers = recipe.options.ngpu or recipe.options.nj
     splits = max(1, workers // len(units))
-    jobs = [Job(recipe, *unit, splits) for unit in units]
+    gpus = _gpus(recipe.options.ngpu)
+    jobs = [Job(recipe, *unit, splits, gpus) for unit in units]
     _steps.run_parallel(_decode, jobs, workers)
+
+
+def _gpus(count: int) -> "Queue[str] | None":
+    """This machine's first GPUs, for one process at a time each; None where there is nothing to share."""
+    if count < 2 or os.environ.get(_steps.DECODE):
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    gpus: Queue[str] = Queue()
+    for name in names[:count]:
+        gpus.put(name)
+    return gpus
 
 
 def _decode(job: Job) -> None:
@@ -109,13 +125,18 @@ def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
     command += ["--data_path_and_name_and_type", f"{recipe.cuts(job.set_name)},speech,lhotse"]
     command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
-    _steps.run_logged(
-        command,
-        split / "log",
-        prefix=_steps.DECODE,
-        environment={"OMP_NUM_THREADS": "1"},
-        watch=watch,
-    )
+    gpu = job.gpus.get() if job.gpus else None
+    try:
+        _steps.run_logged(
+            command,
+            split / "log",
+            prefix=_steps.DECODE,
+            environment={"OMP_NUM_THREADS": "1"} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
+            watch=watch,
+        )
+    finally:
+        if job.gpus and gpu:
+            job.gpus.put(gpu)
 
 
 def _merge(job: Job, splits: Sequence[Path], ids: Sequence[str]) -> None:

@@ -80,8 +80,11 @@ def score(options: argparse.Namespace) -> None:
     folding = _scoring.read_folding(options.fold)
     unit = _scoring.unit_of(options)
     scores = AlignmentScores.of(
-        compare_spans(_fold(reference, folding), _fold(hypothesis, folding), collar=options.collar)
-        for reference, hypothesis in pairs.values()
+        compare_spans(
+            *(_classes(spans, folding, options.ignore_case) for spans in pair),
+            collar=options.collar,
+        )
+        for pair in pairs.values()
     )
     row = scores.as_row()
     intervals = scores.intervals(
@@ -107,18 +110,19 @@ def score(options: argparse.Namespace) -> None:
 def _read(path: Path, options: argparse.Namespace) -> SpansById:
     skip = set(options.skip)
     return {
-        name: [
-            replace(span, symbol=span.symbol.lower()) if options.ignore_case else span
-            for span in spans
-            if span.symbol not in skip
-        ]
+        name: [span for span in spans if span.symbol not in skip]
         for name, spans in read_spans(path, options.tier, options.channel).items()
     }
 
 
-def _fold(spans: Sequence[Span], folding: Mapping[str, str]) -> list[Span]:
+def _classes(spans: Sequence[Span], folding: Mapping[str, str], ignore_case: bool) -> list[Span]:
+    """The spans under the names that are compared; without those that the folding takes away."""
     classes = ((span, folding.get(span.symbol, span.symbol)) for span in spans)
-    return [replace(span, symbol=name) for span, name in classes if name]
+    return [
+        replace(span, symbol=name.lower() if ignore_case else name)
+        for span, name in classes
+        if name
+    ]
 
 
 def _peakiness(options: argparse.Namespace, references: SpansById) -> Peakiness:

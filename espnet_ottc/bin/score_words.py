@@ -106,10 +106,8 @@ def _read_words(path: Path, options: argparse.Namespace) -> dict[str, list[str]]
     folding = _scoring.read_folding(options.fold)
     kept: dict[str, list[str]] = {}
     for name, words in texts.items():
-        found = [
-            word.lower() if options.ignore_case else word for word in words if word not in skip
-        ]
-        kept[name] = [one for word in found if (one := folding.get(word, word))]
+        found = [one for word in words if word not in skip and (one := folding.get(word, word))]
+        kept[name] = [word.lower() for word in found] if options.ignore_case else found
     return kept
 
 

@@ -161,9 +161,10 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
                 about["epochs"] = max(progress.epochs, before.get("epochs", 0))
                 _write_provenance(experiment / PROVENANCE, about)
-        (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
     perform(training_step(recipe, system, seed), work, _steps.say)
+    # Not before it is done: whoever is killed until then resumes from it.
+    (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
 
 def _shared_cores(trainings: int) -> dict[str, str]:

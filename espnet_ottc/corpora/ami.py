@@ -161,7 +161,7 @@ def find_headsets(corpus: Path) -> dict[str, list[Path]]:
         if not found.keys() & _meetings(part):
             raise FileNotFoundError(
                 f"{corpus} must have <meeting>/audio/<meeting>.Headset-<number>.wav of a meeting "
-                f"of {part}, as {min(_meetings(part))}; got none"
+                f"of {part}, as {min(_meetings(part))}; got none (links to folders are not followed)"
             )
     official = set().union(*map(_meetings, KNOWN_PARTS))
     return {name: paths for name, paths in found.items() if name in official}

@@ -4,7 +4,7 @@ from typing import Any
 
 import espnet2.bin.asr_inference as asr_inference
 import torch
-from espnet.nets.beam_search import Hypothesis
+from espnet.nets.beam_search import BeamSearch, Hypothesis
 from espnet2.asr.ctc import CTC
 from torch import Tensor
 
@@ -33,7 +33,8 @@ class OTTCSpeech2Text(Speech2Text):  # type: ignore[misc, valid-type]
         ctc, search = getattr(self.asr_model, "ctc", None), self.beam_search
         if not isinstance(ctc, OTTC) or ctc.options.label_weights != "uniform":
             return
-        if search is not None and "ctc" in search.part_scorers:
+        # ESPnet's other searches (time_sync, partial_ar) have no scorers of prefixes.
+        if isinstance(search, BeamSearch) and "ctc" in search.part_scorers:
             scorer = OTTCPrefixScorer(ctc, self.asr_model.eos)
             search.scorers["ctc"] = search.part_scorers["ctc"] = scorer
 

@@ -1,5 +1,6 @@
 """ESPnet's ASR model with what OTTC needs besides: the alignment stream, and its own error rates."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -122,11 +123,12 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
 
     def _error_rates(
         self, hyps: Tensor, hyp_lens: Tensor, ys_pad: Tensor, ys_lens: Tensor
-    ) -> tuple[float | None, float | None]:
+    ) -> tuple[float, float]:
         reference = self._texts(ys_pad, ys_lens)
         hypothesis = self._texts(hyps, hyp_lens)
         if not any(text.strip() for text in reference):
-            return None, None
+            # Not None, which several processes would have to agree on.
+            return math.nan, math.nan
         return (
             self.error_calculator.calculate_cer(hypothesis, reference),
             self.error_calculator.calculate_wer(hypothesis, reference),

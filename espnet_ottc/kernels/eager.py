@@ -38,7 +38,7 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     losses = losses.masked_fill((frame_lengths == 0) & (label_lengths > 0), float("inf"))
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
     losses = losses.masked_fill(alpha.isnan().any(1) & (label_lengths > 0), float("nan"))
-    slopes = scores.double().diff(dim=1)
+    slopes = _without_dropped(scores, A, pieces.frames).double().diff(dim=1)
     grad_frames = grad_labels = None
     if grads.frame_logits:
         frames = _potentials(slopes, pieces.frame_rank, pieces.frame_inner, alpha)
@@ -124,6 +124,15 @@ def _scores(
     picked = logits[batch, frames, ids.clamp(0, V - 1)].to(wide)
     scores = picked - normalizer.gather(1, frames)
     return torch.where((ids >= 0) & (ids < V), scores, float("nan"))
+
+
+def _without_dropped(scores: Tensor, A: Tensor, frames: Tensor) -> Tensor:
+    """The scores with a finite one where there is none on a frame without a share of the mass.
+
+    Slopes over such a frame add up to the difference between its neighbours, whatever its score.
+    """
+    dropped = (A.diff(dim=1, prepend=A.new_zeros(A.shape[0], 1)) <= 0).gather(1, frames)
+    return torch.where(dropped & ~scores.isfinite(), 0.0, scores)
 
 
 def _potentials(slopes: Tensor, rank: Tensor, inner: Tensor, weights: Tensor) -> Tensor:

@@ -198,6 +198,8 @@ static void forward_frame(ottc_batch *p, int64_t b, int64_t t) {
     const double high = p->frame_ends[bt];
     int64_t u = p->first[bt];
     float current = score(p, b, u, row, normalizer);
+    /* over a frame without mass slopes add up to the same, whatever its score: a finite one then */
+    if (!(high > low) && !isfinite(current)) current = 0.0f;
     if (p->edge_scores) p->edge_scores[2 * bt] = current;
     while (u < U - 1 && B[u] < high) {
         if (B[u] > low) loss -= (B[u] - low) * current;

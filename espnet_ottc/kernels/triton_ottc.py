@@ -141,6 +141,8 @@ def _forward_frame(
             high = tl.load(frame_ends + b * T + t)
             u = tl.load(first + b * T + t).to(tl.int64)
             score = _score(logits, row, targets, b, u, U, V, log_total)
+            # Over a frame without mass slopes add up to the same, whatever its score: a finite one then.
+            score = tl.where((high > low) | (score - score == 0), score, 0.0)
             tl.store(edge_scores + 2 * (b * T + t), score)
             loss = tl.full((), 0.0, tl.float64)
             end = tl.load(label_ends + b * U + u)

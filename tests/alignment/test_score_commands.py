@@ -22,6 +22,9 @@ HYPOTHESIS = {
 }
 
 
+FOLDING = "AH0 ah\nAH1 ah\nSIL\n"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     formats.write_ctm(tmp_path / "ref.ctm", REFERENCE)
@@ -251,3 +254,27 @@ def test_the_layer_knows_nothing_of_espnet() -> None:
         "sys.exit(any(name.split('.')[0] in ('espnet', 'espnet2') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_case_is_ignored_after_folding_and_silences_are_known_by_their_own_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "map").write_text(FOLDING)
+    (tmp_path / "ref.txt").write_text("u1 AH0 B SIL\n")
+    (tmp_path / "hyp.txt").write_text("u1 AH1 b SIL\n")
+    fold = ("--fold", str(tmp_path / "map"), "--ignore-case")
+    assert _words(tmp_path, *fold, "--json", str(tmp_path / "words.json")) == 0
+    assert json.loads((tmp_path / "words.json").read_text())["wer"] == 0
+
+    spans = [Span("AH0", 0.0, 0.5), Span("SIL", 0.5, 1.0)]
+    formats.write_ctm(tmp_path / "ref.ctm", {"u1": spans})
+    formats.write_ctm(tmp_path / "hyp.ctm", {"u1": [Span("AH1", 0.0, 0.5), *spans[1:]]})
+    (tmp_path / "frames").write_text("u1 AH0 SIL\n")
+    (tmp_path / "durations").write_text("u1 1.0\n")
+    frames = ("--frames", str(tmp_path / "frames"), "--special", "SIL")
+    frames += ("--durations", str(tmp_path / "durations"))
+    out = tmp_path / "times.json"
+    assert _times(tmp_path, *fold, *frames, "--json", str(out)) == 0
+    found = json.loads(out.read_text())
+    assert (found["silence"], found["peaky"]) == (50, 0)
+    assert found["reference_words"] == found["matched_words"] == 1

@@ -69,6 +69,9 @@ def test_the_best_path_reads_the_tones_too_and_is_the_greedy_one_for_ctc(lab, ot
     found = lab.decode(ottc, "best_path", "--best_path", "true")
     assert _error_rate(found, lab.valid.texts) < 0.1
     assert all(text == text.strip() for text in found.values())
+    # Options of a search have no effect, also of those that know no prefixes.
+    timed = ("--best_path", "true", "--time_sync", "true", "--ctc_weight", "1.0")
+    assert lab.decode(ottc, "best_path_timed", *timed) == found
     both = (lab.decode(ctc, f"ctc_{name}", f"--{name}", "true") for name in ("greedy", "best_path"))
     assert next(both) == next(both)
     with pytest.raises(SystemExit):

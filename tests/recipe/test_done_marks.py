@@ -97,6 +97,43 @@ def test_a_file_below_an_input_directory_counts(kitchen):
     assert kitchen.run(inputs=(folder,)) is True
 
 
+def test_a_file_behind_a_link_to_a_folder_counts_and_a_link_back_does_no_harm(kitchen):
+    elsewhere, folder = kitchen.folder / "elsewhere", kitchen.folder / "corpus"
+    for one in (elsewhere, folder):
+        one.mkdir()
+    (folder / "data").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "to_nothing").symlink_to("absent")
+    (elsewhere / "a.flac").write_text("sound")
+    kitchen.run(inputs=(folder,))
+    assert kitchen.run(inputs=(folder,)) is False
+    (elsewhere / "a.flac").write_text("silence")
+    assert kitchen.run(inputs=(folder,)) is True
+
+
+def test_a_damaged_compressed_output_is_made_again(kitchen):
+    product = kitchen.folder / "out.gz"
+
+    def work(resumed: bool) -> None:
+        product.write_bytes(gzip.compress(b"many words " * 100))
+
+    step = kitchen.step(outputs=(product,))
+    perform(step, work, kitchen.said.append)
+    whole = product.read_bytes()
+    product.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StepError, match=r"stage 1 has to be run again: .*out\.gz has changed"):
+        check_done({kitchen.mark: "stage 1"})
+    assert perform(step, work, kitchen.said.append) is True
+    assert gzip.decompress(product.read_bytes())
+
+
+def test_a_damaged_mark_is_named(kitchen):
+    kitchen.run()
+    kitchen.mark.write_text("{")
+    with pytest.raises(StepError, match=r"copy\.json is damaged, remove it"):
+        kitchen.run()
+
+
 @pytest.mark.parametrize("resumable", [True, False])
 def test_a_failed_step_is_not_done_and_goes_on_only_where_it_can(kitchen, resumable):
     step = kitchen.step(resumable=resumable)

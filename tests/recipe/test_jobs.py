@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import StepError
+from espnet_ottc.bin.decode_systems import _gpus
 from espnet_ottc.bin.train_systems import _shared_cores
 
 # Two jobs at a time that write their process id and wait.
@@ -73,6 +75,50 @@ def test_the_first_fault_keeps_the_rest_from_starting():
     with pytest.raises(StepError, match="1 failed"):
         _steps.run_parallel(work, [1, 2, 3], 1)
     assert 3 not in seen
+
+
+def test_a_fault_keeps_others_from_starting_while_one_still_runs():
+    seen, failed = [], threading.Event()
+
+    def work(item):
+        seen.append(item)
+        if item == 1:
+            failed.wait(60)
+            time.sleep(0.5)  # in which nothing may start
+        elif item == 2:
+            failed.set()
+            raise StepError(f"{item} failed")
+
+    with pytest.raises(StepError, match="2 failed"):
+        _steps.run_parallel(work, list(range(1, 20)), 2)
+    # The thread of the fault may have taken the next one before it was seen.
+    assert len(seen) <= 3
+
+
+def test_a_command_goes_behind_the_words_of_the_cluster_once(tmp_path):
+    code = "import os; from espnet_ottc.bin import _steps; _steps.go_to_cluster('align_systems', ['--help'])"
+    code += "; print('here')"
+    environment = {**os.environ, "decode_cmd": f"{sys.executable} -c 'print(\"there\")'"}
+    command = [sys.executable, "-c", code]
+
+    def said(**more):
+        return subprocess.check_output(command, env=environment | more, text=True).split()
+
+    assert said() == ["there"]
+    assert said(decode_cmd="") == ["here"]
+    environment["decode_cmd"] = "env"
+    assert "--systems" in " ".join(said())  # the command itself, and not again behind the words
+
+
+def test_processes_that_decode_have_a_gpu_each(monkeypatch):
+    monkeypatch.delenv("decode_cmd", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert _gpus(1) is None
+    assert list(_gpus(3).queue) == ["0", "1", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")
+    assert list(_gpus(2).queue) == ["5", "7"]
+    monkeypatch.setenv("decode_cmd", "srun")
+    assert _gpus(2) is None
 
 
 def test_trainings_side_by_side_share_the_cores(monkeypatch):

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from espnet_ottc.bin import recipe_plan
+from espnet_ottc.bin import _steps, collect_stats, recipe_plan
 from espnet_ottc.bin._recipe import Recipe, parse
 from espnet_ottc.bin._sets import librispeech_sets, official_sets
 
@@ -229,6 +230,21 @@ def test_bpe_has_another_word_break_unless_the_user_says_which(folder):
     found = recipe(*words, "--train_args", "--ctc_conf boundary_label=X")
     assert found.training_options(found.systems[0])[-1] == "boundary_label=X"
     assert recipe("--systems", "ottc").training_options(found.systems[0]) == []
+
+
+def test_statistics_are_collected_with_the_options_of_the_training(folder, monkeypatch):
+    commands = []
+    monkeypatch.setattr(_steps, "run_logged", lambda command, *_, **__: commands.append(command))
+    words = ("--token_type", "bpe", "--systems", "ottc", "--train_args", "--seed 7")
+    collect_stats._collect_split(recipe(*words), folder / "split", None)
+    assert shlex.join(commands[0]).count("--ctc_conf 'boundary_label=▁' --seed 7") == 1
+
+
+def test_a_gpu_to_align_on_has_to_be_there(folder, monkeypatch):
+    assert recipe().device == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"this machine has none: decode_cmd \(cmd.sh\)"):
+        _ = recipe("--ngpu", "1").device
 
 
 def test_a_bpe_vocabulary_has_its_own_folder(folder):

@@ -89,6 +89,12 @@ def test_trainings_that_were_replaced_do_not_count(tmp_path):
     assert len(collect_rows(tmp_path, "greedy")) == 1
 
 
+def test_somebodys_copy_of_a_training_does_not_count(tmp_path):
+    _experiment(tmp_path, "ottc", 1, ("viterbi",)).rename(tmp_path / "ottc" / "seed1.bak")
+    _experiment(tmp_path, "ottc", 1, ("viterbi",))
+    assert len(collect_rows(tmp_path, "greedy")) == 1
+
+
 def test_a_training_under_way_does_not_count(tmp_path):
     _experiment(tmp_path, "ctc", 1, ("forced_align",))
     (tmp_path / "ottc" / "seed1").mkdir(parents=True)
