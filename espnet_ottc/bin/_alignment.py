@@ -1,7 +1,7 @@
 """Alignments of a set by a trained model, and the files that hold them."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -11,7 +11,7 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_ottc.aligners import Aligner, AlignmentBatch, TokenAlignment
+from espnet_ottc.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
 from espnet_ottc.espnet.decoding import kept_frames
 from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
 from espnet_ottc.espnet.sequence import SequenceCriterion
@@ -30,6 +30,9 @@ from espnet_ottc.spans import Span, words_from_tokens
 _TEXTGRID_DECIMALS = 4
 _TEXTGRID_STEPS = 10_000
 _ALIGNED_TOGETHER = 16
+
+# The text of an utterance, given what the model says about it.
+TextOf = Callable[[Cut, Posteriors], str]
 
 
 @dataclass
@@ -50,47 +53,62 @@ class SetAlignment:
         frame_labels: the model's best token of each frame, by utterance id; `<blank>` for a frame
             that greedy decoding drops.
         durations: seconds, by utterance id.
+        texts: what was aligned, by utterance id.
     """
 
     times: dict[str, Times]
     frame_labels: dict[str, list[str]] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def transcript(cut: Cut, _: Posteriors) -> str:
+    """The text of the cut's supervision."""
+    return cut.supervisions[0].text or ""
 
 
 def align_set(
-    model: TrainedModel, cuts: Path, aligners: Mapping[str, Aligner], token_type: str, title: str
+    model: TrainedModel,
+    cuts: CutSet,
+    aligners: Mapping[str, Aligner],
+    title: str,
+    text: TextOf = transcript,
 ) -> SetAlignment:
-    """Align the transcripts of all cuts.
+    """Align the texts of all cuts; a text without tokens has no spans.
 
     Args:
         model: with CTC or OTTC.
-        cuts: manifest.
+        cuts: mono cuts with recordings.
         aligners: by the name of their results.
-        token_type: char, bpe or word.
         title: of the progress bar.
+        text: gives each cut's.
 
     Raises:
         ValueError: what the model or an aligner refuses; it names the utterance.
     """
     result = SetAlignment({name: Times() for name in aligners})
-    for group in _groups(model, cuts, title):
+    for group in _groups(model, cuts, title, text):
         for cut, posteriors in zip(group.cuts, group.posteriors, strict=True):
             result.durations[cut.id] = cut.duration
             result.frame_labels[cut.id] = _frame_labels(model, posteriors)
+        result.texts |= group.texts
         for name, aligner in aligners.items():
             times = result.times[name]
-            found = aligner.align(group.batch)
+            found = group.aligned(aligner)
             times.infeasible |= found.infeasible
             for cut in group.cuts:
-                if cut.id in found.alignments:
-                    tokens, words = _spans(model, cut, found.alignments[cut.id], token_type)
+                alignment = found.alignments.get(cut.id)
+                if alignment is not None:
+                    tokens, words = _spans(model, cut, group.texts[cut.id], alignment)
                     times.tokens[cut.id] = tokens
                     times.words[cut.id] = words
+                elif cut.id not in found.infeasible:
+                    times.tokens[cut.id] = times.words[cut.id] = []
     return result
 
 
 def align_frames(
-    model: TrainedModel, cuts: Path, aligner: Aligner, token_type: str, out: Path
+    model: TrainedModel, cuts: CutSet, aligner: Aligner, out: Path
 ) -> tuple[dict[str, str], int]:
     """Write what trainings on a forced alignment take: `ali`, `words.ctm`, `infeasible`.
 
@@ -99,9 +117,8 @@ def align_frames(
 
     Args:
         model: with CTC.
-        cuts: manifest of the set.
+        cuts: of the set.
         aligner: for CTC.
-        token_type: char, bpe or word.
         out: folder for the files.
 
     Returns:
@@ -119,8 +136,9 @@ def align_frames(
     ):
         # Line by line: the words of a large training set fill the memory.
         with ali.open("w", encoding="utf-8") as frames, ctm.open("w", encoding="utf-8") as times:
-            for group in _groups(model, cuts, f"forced alignment of {out.name}"):
-                found = aligner.align(group.batch)
+            title = f"forced alignment of {out.name}"
+            for group in _groups(model, cuts, title, transcript):
+                found = group.aligned(aligner)
                 infeasible |= found.infeasible
                 count += len(group.cuts)
                 for cut in group.cuts:
@@ -128,7 +146,7 @@ def align_frames(
                         alignment = found.alignments[cut.id]
                         tokens = alignment.frame_tokens(model.blank).tolist()
                         frames.write(" ".join([cut.id, *map(str, tokens)]) + "\n")
-                        _, words = _spans(model, cut, alignment, token_type)
+                        _, words = _spans(model, cut, group.texts[cut.id], alignment)
                         times.writelines(ctm_lines(cut.id, words))
         _write_infeasible(reasons, infeasible)
     return infeasible, count
@@ -166,43 +184,53 @@ class _Group:
 
     cuts: list[Cut]
     posteriors: list[Posteriors]
-    batch: AlignmentBatch
+    texts: dict[str, str]  # by id
+    batch: AlignmentBatch | None  # of those whose text has tokens
+
+    def aligned(self, aligner: Aligner) -> AlignmentResult:
+        return AlignmentResult() if self.batch is None else aligner.align(self.batch)
 
 
-def _groups(model: TrainedModel, cuts: Path, title: str) -> Iterator[_Group]:
-    """All utterances of a manifest, some at a time."""
-    bar = progress(CutSet.from_file(cuts), title=title, unit="utterance")
-    everything = iter(bar)
+def _groups(model: TrainedModel, cuts: CutSet, title: str, text: TextOf) -> Iterator[_Group]:
+    """All utterances, some at a time."""
+    everything = iter(progress(cuts, title=title, unit="utterance"))
     while group := list(islice(everything, _ALIGNED_TOGETHER)):
         # One by one, as in decoding: ESPnet's features depend a little on the batch.
         posteriors = [model.posteriors([cut]) for cut in group]
-        labels = model.labels([model.token_ids(_text(cut), cut.id) for cut in group])
-        alphas = [found.alpha[0] for found in posteriors if found.alpha is not None]
-        batch = AlignmentBatch(
-            [cut.id for cut in group],
-            pad_sequence([found.log_probs[0] for found in posteriors], True),
-            torch.cat([found.lengths for found in posteriors]),
-            labels.targets,
-            labels.lengths,
-            pad_sequence(alphas, True) if alphas else None,
-            labels.weights,
-        )
-        yield _Group(group, posteriors, batch)
+        pairs = zip(group, posteriors, strict=True)
+        texts = {cut.id: text(cut, found) for cut, found in pairs}
+        yield _Group(group, posteriors, texts, _batch(model, texts, posteriors))
+
+
+def _batch(
+    model: TrainedModel, texts: Mapping[str, str], posteriors: Sequence[Posteriors]
+) -> AlignmentBatch | None:
+    tokens = {utterance: model.token_ids(text, utterance) for utterance, text in texts.items()}
+    spoken = [found for found, ids in zip(posteriors, tokens.values(), strict=True) if ids]
+    if not spoken:
+        return None
+    labels = model.labels([ids for ids in tokens.values() if ids])
+    alphas = [found.alpha[0] for found in spoken if found.alpha is not None]
+    return AlignmentBatch(
+        [utterance for utterance, ids in tokens.items() if ids],
+        pad_sequence([found.log_probs[0] for found in spoken], True),
+        torch.cat([found.lengths for found in spoken]),
+        labels.targets,
+        labels.lengths,
+        pad_sequence(alphas, True) if alphas else None,
+        labels.weights,
+    )
 
 
 def _spans(
-    model: TrainedModel, cut: Cut, alignment: TokenAlignment, token_type: str
+    model: TrainedModel, cut: Cut, text: str, alignment: TokenAlignment
 ) -> tuple[list[Span], list[Span]]:
     """Tokens and words."""
     tokens = alignment.spans(model.token_list, model.grid, cut.duration)
     try:
-        return tokens, words_from_tokens(tokens, token_type, words=_text(cut).split())
+        return tokens, words_from_tokens(tokens, model.token_type, words=text.split())
     except ValueError as error:
         raise ValueError(f"{cut.id}: {error}") from error
-
-
-def _text(cut: Cut) -> str:
-    return cut.supervisions[0].text or ""
 
 
 def _frame_labels(model: TrainedModel, posteriors: Posteriors) -> list[str]:

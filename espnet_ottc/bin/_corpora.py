@@ -62,6 +62,9 @@ class Corpus:
         folding: where its text is phones, the classes in which they are scored (`--fold`).
         silences: where its text has labels for silence, which they are.
         alignments_apart: whether its word times are published apart from it (`--alignments`).
+        train_set: what `--train_set` can be, in the help; empty: there is no choice.
+        token_type: of its recipe, where none is given.
+        nbpe: size of a BPE vocabulary, where none is given.
     """
 
     preparation: Preparation
@@ -73,6 +76,9 @@ class Corpus:
     folding: Path | None = None
     silences: tuple[str, ...] = ()
     alignments_apart: bool = False
+    train_set: str = ""
+    token_type: str = "char"
+    nbpe: int = 500
 
 
 # By the name of its layout, which is also that of the option and, in capitals, of the variable that say
@@ -85,6 +91,9 @@ CORPORA: Mapping[str, Corpus] = {
         plan=ami_plan,
         hours=(1.0, 0.1, 0.2, 0.0),
         contents=f"{ami.ANNOTATIONS}/ and the headset recordings",
+        token_type="bpe",
+        # For the few words of the synthetic stand-in.
+        nbpe=100,
     ),
     "librispeech": Corpus(
         preparation=librispeech,
@@ -94,6 +103,7 @@ CORPORA: Mapping[str, Corpus] = {
         hours=(2.0, 0.15, 0.25, 0.0),
         contents="the parts",
         alignments_apart=True,
+        train_set="a training part, train_460 or train_960; none: the only part that is there",
     ),
     "timit": Corpus(
         preparation=timit,
@@ -104,5 +114,6 @@ CORPORA: Mapping[str, Corpus] = {
         contents="TRAIN/ and TEST/, or data/ with them",
         folding=folding_path(),
         silences=SILENCES,
+        token_type="word",
     ),
 }

@@ -329,8 +329,8 @@ def _add_data_options(data: argparse._ArgumentGroup, corpus: str) -> None:
                       default=os.environ.get(corpus.upper()) or None,
                       help=f"the directory with {CORPORA[corpus].contents}; "
                       "none: speech is synthesised")  # fmt: skip
-    data.add_argument("--train_set", help="a part, or of LibriSpeech train_460 or train_960; "
-                      "none: the only one")  # fmt: skip
+    data.add_argument("--train_set",
+                      help=CORPORA[corpus].train_set or "the official one; nothing else")  # fmt: skip
     data.add_argument("--eval_sets", nargs="+", metavar="PART",
                       help="sets to decode, align and score; none: all dev and test parts")  # fmt: skip
     if CORPORA[corpus].alignments_apart:
@@ -340,11 +340,14 @@ def _add_data_options(data: argparse._ArgumentGroup, corpus: str) -> None:
         data.add_argument("--drop_bad_alignments", action="store_true",
                           help="do without the word times of an utterance whose alignment does not match "
                           "its text")  # fmt: skip
-    for part in ("", "dev_", "test_"):
-        data.add_argument(f"--synthetic_{part}hours", help="hours to synthesise")
-    data.add_argument("--token_type", choices=["char", "bpe", "word"], default="char",
+    for part, hours in zip(("", "dev_", "test_"), CORPORA[corpus].hours, strict=False):
+        data.add_argument(f"--synthetic_{part}hours", metavar="HOURS",
+                          help=f"speech to synthesise; none: {hours:g} hours")  # fmt: skip
+    data.add_argument("--token_type", choices=["char", "bpe", "word"],
+                      default=CORPORA[corpus].token_type,
                       help="tokens; word: also phones, where they are the text")  # fmt: skip
-    data.add_argument("--nbpe", type=_positive, default=500, help="size of the BPE vocabulary")
+    data.add_argument("--nbpe", type=_positive, default=CORPORA[corpus].nbpe,
+                      help="size of the BPE vocabulary")  # fmt: skip
     data.add_argument("--datadir", type=Path, default=Path("data"), help="prepared data")
 
 
@@ -361,8 +364,8 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip
     training.add_argument("--ali_system", default="ctc", metavar="SYSTEM",
-                          help="whose forced alignment `label_weights: ali` trains on, and "
-                          "`--reference forced` scores against")  # fmt: skip
+                          help="whose forced alignment `label_weights: ali` and single_path train on, "
+                          "and `--reference forced` scores against")  # fmt: skip
     training.add_argument("--ali_from", type=Path, metavar="MODEL",
                           help="a CTC experiment (a folder, or parameters with config.yaml beside "
                           "them) that aligns instead of --ali_system")  # fmt: skip

@@ -9,6 +9,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from lhotse import CutSet
+
 from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
@@ -68,7 +70,8 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
         aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
-        found = align_set(trained, recipe.cuts(set_name), aligners, recipe.token_type, title)
+        cuts = CutSet.from_file(recipe.cuts(set_name))
+        found = align_set(trained, cuts, aligners, title)
         write_columns(frames / "labels", found.frame_labels)
         write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
         for name, times in found.times.items():

@@ -9,6 +9,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from lhotse import CutSet
+
 from espnet_ottc.aligners import make_aligner
 from espnet_ottc.bin import _steps
 from espnet_ottc.bin._marks import Step, perform
@@ -56,13 +58,9 @@ def _align(recipe: Recipe, model: Teacher) -> None:
         check_teacher(trained, recipe.tokens)
         logging.info("aligner: %s", aligner)
         for name in sets:
-            infeasible, count = align_frames(
-                trained,
-                recipe.cuts(name),
-                make_aligner(aligner),
-                recipe.token_type,
-                model.stream(name).parent,
-            )
+            cuts = CutSet.from_file(recipe.cuts(name))
+            folder = model.stream(name).parent
+            infeasible, count = align_frames(trained, cuts, make_aligner(aligner), folder)
             _steps.say_infeasible(infeasible, count, f"of {name} by {aligner}")
 
     perform(step, work, _steps.say)

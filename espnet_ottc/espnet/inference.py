@@ -84,15 +84,31 @@ class GreedySpeech2Text(OTTCSpeech2Text):
 
     def _hypotheses(self, ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(1, N) labels and their number, from (1, T, D) encoder output."""
-        if isinstance(ctc, Criterion):
-            return ctc.greedy(hidden, lengths)
-        return greedy_labels(ctc.argmax(hidden), None, lengths)
+        return greedy_hypotheses(ctc, hidden, lengths)
 
 
 class BestPathSpeech2Text(GreedySpeech2Text):
     """As `GreedySpeech2Text`, with OTTC's label sequence of the smallest loss; for CTC they are the same."""
 
     def _hypotheses(self, ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        if isinstance(ctc, Criterion):
-            return ctc.best_path(hidden, lengths)
-        return super()._hypotheses(ctc, hidden, lengths)
+        return best_path_hypotheses(ctc, hidden, lengths)
+
+
+def greedy_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, N) labels and (B,) their numbers from the best label of each frame.
+
+    Args:
+        ctc: OTTC or CTC, this package's or ESPnet's own.
+        hidden: (B, T, D) encoder output.
+        lengths: (B,) valid frames.
+    """
+    if isinstance(ctc, Criterion):
+        return ctc.greedy(hidden, lengths)
+    return greedy_labels(ctc.argmax(hidden), None, lengths)
+
+
+def best_path_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """As `greedy_hypotheses`, with OTTC's label sequence of the smallest loss."""
+    if isinstance(ctc, Criterion):
+        return ctc.best_path(hidden, lengths)
+    return greedy_hypotheses(ctc, hidden, lengths)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.espnet.base import BLANK, Criterion
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
+from espnet_ottc.espnet.inference import best_path_hypotheses
 from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
 from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.spans import FrameGrid
@@ -36,12 +37,14 @@ class Posteriors:
         log_probs: (B, T, V) float32 log-probabilities of each frame.
         alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a model without them.
         lengths: (B,) int64 valid frames.
+        encoded: (B, T, D) the encoder's output.
         grid: where frames lie in time (seconds from the start of the cut).
     """
 
     log_probs: Tensor
     alpha: Tensor | None
     lengths: Tensor
+    encoded: Tensor
     grid: FrameGrid
 
 
@@ -83,6 +86,11 @@ class TrainedModel:
         """Hz that the frontend was configured for (ESPnet's default is 16000)."""
         rate = (getattr(self.args, "frontend_conf", None) or {}).get("fs", 16000)
         return int(humanfriendly_parse_size_or_none(str(rate)))
+
+    @property
+    def token_type(self) -> str:
+        """char, bpe, word or phn, as it was trained."""
+        return str(self.args.token_type)
 
     @property
     def blank(self) -> int:
@@ -133,7 +141,21 @@ class TrainedModel:
             log_probs = self.criterion.frame_log_probs(encoded)
         else:
             log_probs = self.criterion.log_softmax(encoded).float()
-        return Posteriors(log_probs, alpha, frames.long(), self.grid)
+        return Posteriors(log_probs, alpha, frames.long(), encoded, self.grid)
+
+    @torch.no_grad()
+    def recognise(self, found: Posteriors) -> list[str]:
+        """What was said in each utterance, decoded as by `asr_inference --best_path true`.
+
+        Raises:
+            ValueError: the model was trained without ESPnet's preprocessor.
+        """
+        ids, counts = best_path_hypotheses(self.criterion, found.encoded, found.lengths)
+        tokenizer = self._texts().tokenizer
+        return [
+            tokenizer.tokens2text([self.token_list[token] for token in row[:count]])
+            for row, count in zip(ids.tolist(), counts.tolist(), strict=True)
+        ]
 
     def token_ids(self, text: str, utterance: str = "") -> list[int]:
         """Ids of a text's tokens, as in training (cleaner, tokenizer, token list).
@@ -145,11 +167,7 @@ class TrainedModel:
         Raises:
             ValueError: the model was trained without ESPnet's preprocessor.
         """
-        if self._preprocess is None:
-            raise ValueError(
-                f"{self.directory}: trained with use_preprocessor: false, texts have no tokens"
-            )
-        ids = self._preprocess(utterance, {"text": text})["text"]
+        ids = self._texts()(utterance, {"text": text})["text"]
         return [int(token) for token in ids]
 
     def labels(self, token_ids: Sequence[Sequence[int]]) -> Labels:
@@ -165,6 +183,14 @@ class TrainedModel:
             return Labels(padded, lengths, None)
         with torch.no_grad():
             return self.criterion.labels_of_text(padded, lengths)
+
+    def _texts(self) -> Any:
+        """ESPnet's preprocessor, which knows of texts and tokens."""
+        if self._preprocess is None:
+            raise ValueError(
+                f"{self.directory}: trained with use_preprocessor: false, texts have no tokens"
+            )
+        return self._preprocess
 
     def _samples(self, cut: Cut) -> Tensor:
         if cut.sampling_rate != self.sampling_rate:

@@ -298,11 +298,11 @@ def test_each_recipe_has_its_own_corpus_and_sets(folder, capsys):
 
 
 def test_timit_has_phones_and_silences_to_score(folder, capsys):
-    assert recipe_plan.main(["--corpus", "timit", "--token_type", "word"]) == 0
+    assert recipe_plan.main(["--corpus", "timit"]) == 0
     found = capsys.readouterr().out
     assert shell(found, "parts") == ["TRAIN", "DEV", "TEST"]
     assert shell(found, "tokens") == ["data/token_list/word/tokens.txt"]
-    made = recipe("--corpus", "timit", "--token_type", "word")
+    made = recipe("--corpus", "timit")
     assert made.corpus.folding.name == "phones_timit.txt"
     assert made.corpus.silences == ("h#", "pau", "epi")
     assert (recipe().corpus.folding, recipe().corpus.silences) == (None, ())

@@ -1,0 +1,141 @@
+"""Times of words in recordings, by a trained model.
+
+    python -m espnet_ottc.bin.align --model exp/ottc/seed1 --audio a.wav b.flac --out times
+    python -m espnet_ottc.bin.align --model exp/ottc/seed1 --cuts cuts.jsonl.gz --text text --out times
+
+Without --text or --transcripts the model recognises what is said.  Writes `text`, `words.ctm`, `tokens.ctm`,
+`words.jsonl.gz` (Lhotse supervisions), `textgrid/` and `infeasible`, the utterances without times, each with
+the reason.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lhotse import CutSet, Recording
+from lhotse.cut import Cut
+
+from espnet_ottc.aligners import ALIGNERS, ctc_aligner, make_aligner
+from espnet_ottc.bin import _steps
+from espnet_ottc.formats import read_text
+
+if TYPE_CHECKING:
+    from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
+
+_CHECKPOINT = "valid.loss.best.pth"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 1 too where an utterance got no times."""
+    options = _parser().parse_args(arguments)
+    found: list[int] = []
+    return _steps.run(lambda: found.append(align(options))) or int(bool(found[0]))
+
+
+def align(options: argparse.Namespace) -> int:
+    """Align as the options say; the number of utterances without times."""
+    cuts = _cuts(options)
+    texts = None if options.text is None else _texts(options.text, cuts)
+    _steps.log_to(options.out / "align.log")
+    # Late, since ESPnet takes long to import.
+    with _steps.hushed():
+        from espnet_ottc.bin._alignment import align_set, transcript, write_columns, write_times
+        from espnet_ottc.espnet.posteriors import TrainedModel
+
+        model = TrainedModel(*_model(options.model), options.device)
+    name = options.aligner or default_aligner(model)
+
+    def text_of(cut: Cut, posteriors: "Posteriors") -> str:
+        if texts is not None:
+            return texts[cut.id]
+        return (
+            transcript(cut, posteriors) if options.transcripts else model.recognise(posteriors)[0]
+        )
+
+    aligned = align_set(model, cuts, {name: make_aligner(name)}, "align", text_of)
+    times = aligned.times[name]
+    write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
+    write_times(options.out, times, aligned.durations)
+    _steps.say_infeasible(times.infeasible, len(aligned.texts), f"by {name}")
+    words = sum(map(len, times.words.values()))
+    _steps.say(
+        f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}"
+    )
+    return len(times.infeasible)
+
+
+def default_aligner(model: "TrainedModel") -> str:
+    """The aligner that suits a model: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
+    from espnet_ottc.espnet.sequence import SequenceCriterion
+
+    if isinstance(model.criterion, SequenceCriterion) and not model.learnt_a_ctc_path:
+        return "viterbi"
+    return ctc_aligner("auto")
+
+
+def _cuts(options: argparse.Namespace) -> CutSet:
+    if options.cuts is not None:
+        if not options.cuts.is_file():
+            raise FileNotFoundError(f"--cuts: there is no {options.cuts}")
+        cuts = CutSet.from_file(options.cuts)
+        if options.transcripts:
+            for cut in cuts:
+                if len(cut.supervisions) != 1:
+                    raise ValueError(
+                        f"{cut.id}: --transcripts needs one supervision of each cut, got "
+                        f"{len(cut.supervisions)}"
+                    )
+        return cuts
+    if options.transcripts:
+        raise ValueError("--transcripts are those of --cuts; recordings have none")
+    found: dict[str, Recording] = {}
+    for path in options.audio:
+        if not path.is_file():
+            raise FileNotFoundError(f"--audio: there is no {path}")
+        if path.stem in found:
+            raise ValueError(f"{path}: another recording is called {path.stem} too")
+        found[path.stem] = Recording.from_file(path, recording_id=path.stem)
+    return CutSet.from_cuts(recording.to_cut().with_id(name) for name, recording in found.items())
+
+
+def _texts(path: Path, cuts: CutSet) -> Mapping[str, str]:
+    texts = {name: " ".join(words) for name, words in read_text(path).items()}
+    for cut in cuts:
+        if cut.id not in texts:
+            raise ValueError(f"{cut.id}: {path} must have its text")
+    return texts
+
+
+def _model(path: Path) -> tuple[Path, str]:
+    """Folder and name of the parameters."""
+    return (path, _CHECKPOINT) if path.is_dir() else (path.parent, path.name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="python -m espnet_ottc.bin.align",
+        description="Times of words in recordings: of those that a trained model recognises, or of a text.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    options.add_argument("--model", type=Path, required=True,
+                         help="ESPnet's output directory of a training with CTC or OTTC (then its "
+                         f"{_CHECKPOINT}), or parameters with config.yaml beside them")  # fmt: skip
+    speech = options.add_mutually_exclusive_group(required=True)
+    speech.add_argument("--audio", type=Path, nargs="+", metavar="FILE",
+                        help="recordings of one channel; a file's name without suffix is its id")  # fmt: skip
+    speech.add_argument("--cuts", type=Path, help="Lhotse manifest")
+    words = options.add_mutually_exclusive_group()
+    words.add_argument("--text", type=Path, help="Kaldi text (id word word ...) to align")
+    words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
+    options.add_argument("--aligner", choices=sorted(ALIGNERS),
+                         help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
+    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    options.add_argument("--out", type=Path, required=True, help="folder for the results")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
