@@ -22,6 +22,8 @@ from espnet_ottc.espnet.options import OPTIONS, parse_conf
 # Of all recipes; relative to one, as `run.sh` finds the stages.
 _SHARED_CONF = Path("../TEMPLATE/conf")
 LAST_STAGE = 11
+# ESPnet's options that decide the feature statistics.
+_FEATURES = ("input_size", "frontend", "frontend_conf", "feats_extract", "normalize")
 TRAINING_STAGES = {"ctc": 5, "ottc": 7}
 
 
@@ -85,8 +87,7 @@ class System:
     @property
     def features(self) -> Mapping[str, Any]:
         """What decides the feature statistics, as far as it stands in the YAML."""
-        names = ("input_size", "frontend", "frontend_conf", "feats_extract", "normalize")
-        return {name: self.config[name] for name in names if name in self.config}
+        return {name: self.config[name] for name in _FEATURES if name in self.config}
 
     @property
     def ctc_conf(self) -> Mapping[str, Any]:
@@ -176,12 +177,18 @@ class Recipe:
         if self.token_type == "bpe" and system.ctc_conf.get("boundary_label") == "<space>":
             # A word break among SentencePiece's tokens.
             own = ["--ctc_conf", "boundary_label=▁"]
-        return own + self.user_options
+        return own + shlex.split(self.options.train_args)
 
     @property
-    def user_options(self) -> list[str]:
-        """The user's own options for ESPnet's training."""
-        return shlex.split(self.options.train_args)
+    def feature_options(self) -> list[str]:
+        """What of the user's own options for ESPnet's training decides the feature statistics."""
+        found, wanted = [], False
+        for word in shlex.split(self.options.train_args):
+            if word.startswith("--"):
+                wanted = word[2:].partition("=")[0] in _FEATURES
+            if wanted:
+                found.append(word)
+        return found
 
     @property
     def stats(self) -> Path:

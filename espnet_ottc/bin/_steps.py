@@ -178,7 +178,7 @@ def run_logged(
 def run_parallel(work: Callable[[Item], object], items: Sequence[Item], workers: int) -> None:
     """Call `work` on every item, `workers` at a time.
 
-    The first fault keeps those from starting that have not; it is raised when those that have are through.
+    The first fault keeps from starting those that have not yet; it is raised when all that have are through.
     """
     with ThreadPoolExecutor(max(1, min(workers, len(items)))) as threads:
         pending = [threads.submit(work, item) for item in items]

@@ -41,7 +41,7 @@ def _collect(recipe: Recipe) -> None:
         options={
             "features": system.features,
             "tokens": recipe.token_options(),
-            "more": recipe.user_options,
+            "more": recipe.feature_options,
         },
         inputs=(*token_files, *map(recipe.cuts, names), *map(recipe.text, names)),
         outputs=(recipe.stats,),

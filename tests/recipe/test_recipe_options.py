@@ -238,6 +238,11 @@ def test_statistics_are_collected_with_the_options_of_the_training(folder, monke
     words = ("--token_type", "bpe", "--systems", "ottc", "--train_args", "--seed 7")
     collect_stats._collect_split(recipe(*words), folder / "split", None)
     assert shlex.join(commands[0]).count("--ctc_conf 'boundary_label=▁' --seed 7") == 1
+    # Only what matters makes the stage run again.
+    args = "--seed 7 --frontend_conf n_mels=40 hop_length=80 --patience 3 --normalize=none"
+    assert recipe("--train_args", args).feature_options == [
+        *("--frontend_conf", "n_mels=40", "hop_length=80", "--normalize=none")
+    ]
 
 
 def test_a_gpu_to_align_on_has_to_be_there(folder, monkeypatch):
