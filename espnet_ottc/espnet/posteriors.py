@@ -68,6 +68,7 @@ class TrainedModel:
         self.directory = Path(directory)
         with (self.directory / "config.yaml").open(encoding="utf-8") as file:
             self.args = argparse.Namespace(**yaml.safe_load(file))
+        _find_files(self.args, self.directory)
         self.device = torch.device(device)
         self.model = ASRTask.build_model(self.args)
         _load(self.model, self.directory / checkpoint)
@@ -243,6 +244,25 @@ def _first_centre(encoder: nn.Module) -> float:
             centre += ((layer.kernel_size[0] - 1) / 2 - padding) * jump
             jump *= layer.stride[0]
     return centre
+
+
+def _find_files(args: argparse.Namespace, directory: Path) -> None:
+    """Let relative paths of a configuration mean what they did where the training was started.
+
+    That was the current directory or, so that a model can be used from elsewhere, one above the model's.
+    """
+
+    def found(path: str) -> str:
+        if Path(path).exists():  # absolute ones too
+            return path
+        places = (parent / path for parent in directory.resolve().parents)
+        return str(next((place for place in places if place.exists()), path))
+
+    if getattr(args, "bpemodel", None):
+        args.bpemodel = found(args.bpemodel)
+    conf = getattr(args, "normalize_conf", None) or {}
+    if "stats_file" in conf:
+        args.normalize_conf = {**conf, "stats_file": found(conf["stats_file"])}
 
 
 def _load(model: nn.Module, path: Path) -> None:

@@ -1,9 +1,13 @@
 """`python -m espnet_ottc.bin.align`: times of recognised words and of given texts."""
 
 import re
+import shutil
 
+import numpy as np
 import pytest
 import soundfile
+import torch
+import yaml
 from lhotse import CutSet
 
 from espnet_ottc.bin import align
@@ -51,6 +55,27 @@ def test_recognised_words_get_times_in_every_format(lab, model, recordings, tmp_
         assert (tmp_path / "textgrid" / f"{path.stem}.TextGrid").exists()
     count = sum(map(len, texts.values()))
     assert f"{count} words of {len(texts)} utterances, by viterbi" in capsys.readouterr().out
+
+
+def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
+    lab, model, recordings, tmp_path, monkeypatch
+):
+    moved = tmp_path / "recipe" / "exp" / "seed1"
+    shutil.copytree(model, moved)
+    stats = tmp_path / "recipe" / "exp" / "stats.npz"
+    shutil.copy(lab.folder / "stats" / "train" / "feats_stats.npz", stats)
+    config = yaml.safe_load((moved / "config.yaml").read_text())
+    config |= {"normalize": "global_mvn", "normalize_conf": {"stats_file": "exp/stats.npz"}}
+    (moved / "config.yaml").write_text(yaml.safe_dump(config))
+    state = torch.load(moved / "valid.loss.best.pth", weights_only=True)
+    mean = np.load(stats)["sum"] / np.load(stats)["count"]
+    for name in ("mean", "std"):
+        state[f"normalize.{name}"] = torch.from_numpy(mean).float()
+    torch.save(state, moved / "valid.loss.best.pth")
+    monkeypatch.chdir(tmp_path)
+    options = ("--audio", recordings[0], "--text", tmp_path / "text")
+    (tmp_path / "text").write_text(f"{recordings[0].stem} A\n")
+    assert _align("recipe/exp/seed1", tmp_path / "out", *options) == 0
 
 
 def test_a_text_is_aligned_as_it_stands_whatever_the_model_hears(model, recordings, tmp_path):
