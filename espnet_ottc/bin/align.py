@@ -19,32 +19,38 @@ from lhotse.cut import Cut
 
 from espnet_ottc.aligners import ALIGNERS, ctc_aligner, make_aligner
 from espnet_ottc.bin import _steps
+from espnet_ottc.bin._marks import StepError
 from espnet_ottc.formats import read_text
 
 if TYPE_CHECKING:
     from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
 
-_CHECKPOINT = "valid.loss.best.pth"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 1 too where an utterance got no times."""
     options = _parser().parse_args(arguments)
-    found: list[int] = []
-    return _steps.run(lambda: found.append(align(options))) or int(bool(found[0]))
+    return _steps.run(lambda: align(options))
 
 
-def align(options: argparse.Namespace) -> int:
-    """Align as the options say; the number of utterances without times."""
+def align(options: argparse.Namespace) -> None:
+    """Align as the options say.
+
+    Raises:
+        FileNotFoundError: recordings, cuts or a model that are not there.
+        ValueError: options or texts that do not fit them, or what the model or the aligner refuses.
+        StepError: utterances without times, once those of the others are written.
+    """
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
     _steps.log_to(options.out / "align.log")
     # Late, since ESPnet takes long to import.
     with _steps.hushed():
         from espnet_ottc.bin._alignment import align_set, transcript, write_columns, write_times
-        from espnet_ottc.espnet.posteriors import TrainedModel
+        from espnet_ottc.espnet.posteriors import DEFAULT_CHECKPOINT, TrainedModel
 
-        model = TrainedModel(*_model(options.model), options.device)
+        path = options.model
+        checkpoint = path / DEFAULT_CHECKPOINT if path.is_dir() else path
+        model = TrainedModel(checkpoint.parent, checkpoint.name, options.device)
     name = options.aligner or default_aligner(model)
 
     def text_of(cut: Cut, posteriors: "Posteriors") -> str:
@@ -58,12 +64,16 @@ def align(options: argparse.Namespace) -> int:
     times = aligned.times[name]
     write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
     write_times(options.out, times, aligned.durations)
-    _steps.say_infeasible(times.infeasible, len(aligned.texts), f"by {name}")
     words = sum(map(len, times.words.values()))
     _steps.say(
         f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}"
     )
-    return len(times.infeasible)
+    if times.infeasible:
+        utterance, why = next(iter(times.infeasible.items()))
+        raise StepError(
+            f"{len(times.infeasible)} of {len(aligned.texts)} utterances have no times "
+            f"({options.out / 'infeasible'}), the first is {utterance}: {why}"
+        )
 
 
 def default_aligner(model: "TrainedModel") -> str:
@@ -108,11 +118,6 @@ def _texts(path: Path, cuts: CutSet) -> Mapping[str, str]:
     return texts
 
 
-def _model(path: Path) -> tuple[Path, str]:
-    """Folder and name of the parameters."""
-    return (path, _CHECKPOINT) if path.is_dir() else (path.parent, path.name)
-
-
 def _parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m espnet_ottc.bin.align",
@@ -122,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--model", type=Path, required=True,
                          help="ESPnet's output directory of a training with CTC or OTTC (then its "
-                         f"{_CHECKPOINT}), or parameters with config.yaml beside them")  # fmt: skip
+                         "valid.loss.best.pth), or parameters with config.yaml beside them")  # fmt: skip
     speech = options.add_mutually_exclusive_group(required=True)
     speech.add_argument("--audio", type=Path, nargs="+", metavar="FILE",
                         help="recordings of one channel; a file's name without suffix is its id")  # fmt: skip

@@ -125,7 +125,7 @@ def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
     command += ["--data_path_and_name_and_type", f"{recipe.cuts(job.set_name)},speech,lhotse"]
     command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
-    gpu = job.gpus.get() if job.gpus else None
+    gpu = None if job.gpus is None else job.gpus.get()
     try:
         _steps.run_logged(
             command,
@@ -135,7 +135,7 @@ def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
             watch=watch,
         )
     finally:
-        if job.gpus and gpu:
+        if job.gpus is not None and gpu is not None:
             job.gpus.put(gpu)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from lhotse import CutSet
 
 from espnet_ottc.bin import align
 from espnet_ottc.formats import read_ctm, read_supervisions, read_text, read_textgrid
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,24 @@ def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
     assert _align("recipe/exp/seed1", tmp_path / "out", *options) == 0
 
 
+def test_the_documented_python_gives_the_words_that_the_command_does(lab, model, tmp_path):
+    section = DOCUMENT.read_text(encoding="utf-8").split("## From Python")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code = "".join(blocks).replace("exp/ottc", str(model))
+    assert str(model) in code
+    assert code.count("words = words_from_tokens") == 1
+    code = code.replace("words = words", "times[cut.id] = words")
+    # One utterance: ESPnet's features depend a little on the batch.
+    cuts = list(CutSet.from_file(lab.valid.cuts))[:1]
+    times = {}
+    exec(code, {"cuts": cuts, "times": times})
+    assert _align(model, tmp_path, "--cuts", lab.valid.cuts, "--transcripts") == 0
+    expected = read_ctm(tmp_path / "words.ctm")[cuts[0].id]
+    assert [span.symbol for span in times[cuts[0].id]] == [span.symbol for span in expected]
+    starts = [[span.start for span in spans] for spans in (times[cuts[0].id], expected)]
+    assert starts[0] == pytest.approx(starts[1], abs=1e-5)
+
+
 def test_a_text_is_aligned_as_it_stands_whatever_the_model_hears(model, recordings, tmp_path):
     given = {path.stem: "DA" for path in recordings[:2]}
     (tmp_path / "text").write_text("".join(f"{name} {text}\n" for name, text in given.items()))
@@ -107,7 +128,7 @@ def test_an_utterance_that_cannot_be_aligned_is_named_and_the_others_are_written
     (tmp_path / "text").write_text(text)
     options = ("--audio", *recordings[:3], "--text", tmp_path / "text")
     assert _align(ctc, tmp_path / "out", *options) == 1
-    assert f"the first is {long}: " in capsys.readouterr().out
+    assert f"the first is {long}: " in capsys.readouterr().err
     assert (tmp_path / "out" / "infeasible").read_text().startswith(f"{long} ")
     assert list(read_ctm(tmp_path / "out" / "words.ctm")) == [right]
     grid = read_textgrid(tmp_path / "out" / "textgrid" / f"{empty}.TextGrid", "words")
