@@ -252,6 +252,7 @@ class SoftDTW(SequenceCriterion):
         hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
         log_probs = F.log_softmax(self.ctc_lo(hidden).float(), dim=2)
         labels = self.labels_of_text(ys_pad, ys_lens)
+        _keep_pytorch_threads()
         losses = []
         for b, (T, U) in enumerate(zip(hlens.tolist(), labels.lengths.tolist(), strict=True)):
             if not T or not U:
@@ -265,6 +266,17 @@ class SoftDTW(SequenceCriterion):
 def _label_costs(log_probs: Tensor, labels: Tensor) -> Tensor:
     """−log p(y_u | t) as (B, T, U) from (B, T, V) and one-hot (B, U, V)."""
     return -log_probs @ labels.transpose(1, 2)
+
+
+def _keep_pytorch_threads() -> None:
+    """Let numba run tslearn's loop over a batch of one utterance on one thread.
+
+    Numba's OpenMP layer sets the number of threads of the whole process, PyTorch's too: trainings side
+    by side, each with its share of the cores, would take each other's.
+    """
+    import numba
+
+    numba.set_num_threads(1)
 
 
 def _tslearn() -> types.ModuleType:

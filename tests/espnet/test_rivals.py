@@ -228,6 +228,17 @@ def test_soft_dtw_is_the_soft_minimum_over_warping_paths_of_the_complete_labels(
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_soft_dtw_leaves_pytorch_its_threads():
+    before = torch.get_num_threads()
+    hidden, lengths, _, _ = _batch()
+    torch.set_num_threads(1)
+    try:
+        SoftDTW(V, D)(hidden, lengths, torch.tensor([[1], [2]]), torch.tensor([1, 1])).backward()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_soft_dtw_decodes_without_its_boundary_labels():
     criterion = SoftDTW(V, D, SoftDTWOptions(boundary_label=3)).eval()
     # One-hot encoder output through an identity head: frames say 3 3 1 1 2 3.
