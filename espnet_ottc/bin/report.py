@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--fill",
         type=Path,
         metavar="PAGE",
-        help="renew the tables of this page (docs/ablations.md)",
+        help="renew the tables of this page (docs/ablations.md, README.md)",
     )
     options.add_argument(
         "--utterances", type=_count, default=3, help="recordings to show (default: %(default)s)"

@@ -1,11 +1,12 @@
-"""The tables of docs/ablations.md: systems beside the paper's figures, and the paper's orderings checked.
+"""The tables of docs/ablations.md and README.md: systems beside the paper's figures, the paper's orderings
+checked.
 
 A page has marked places, each between `<!-- table: NAME -->` and `<!-- end -->`; what lies between is
-generated.
+generated.  `<!-- table: overview SYSTEM SYSTEM ... -->` shows these systems alone.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from statistics import fmean
@@ -19,7 +20,7 @@ from espnet_ottc.report.results import METRICS, Group, Metric, Row, group_rows
 # Columns beside the system's name.
 _SHOWN = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
 _BY_KEY = {metric.key: metric for metric in METRICS}
-_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- table: (\w+)((?: \w+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,29 @@ def fill_page(text: str, rows: Sequence[Row]) -> str:
         rows: in the order of `results.json`; sets whose names start with dev choose the decoder.
 
     Raises:
-        ValueError: no marked place, an unknown table, no rows of a test set.
+        ValueError: no marked place, an unknown table, no rows of a test set or of a system that is named.
     """
     evidence = _evidence(rows)
     paper = read_paper()
-    tables = {
-        "systems": lambda: _systems(evidence, paper),
-        "times": lambda: _times(evidence, paper["times"]),
-        "claims": lambda: _claims(evidence, paper),
-        "rivals": lambda: _rivals(evidence),
+    tables: dict[str, Callable[[Sequence[str]], str]] = {
+        "overview": lambda systems: _overview(evidence, systems),
+        "systems": lambda _: _systems(evidence, paper),
+        "times": lambda _: _times(evidence, paper["times"]),
+        "claims": lambda _: _claims(evidence, paper),
+        "rivals": lambda _: _rivals(evidence),
     }
-    names = [name for _, name, _ in _PLACE.findall(text)]
+    names = [name for _, name, _, _ in _PLACE.findall(text)]
     unknown = sorted(set(names) - set(tables))
     if unknown or not names:
         raise ValueError(
             f"the page must have places <!-- table: NAME --> ... <!-- end --> with NAME of "
             f"{', '.join(tables)}; got {', '.join(unknown) or 'none'}"
         )
-    return _PLACE.sub(lambda place: f"{place[1]}\n{tables[place[2]]()}\n\n{place[3]}", text)
+
+    def renewed(place: re.Match[str]) -> str:
+        return f"{place[1]}\n{tables[place[2]](place[3].split())}\n\n{place[4]}"
+
+    return _PLACE.sub(renewed, text)
 
 
 def read_paper() -> dict[str, Any]:
@@ -94,6 +100,24 @@ def _dev_error(groups: Sequence[Group], of: Group) -> float:
             error = group.mean("boundary_mae_ms")
             return float("inf") if error is None else error
     return float("inf")
+
+
+def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
+    """Means over the seeds of some systems."""
+    absent = [name for name in systems if name not in evidence.groups]
+    if absent or not systems:
+        raise ValueError(
+            f"an overview must name systems that have results on {evidence.name}; "
+            f"{', '.join(absent) or 'no system'} is not among {', '.join(evidence.groups)}"
+        )
+    metrics = [_BY_KEY[key] for key in _SHOWN]
+    lines = [
+        [f"`{name}`", *(m.text(evidence.groups[name].mean(m.key)) for m in metrics)]
+        for name in systems
+    ]
+    seeds = sorted({len(evidence.groups[name].seeds) for name in systems})
+    caption = f"Set {evidence.name}, means over {' or '.join(map(str, seeds))} seeds."
+    return f"{table(['system', *(m.heading for m in metrics)], lines, left=1)}\n\n{caption}"
 
 
 def _systems(evidence: Evidence, paper: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The generated tables of docs/ablations.md."""
+"""The generated tables of docs/ablations.md and README.md."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from espnet_ottc.report.ablations import read_paper
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "ablations.md"
+README = ROOT / "README.md"
 RESULTS = sorted((ROOT / "docs" / "results").glob("digits_mini*.json"))
 MINI = ROOT / "egs2" / "librispeech_ottc" / "conf" / "mini"
 
@@ -42,6 +43,23 @@ def test_each_system_stands_with_the_decoder_that_is_better_on_the_development_s
     (cells,) = _cells(page)
     assert cells[:5] == ["`ottc`", "viterbi", "1, 2", "1.50 (1.00, 2.00)", "95.5 (95.0, 96.0)"]
     assert cells[-1] == read_paper()["systems"]["ottc"]
+
+
+def test_an_overview_has_the_means_of_the_systems_that_it_names():
+    rows = _rows("ctc", "forced_align", (1.0, 2.0), (90.0, 90.0))
+    rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0))
+    rows += _rows("cr_ctc", "forced_align", (1.0, 2.0), (95.0, 96.0))
+    page = fill_page(_page("overview ottc ctc"), rows)
+    assert _cells(page) == [
+        ["`ottc`", "1.50", "95.5", "50.0", "1.0", "2.0"],
+        ["`ctc`", "1.50", "90.0", "50.0", "1.0", "2.0"],
+    ]
+    assert "Set test-clean, means over 2 seeds." in page
+    assert fill_page(page, rows) == page
+    with pytest.raises(ValueError, match="single_path is not among ctc, ottc, cr_ctc"):
+        fill_page(_page("overview ottc single_path"), rows)
+    with pytest.raises(ValueError, match="no system is not among"):
+        fill_page(_page("overview"), rows)
 
 
 def test_the_papers_measures_of_times_stand_beside_ours():
@@ -99,8 +117,9 @@ def test_a_page_without_places_or_with_unknown_ones_is_refused():
         fill_page(_page("systems"), rows[:1])
 
 
-def test_the_document_holds_the_tables_that_its_results_give():
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [PAGE, README], ids=lambda page: page.name)
+def test_a_page_holds_the_tables_that_its_results_give(page):
+    text = page.read_text(encoding="utf-8")
     assert fill_page(text, read_rows(*RESULTS)) == text
 
 
