@@ -57,6 +57,14 @@ def test_the_frame_weights_are_fixed_for_the_last_epochs(path):
     assert config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"] == last
 
 
+@pytest.mark.parametrize("path", [p for p in TRAINING if p.stem == "train_ottc"], ids=_name)
+def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(path):
+    config = _load(path)
+    last = config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"]
+    # docs/decisions/0006: 15 of 40 epochs.
+    assert last / config["max_epoch"] == pytest.approx(15 / 40, abs=0.6 / config["max_epoch"])
+
+
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
 def test_every_configuration_builds_a_model_and_its_schedule(path, tmp_path):
     options = _options(path, tmp_path)
