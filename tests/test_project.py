@@ -15,7 +15,7 @@ PACKAGE = ROOT / "espnet_ottc"
 LAYERS = {
     "numerics": {
         *("transport", "loss", "sotd", "targets", "label_weights", "regularizers"),
-        *("best_path", "prefix_scores", "distributed", "validation", "kernels"),
+        *("best_path", "prefix_scores", "flat_start", "distributed", "validation", "kernels"),
     },
     "alignment": {"spans", "aligners", "metrics", "formats", "report", "progress"},
     "corpora": {"corpora"},

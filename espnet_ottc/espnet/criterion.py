@@ -14,6 +14,7 @@ from espnet_ottc.espnet.decoding import spoken_labels
 from espnet_ottc.espnet.heads import FrameWeightHead
 from espnet_ottc.espnet.options import OTTCOptions
 from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
+from espnet_ottc.flat_start import flat_start_loss, flat_start_share
 from espnet_ottc.label_weights import (
     EstimatedLabelWeights,
     LearnedLabelWeights,
@@ -75,6 +76,7 @@ class OTTC(SequenceCriterion):
         self.consistency_weight = options.consistency_weight
         self.drop_threshold = options.drop_threshold
         self.frozen = options.freeze_alpha_after_epoch == 0
+        self.flat_start = flat_start_share(1, options.flat_start_epochs)
         self.observer: Observer | None = None
         self.frame_head = (
             FrameWeightHead(encoder_output_size, options.dropout)
@@ -90,6 +92,7 @@ class OTTC(SequenceCriterion):
         """Tell the schedule which epoch begins, counted from 1."""
         last = self.options.freeze_alpha_after_epoch
         self.frozen = last is not None and epoch > last
+        self.flat_start = flat_start_share(epoch, self.options.flat_start_epochs)
         self.train(self.training)
         if isinstance(self.label_weighting, EstimatedLabelWeights):
             self.label_weighting.update()
@@ -127,17 +130,22 @@ class OTTC(SequenceCriterion):
         logits = self.ctc_lo(hidden)
         frame_logits = self._frame_logits(hs_pad)
         labels = self.labels(ys_pad, ys_lens, alignment, alignment_lengths)
+        lengths = (hlens, labels.lengths, labels.weights)
         ottc = ottc_loss(
             logits,
             frame_logits,
             labels.targets,
-            hlens,
-            labels.lengths,
-            labels.weights,
+            *lengths,
             reduction="mean" if self.reduce else "none",
             scale=self.options.scale,
         )
         loss, parts = ottc, {"loss_ottc": ottc.detach()}
+        if self.training and self.flat_start > 0:
+            searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
+            searched = self._scaled(searched, hlens, labels)
+            parts["loss_flat_start"] = searched.detach()
+            # Not the sum alone: OTTC's loss may be infinite while it does not count.
+            loss = searched if self.flat_start == 1 else torch.lerp(ottc, searched, self.flat_start)
         if self.options.penalised:
             loss = loss + self._penalty(frame_logits, hlens, labels)
         if self.aux_ctc_lo is not None:

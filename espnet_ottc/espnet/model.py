@@ -30,8 +30,9 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     It takes the optional data stream `ali` (token id of each frame; any frame rate, since only shares of
     run lengths count), from which `label_weights: ali` derives labels and weights.  Error rates of the
     criterion are those of its greedy decoding, without padding frames (ESPnet's count them): `cer_ctc`,
-    and `wer_ctc` besides.  The parts of the criterion's loss appear as `loss_ottc`, `loss_aux_ctc` and
-    `loss_consistency`.  A criterion with a `consistency_weight` gets each training batch twice, in one batch.
+    and `wer_ctc` besides.  The parts of the criterion's loss appear as `loss_ottc`, `loss_flat_start`,
+    `loss_aux_ctc` and `loss_consistency`.  A criterion with a `consistency_weight` gets each training batch
+    twice, in one batch.
     """
 
     # Set for the length of one forward pass: ESPnet's hooks hand no further arguments through.

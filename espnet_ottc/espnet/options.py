@@ -74,6 +74,13 @@ class OTTCOptions(CriterionOptions):
             "help": "frame weights: learned (a head on the encoder's output) or uniform (1/T each)"
         },
     )
+    flat_start_epochs: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "number of first epochs in which labels and alpha learn from the sum over all alignments "
+            "instead of alpha's own plan; over a third as many more OTTC takes over; 0: OTTC from the start"
+        },
+    )
     freeze_alpha_after_epoch: int | None = dataclasses.field(
         default=None,
         metadata={
@@ -142,6 +149,12 @@ class OTTCOptions(CriterionOptions):
             _check_number(name, getattr(self, name))
         _check_number("drop_threshold", self.drop_threshold, most=1.0)
         _check_number("dropout", self.dropout, below=1.0)
+        _check_epoch("flat_start_epochs", self.flat_start_epochs)
+        if self.flat_start_epochs and (self.alpha == "uniform" or self.label_weights == "learned"):
+            raise ValueError(
+                "flat_start_epochs is for alpha: learned, and for label weights that are not learned: a "
+                "search gives the one something to learn, and the other nothing"
+            )
         epoch = self.freeze_alpha_after_epoch
         if epoch is not None:
             _check_epoch("freeze_alpha_after_epoch", epoch)

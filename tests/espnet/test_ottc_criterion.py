@@ -8,6 +8,7 @@ from espnet2.asr.ctc import CTC
 
 from espnet_ottc.espnet.criterion import OTTC
 from espnet_ottc.espnet.options import OTTCOptions
+from espnet_ottc.flat_start import flat_start_loss
 
 V, D = 7, 12
 SPACE = 2
@@ -153,6 +154,46 @@ def test_two_views_that_disagree_cost_in_the_unit_of_the_loss(scale):
     added = 0.5 * losses.parts["loss_consistency"]
     torch.testing.assert_close(losses.loss, losses.parts["loss_ottc"] + added)
     assert "loss_consistency" not in criterion.eval().losses(*_batch()).parts
+
+
+@pytest.mark.parametrize("scale", ["frames", "labels", "utterance"])
+def test_a_flat_start_hands_over_to_ottc_in_the_unit_of_the_loss(scale):
+    criterion = _criterion(
+        scale=scale, boundary_label="<space>", flat_start_epochs=3, reduce=False, dropout=0.0
+    )
+    hidden, lengths, *texts = _batch()
+    targets = torch.tensor([[2, 3, 0, 3, 2, 4, 2], [2, 5, 2, 0, 0, 0, 0], [2, 4, 5, 3, 2, 0, 0]])
+    counts = torch.tensor([7, 3, 5])
+    searched = flat_start_loss(
+        criterion.ctc_lo(hidden), criterion.frame_head(hidden), targets, lengths, counts
+    )
+    unit = {"frames": lengths, "labels": counts, "utterance": 1}[scale]
+    for epoch, share in ((None, 1.0), (3, 1.0), (4, 0.5), (5, 0.0), (1, 1.0)):
+        if epoch is not None:
+            criterion.set_epoch(epoch)
+        losses = criterion.train().losses(hidden, lengths, *texts)
+        ottc = losses.parts["loss_ottc"]
+        torch.testing.assert_close(losses.loss, share * searched * unit + (1 - share) * ottc)
+        assert ("loss_flat_start" in losses.parts) is (share > 0)
+        # The best model is chosen by one and the same loss in all epochs.
+        losses = criterion.eval().losses(hidden, lengths, *texts)
+        torch.testing.assert_close(losses.loss, ottc)
+        assert list(losses.parts) == ["loss_ottc"]
+
+
+def test_a_flat_start_teaches_labels_and_frame_weights_and_leaves_frozen_ones():
+    for frozen in (False, True):
+        criterion = _criterion(
+            boundary_label="<space>",
+            flat_start_epochs=3,
+            freeze_alpha_after_epoch=0 if frozen else None,
+        ).train()
+        hidden, *rest = _batch()
+        criterion(hidden.requires_grad_(), *rest).backward()
+        moved = sum(p.grad.abs().sum().item() for p in criterion.frame_head.parameters())
+        assert (moved == 0) is frozen
+        assert criterion.ctc_lo.weight.grad.abs().sum() > 0
+        assert hidden.grad.abs().sum() > 0
 
 
 def test_a_ctc_models_parameters_load_into_it():
