@@ -10,6 +10,7 @@ from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
 from espnet_ottc.bin._recipe import System
+from espnet_ottc.flat_start import flat_start_share
 
 RECIPES = Path(__file__).parents[2] / "egs2"
 CONF = RECIPES / "librispeech_ottc" / "conf"
@@ -57,12 +58,28 @@ def test_the_frame_weights_are_fixed_for_the_last_epochs(path):
     assert config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"] == last
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINING if p.stem == "train_ottc"], ids=_name)
+MINI_OTTC = [p for p in TRAINING if p.stem == "train_ottc" and p.parent.name == "mini"]
+
+
+@pytest.mark.parametrize("path", MINI_OTTC, ids=_name)
 def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(path):
     config = _load(path)
     last = config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"]
     # docs/decisions/0006: 15 of 40 epochs.
     assert last / config["max_epoch"] == pytest.approx(15 / 40, abs=0.6 / config["max_epoch"])
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in TRAINING if "flat_start_epochs" in _load(p)["ctc_conf"]], ids=_name
+)
+def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(path):
+    config = _load(path)
+    epochs = config["ctc_conf"]["flat_start_epochs"]
+    shares = [flat_start_share(epoch + 1, epochs) for epoch in range(config["max_epoch"])]
+    # docs/decisions/0010: three fifths, a fifth to hand over, a fifth.
+    near = pytest.approx(1 / 5, abs=0.6 / config["max_epoch"])
+    assert shares.count(0) / len(shares) == near
+    assert sum(0 < share < 1 for share in shares) / len(shares) == near
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=_name)
