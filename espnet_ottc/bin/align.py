@@ -56,9 +56,9 @@ def align(options: argparse.Namespace) -> None:
     def text_of(cut: Cut, posteriors: "Posteriors") -> str:
         if texts is not None:
             return texts[cut.id]
-        return (
-            transcript(cut, posteriors) if options.transcripts else model.recognise(posteriors)[0]
-        )
+        if options.transcripts:
+            return transcript(cut, posteriors)
+        return model.recognise(posteriors, options.decoder)[0]
 
     aligned = align_set(model, cuts, {name: make_aligner(name)}, "align", text_of)
     times = aligned.times[name]
@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     words = options.add_mutually_exclusive_group()
     words.add_argument("--text", type=Path, help="Kaldi text (id word word ...) to align")
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
+    options.add_argument("--decoder", choices=["best_path", "greedy"],
+                         help="what recognises; none: greedy after a flat start (flat_start_epochs), else "
+                         "best_path, which for CTC is the same")  # fmt: skip
     options.add_argument("--aligner", choices=sorted(ALIGNERS),
                          help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.espnet.base import BLANK, Criterion
 from espnet_ottc.espnet.encoders import DilatedConvEncoder
-from espnet_ottc.espnet.inference import best_path_hypotheses
+from espnet_ottc.espnet.inference import best_path_hypotheses, greedy_hypotheses
 from espnet_ottc.espnet.sequence import Labels, SequenceCriterion
 from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.spans import FrameGrid
 
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
+DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
 # Multiples of the usual hops and subsampling factors: counting frames over this many samples is
 # exact.
 _PROBE_SAMPLES = 420 * 160
@@ -144,14 +145,30 @@ class TrainedModel:
             log_probs = self.criterion.log_softmax(encoded).float()
         return Posteriors(log_probs, alpha, frames.long(), encoded, self.grid)
 
+    @property
+    def decoder(self) -> str:
+        """What reads words off this model best without a search: `best_path`, or `greedy` after a flat start.
+
+        A flat start makes frames surer of their labels than the frame weights are of the labels' ends.
+        """
+        options = getattr(self.criterion, "options", None)
+        return "greedy" if getattr(options, "flat_start_epochs", 0) else "best_path"
+
     @torch.no_grad()
-    def recognise(self, found: Posteriors) -> list[str]:
-        """What was said in each utterance, decoded as by `asr_inference --best_path true`.
+    def recognise(self, found: Posteriors, decoder: str | None = None) -> list[str]:
+        """What was said in each utterance.
+
+        Args:
+            found: of a batch.
+            decoder: `greedy` or `best_path`, as `asr_inference` has them; None is this model's `decoder`.
 
         Raises:
-            ValueError: the model was trained without ESPnet's preprocessor.
+            ValueError: another decoder, or a model that was trained without ESPnet's preprocessor.
         """
-        ids, counts = best_path_hypotheses(self.criterion, found.encoded, found.lengths)
+        decoder = decoder or self.decoder
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
+        ids, counts = DECODERS[decoder](self.criterion, found.encoded, found.lengths)
         tokenizer = self._texts().tokenizer
         return [
             tokenizer.tokens2text([self.token_list[token] for token in row[:count]])

@@ -60,6 +60,24 @@ def test_recognised_words_get_times_in_every_format(lab, model, recordings, tmp_
     assert f"{count} words of {len(texts)} utterances, by viterbi" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("decoder", [None, "greedy", "best_path"])
+def test_a_model_with_a_flat_start_is_decoded_greedily_unless_asked(
+    lab, recordings, tmp_path, decoder
+):
+    flat = lab.folder / "aligning_flat"
+    if not flat.exists():
+        conf = {"ctc_type": "ottc", "boundary_label": "<space>", "flat_start_epochs": 1}
+        lab.train(flat.name, ctc_conf=conf, max_epoch=1)
+    asked = [] if decoder is None else ["--decoder", decoder]
+    # Nothing is recognised where all is silence; such an utterance has no times, and the status is 1.
+    _align(flat, tmp_path, "--audio", *recordings, *asked)
+    used, other = ("best_path", "greedy") if decoder == "best_path" else ("greedy", "best_path")
+    decoded = lab.decode(flat, f"flat_{decoder}", f"--{used}", "true")
+    assert lab.decode(flat, f"flat_not_{decoder}", f"--{other}", "true") != decoded
+    texts = read_text(tmp_path / "text")
+    assert {name: " ".join(words) for name, words in texts.items()} == decoded
+
+
 def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
     lab, model, recordings, tmp_path, monkeypatch
 ):

@@ -187,6 +187,18 @@ def test_a_rival_learns_the_tones_and_decodes_them(lab, conf):
         assert state["ctc.log_prior"].exp().sum().item() == pytest.approx(1.0, abs=0.01)
 
 
+def test_a_flat_start_is_for_the_first_epochs_and_ottc_goes_on(lab):
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "flat_start_epochs": 12}
+    experiment = lab.train("flat_start", ctc_conf=conf, max_epoch=20)
+    found = lab.decode(experiment, "flat_start_greedy", "--greedy", "true")
+    assert _error_rate(found, lab.valid.texts) < 0.2
+    train, valid = _scalars(experiment, "train"), _scalars(experiment, "valid")
+    assert len(train["loss_flat_start"]) == 16
+    assert len(train["loss_ottc"]) == 20
+    assert "loss_flat_start" not in valid
+    assert valid["loss_ctc"] == pytest.approx(valid["loss_ottc"])
+
+
 def test_two_views_cannot_be_warped_in_time(lab):
     conf = {"ctc_type": "cr_ctc"}
     with pytest.raises(ValueError, match="apply_time_warp: false"):
