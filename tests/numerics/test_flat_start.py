@@ -116,6 +116,23 @@ def test_half_precision_is_computed_in_float32() -> None:
     torch.testing.assert_close(losses, wide)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same() -> None:
+    logits, frame_logits, *rest = batch(torch.float32)
+    found = []
+    for device in ("cpu", "cuda"):
+        scores = logits.detach().to(device).requires_grad_()
+        weights = frame_logits.detach().to(device).requires_grad_()
+        losses = flat_start_loss(scores, weights, *(tensor.to(device) for tensor in rest))
+        losses.sum().backward()
+        assert losses.device.type == device
+        assert scores.grad is not None
+        assert weights.grad is not None
+        found.append((losses.detach().cpu(), scores.grad.cpu(), weights.grad.cpu()))
+    torch.testing.assert_close(found[1], found[0])
+
+
 @pytest.mark.parametrize("shape", [(2, 0, 0), (2, 4, 0), (0, 4, 3)])
 def test_empty_batches_cost_nothing(shape: tuple[int, int, int]) -> None:
     B, T, U = shape
