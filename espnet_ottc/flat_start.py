@@ -19,8 +19,8 @@ from espnet_ottc.validation import (
     valid_mask,
 )
 
-# log 0 for `ctc_loss`, whose gradient would be NaN with -inf: no path of labels alone is as improbable.
-_LOG_ZERO = -1e6
+# For `ctc_loss`, whose gradient would be NaN with -inf: a label of probability 0, and what no path may take.
+_LOG_ZERO, _LOG_NEVER = -1e5, -1e6
 
 
 class SearchedPlan(NamedTuple):
@@ -164,8 +164,8 @@ def _posterior(
     if scores.numel() == 0:  # which ctc_loss refuses
         return scores, found
     batch, _, positions = scores.shape
-    scores = scores.clamp(min=_LOG_ZERO / 10)
-    symbols = F.pad(scores, (1, 0), value=_LOG_ZERO).transpose(0, 1).requires_grad_()
+    scores = scores.clamp(min=_LOG_ZERO)
+    symbols = F.pad(scores, (1, 0), value=_LOG_NEVER).transpose(0, 1).requires_grad_()
     names = torch.arange(1, positions + 1, device=scores.device).expand(batch, positions)
     with torch.enable_grad():
         losses = F.ctc_loss(
