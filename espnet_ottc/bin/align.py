@@ -135,9 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     words = options.add_mutually_exclusive_group()
     words.add_argument("--text", type=Path, help="Kaldi text (id word word ...) to align")
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
-    options.add_argument("--decoder", choices=["best_path", "greedy"],
-                         help="what recognises; none: greedy after a flat start (flat_start_epochs), else "
-                         "best_path, which for CTC is the same")  # fmt: skip
+    options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
+                         help="what recognises; for CTC they are the same")  # fmt: skip
     options.add_argument("--aligner", choices=sorted(ALIGNERS),
                          help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

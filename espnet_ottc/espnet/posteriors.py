@@ -145,27 +145,17 @@ class TrainedModel:
             log_probs = self.criterion.log_softmax(encoded).float()
         return Posteriors(log_probs, alpha, frames.long(), encoded, self.grid)
 
-    @property
-    def decoder(self) -> str:
-        """What reads words off this model best without a search: `best_path`, or `greedy` after a flat start.
-
-        A flat start makes frames surer of their labels than the frame weights are of the labels' ends.
-        """
-        options = getattr(self.criterion, "options", None)
-        return "greedy" if getattr(options, "flat_start_epochs", 0) else "best_path"
-
     @torch.no_grad()
-    def recognise(self, found: Posteriors, decoder: str | None = None) -> list[str]:
+    def recognise(self, found: Posteriors, decoder: str = "best_path") -> list[str]:
         """What was said in each utterance.
 
         Args:
             found: of a batch.
-            decoder: `greedy` or `best_path`, as `asr_inference` has them; None is this model's `decoder`.
+            decoder: `greedy` or `best_path`, as `asr_inference` has them.
 
         Raises:
             ValueError: another decoder, or a model that was trained without ESPnet's preprocessor.
         """
-        decoder = decoder or self.decoder
         if decoder not in DECODERS:
             raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
         ids, counts = DECODERS[decoder](self.criterion, found.encoded, found.lengths)
