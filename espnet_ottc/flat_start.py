@@ -14,7 +14,7 @@ from torch import Tensor
 from espnet_ottc.validation import (
     check_device,
     check_floating,
-    check_integer,
+    check_labels,
     check_shape,
     valid_mask,
 )
@@ -68,21 +68,10 @@ def searched_plan(
     """
     check_floating("log_probs", log_probs, 3)
     B, T, _ = log_probs.shape
-    for name, tensor, dims in (
-        ("targets", targets, 2),
-        ("logit_lengths", logit_lengths, 1),
-        ("target_lengths", target_lengths, 1),
-    ):
-        check_integer(name, tensor, dims)
-        check_device(name, tensor, log_probs)
+    check_labels(log_probs, targets, logit_lengths, target_lengths, label_weights)
+    logit_lengths = logit_lengths.to(log_probs.device)
+    target_lengths = target_lengths.to(log_probs.device)
     U = targets.shape[1]
-    check_shape("targets", targets, (B, U), "(B, U)")
-    check_shape("logit_lengths", logit_lengths, (B,), "(B,)")
-    check_shape("target_lengths", target_lengths, (B,), "(B,)")
-    if label_weights is not None:
-        check_floating("label_weights", label_weights, 2)
-        check_shape("label_weights", label_weights, (B, U), "(B, U)")
-        check_device("label_weights", label_weights, log_probs)
     wide = torch.promote_types(log_probs.dtype, torch.float32)
     inside = valid_mask(target_lengths, U)[:, None] & valid_mask(logit_lengths, T)[..., None]
     scores = log_probs.gather(2, _of_frames(targets, target_lengths, T)).to(wide)
@@ -122,13 +111,17 @@ def flat_start_loss(
     check_floating("frame_logits", frame_logits, 2)
     check_shape("frame_logits", frame_logits, tuple(logits.shape[:2]), "(B, T)")
     check_device("frame_logits", frame_logits, logits)
+    check_labels(logits, targets, logit_lengths, target_lengths, label_weights)
+    logit_lengths = logit_lengths.to(logits.device)
+    target_lengths = target_lengths.to(logits.device)
     wide = torch.promote_types(logits.dtype, torch.float32)
     T = logits.shape[1]
     valid = valid_mask(logit_lengths, T)
     # NaN in the padding would reach the gradient.
     log_probs = logits.to(wide).masked_fill(~valid[..., None], 0.0).log_softmax(2)
-    lengths = (logit_lengths, target_lengths)
-    mass, _ = searched_plan(log_probs.detach(), targets, *lengths, label_weights)
+    mass, _ = searched_plan(
+        log_probs.detach(), targets, logit_lengths, target_lengths, label_weights
+    )
     scores = log_probs.gather(2, _of_frames(targets, target_lengths, T))
     weighted = torch.where(mass > 0, mass * scores, 0.0).sum((1, 2))
     log_alpha = frame_logits.to(wide).masked_fill(~valid, -torch.inf).log_softmax(1)

@@ -17,7 +17,7 @@ from espnet_ottc.transport import TransportPlan, check_feasible, frame_weights, 
 from espnet_ottc.validation import (
     check_device,
     check_floating,
-    check_integer,
+    check_labels,
     check_lengths,
     check_shape,
     check_targets,
@@ -251,23 +251,12 @@ def _check_inputs(
     """Kinds, shapes and devices, which cost nothing to check."""
     check_floating("logits", logits, 3)
     check_floating("frame_logits", frame_logits, 2)
-    check_integer("targets", targets, 2)
-    check_integer("logit_lengths", logit_lengths, 1)
-    check_integer("target_lengths", target_lengths, 1)
     B, T, V = logits.shape
-    U = targets.shape[1]
     if not B or not V:
         raise ValueError(f"logits must hold an utterance and a label; got shape {(B, T, V)}")
     check_shape("frame_logits", frame_logits, (B, T), "(B, T)")
-    check_shape("targets", targets, (B, U), "(B, U)")
-    check_shape("logit_lengths", logit_lengths, (B,), "(B,)")
-    check_shape("target_lengths", target_lengths, (B,), "(B,)")
-    if label_weights is not None:
-        check_floating("label_weights", label_weights, 2)
-        check_shape("label_weights", label_weights, (B, U), "(B, U)")
-        check_device("label_weights", label_weights, logits)
     check_device("frame_logits", frame_logits, logits)
-    check_device("targets", targets, logits)
+    check_labels(logits, targets, logit_lengths, target_lengths, label_weights)
     device = logits.device
     return OTTCInputs(
         logits,

@@ -127,6 +127,33 @@ def valid_mask(lengths: Tensor, longest: int) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
+def check_labels(
+    scores: Tensor,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    label_weights: Tensor | None,
+) -> None:
+    """Raise unless kinds, shapes and devices fit (B, T, V) scores; lengths may lie anywhere.
+
+    Raises:
+        TypeError, ValueError: targets that are not (B, U) integers, lengths that are not (B,) integers,
+            label weights that are not (B, U) floating point.
+    """
+    check_integer("targets", targets, 2)
+    check_integer("logit_lengths", logit_lengths, 1)
+    check_integer("target_lengths", target_lengths, 1)
+    B, U = len(scores), targets.shape[1]
+    check_shape("targets", targets, (B, U), "(B, U)")
+    check_shape("logit_lengths", logit_lengths, (B,), "(B,)")
+    check_shape("target_lengths", target_lengths, (B,), "(B,)")
+    check_device("targets", targets, scores)
+    if label_weights is not None:
+        check_floating("label_weights", label_weights, 2)
+        check_shape("label_weights", label_weights, (B, U), "(B, U)")
+        check_device("label_weights", label_weights, scores)
+
+
 def check_tensor(name: str, tensor: Tensor, dims: int) -> None:
     """Raise TypeError unless `tensor` is a tensor, ValueError unless it has `dims` dimensions."""
     if not isinstance(tensor, Tensor):
