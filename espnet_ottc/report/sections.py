@@ -159,12 +159,14 @@ def _add_curves(
         return
     losses = [system for system in systems if any(curve.system == system for curve in curves)]
     errors = _logged(curves, _ERRORS)
+    flat_start = any(curve.of("train", "loss_flat_start") for curve in curves)
     sections.curves.append(
         Picture(
             figures.curves_figure(curves, systems, losses, errors, "loss"),
             f"Loss by epoch of {', '.join(losses)}. " + "; ".join(map(_last_loss, curves)),
             "By epoch, one line a seed: training dashed, validation solid. The losses of different "
             "criteria are different quantities: compare shapes, not heights."
+            + (" In a flat start training has its own, and validation OTTC's." * flat_start)
             + (" Greedy character errors are as ESPnet logs them during training." * bool(errors)),
             *_panels(len(losses) + len(errors)),
         )

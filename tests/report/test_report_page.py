@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from torch.utils.tensorboard import SummaryWriter
 
 from espnet_ottc.report import Sections, gather, read_rows, render_page
 from espnet_ottc.report.results import METRICS
@@ -138,6 +139,15 @@ def test_figures_have_alternatives_and_captions_and_tables_have_headers(experime
     assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
     assert all(a.get("aria-label") for a in page.all("audio"))
     assert page.all("html")[0]["lang"] == "en"
+
+
+def test_a_flat_starts_losses_are_told_apart(experiment: Any) -> None:
+    assert "In a flat start" not in render(experiment)
+    events = experiment.folder("ctc", 1) / "tensorboard" / "train"
+    writer = SummaryWriter(str(events), filename_suffix=".more")
+    writer.add_scalar("loss_flat_start", 7.0, 10)
+    writer.close()
+    assert "In a flat start training has its own" in render(experiment)
 
 
 def test_figures_follow_the_pages_colours(experiment: Any) -> None:
