@@ -268,41 +268,58 @@ def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> dic
         "cost_over_cross_entropy": times[OURS] / times["cross-entropy"],
     }
     if options.device == "cuda":
-        row["share_of_copy_bandwidth"] = bandwidth_share(problem, options.rounds)
+        row["device"] = device_figures(problem, options.rounds)
     return row
 
 
-def bandwidth_share(problem: Problem, rounds: int) -> dict[str, float]:
-    """Bytes that must move over the time taken, as a share of what a plain copy reaches.
+def device_figures(problem: Problem, rounds: int) -> dict[str, float]:
+    """What the GPU alone needs, without launches, and how near a plain copy of the logits that comes.
 
     The forward pass must read the logits once, the backward pass read them and write their gradient.
     """
     logits = problem.logits.detach()
-    size = logits.numel() * logits.element_size()
     target = torch.empty_like(logits)
-    held: list[Tensor] = []
-
-    def copy() -> None:
-        target.copy_(logits)
-
-    def forward() -> None:
-        held[:] = [ottc_loss(*problem.loss_arguments)]
-
-    def backward() -> None:
-        held[0].backward(retain_graph=True)
-
-    forward()
-    steps: dict[str, Step | None] = {
-        "copy": copy,
-        "forward": forward,
-        "backward": backward,
-    }
-    times = time_steps(problem, steps, rounds)
-    speed = 2 * size / times["copy"]
+    inputs = [problem.logits, problem.frame_logits]
+    copy = device_time(lambda: target.copy_(logits), rounds)
+    forward = device_time(lambda: ottc_loss(*problem.loss_arguments), rounds)
+    both = device_time(
+        lambda: torch.autograd.grad(ottc_loss(*problem.loss_arguments), inputs), rounds
+    )
+    cross_entropy = device_time(
+        lambda: torch.autograd.grad(
+            F.cross_entropy(problem.logits.flatten(0, 1), problem.frame_targets), problem.logits
+        ),
+        rounds,
+    )
     return {
-        "forward": size / times["forward"] / speed,
-        "backward": 2 * size / times["backward"] / speed,
+        "ottc": both,
+        "cross-entropy": cross_entropy,
+        "copy": copy,
+        "forward_share_of_copy_bandwidth": copy / 2 / forward,
+        "backward_share_of_copy_bandwidth": copy / (both - forward),
     }
+
+
+def device_time(step: Callable[[], object], rounds: int) -> float:
+    """Median milliseconds of a step in replays of a CUDA graph."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(RUNS_A_TURN):
+            step()
+    times: list[float] = []
+    for _ in range(rounds + 1):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / RUNS_A_TURN)
+    return statistics.median(times[1:])
 
 
 def sweep(options: argparse.Namespace) -> dict[str, Any]:
@@ -341,9 +358,16 @@ def markdown(report: dict[str, Any]) -> str:
         ]
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
     lines += ["", "– : not run (too large for it, or not installed).", ""]
+    on_gpu = "device" in report["sizes"][0]
     headings = ["times faster than CTC", "cost over cross-entropy", "peak memory over the logits'"]
-    on_gpu = "share_of_copy_bandwidth" in report["sizes"][0]
-    headings += ["share of copy bandwidth, forward / backward"] if on_gpu else []
+    if on_gpu:
+        headings += ["on the GPU alone: ms", "over cross-entropy's", "forward / backward"]
+        lines += [
+            "The columns after the memory are the GPU's own time in replays of a CUDA graph, where launches",
+            "cost nothing; forward and backward as shares of a copy's bandwidth, counting one read of the",
+            "logits in the forward pass, one read and one write in the backward pass.",
+            "",
+        ]
     lines += ["| B, T, V, U | " + " | ".join(headings) + " |", "|---" * (len(headings) + 1) + "|"]
     for row in report["sizes"]:
         cells = [
@@ -351,8 +375,16 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['cost_over_cross_entropy']:.2f}",
             f"{row['peak_memory_over_logits'][OURS]:.2f}",
         ]
-        share = row.get("share_of_copy_bandwidth")
-        cells += [f"{share['forward']:.0%} / {share['backward']:.0%}"] if share else []
+        if on_gpu:
+            device = row["device"]
+            shares = (
+                device[f"{which}_share_of_copy_bandwidth"] for which in ("forward", "backward")
+            )
+            cells += [
+                f"{device[OURS]:.3g}",
+                f"{device[OURS] / device['cross-entropy']:.2f}",
+                " / ".join(f"{share:.0%}" for share in shares),
+            ]
         size = ", ".join(map(str, row["size"].values()))
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
     lines += [
