@@ -18,12 +18,22 @@ from espnet_ottc.transport import TIE, cumulative_weights
 from espnet_ottc.validation import valid_mask
 
 _FRAMES_PER_STEP = 1024
-_LARGEST_STEP = 4096
+_LARGEST_STEP = 1024
 
 
 @triton.jit
 def _larger(a, b):
     return tl.maximum(a, b)
+
+
+@triton.jit
+def _label_end(label_ends, b, u, labels, U, mask, UNIFORM: tl.constexpr):
+    """B at the end of label u; 2, behind everything, where the mask is false."""
+    if UNIFORM:
+        end = tl.where(mask, (u + 1).to(tl.float64) / labels, 2.0)
+    else:
+        end = tl.load(label_ends + b * U + u, mask=mask, other=2.0)
+    return end
 
 
 @triton.jit
@@ -37,6 +47,7 @@ def _accumulate(
     first,
     T,
     U,
+    UNIFORM: tl.constexpr,
     LABEL_STEPS: tl.constexpr,
     TIE_WIDTH: tl.constexpr,
     STEP: tl.constexpr,
@@ -75,11 +86,11 @@ def _accumulate(
         high = tl.zeros((STEP,), tl.int64) + tl.maximum(labels - 1, 0)
         for _ in range(LABEL_STEPS):
             middle = (low + high) // 2
-            end = tl.load(label_ends + b * U + middle, mask=middle < labels - 1, other=2.0)
+            end = _label_end(label_ends, b, middle, labels, U, middle < labels - 1, UNIFORM)
             before = (end < A - TIE_WIDTH) & (low < high)
             low = tl.where(before, middle + 1, low)
             high = tl.where(before, high, middle)
-        end = tl.load(label_ends + b * U + low, mask=low < labels, other=2.0)
+        end = _label_end(label_ends, b, low, labels, U, low < labels, UNIFORM)
         A = tl.where(tl.abs(end - A) <= TIE_WIDTH, end, A)
         tl.store(frame_ends + b * T + t, A, mask=t < T)
         tl.store(first + b * T + t + 1, low.to(tl.int32), mask=t < T - 1)
@@ -114,6 +125,7 @@ def _forward_frame(
     V,
     batch_stride,
     frame_stride,
+    UNIFORM: tl.constexpr,
     SLOPES: tl.constexpr,
     STEP: tl.constexpr,
 ):
@@ -145,7 +157,7 @@ def _forward_frame(
             score = tl.where((high > low) | (score - score == 0), score, 0.0)
             tl.store(edge_scores + 2 * (b * T + t), score)
             loss = tl.full((), 0.0, tl.float64)
-            end = tl.load(label_ends + b * U + u)
+            end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
             while (u < labels - 1) & (end < high):
                 loss -= tl.where(end > low, (end - low) * score, 0.0)
                 low = end
@@ -154,7 +166,7 @@ def _forward_frame(
                 if SLOPES:
                     tl.store(label_slopes + b * U + u - 1, following - score)
                 score = following
-                end = tl.load(label_ends + b * U + u)
+                end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
             loss -= tl.where(high > low, (high - low) * score, 0.0)
             tl.store(frame_losses + b * T + t, loss)
             tl.store(edge_scores + 2 * (b * T + t) + 1, score)
@@ -225,20 +237,29 @@ def _backward_frame(
     first,
     alpha,
     normalizer,
+    frame_slopes,
     grad_losses,
     grad_logits,
+    grad_frame_logits,
     T,
     U,
     V,
     batch_stride,
     frame_stride,
+    loss_stride,
+    UNIFORM: tl.constexpr,
+    FRAMES: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """Gradient of the logits of the frame of this program: softmax times weight, less the plan."""
+    """Gradients of the frame of this program: softmax times weight, less the plan; and its score's."""
     t = tl.program_id(0).to(tl.int64)
     b = tl.program_id(1).to(tl.int64)
     labels = tl.minimum(tl.load(label_lengths + b), U)
-    grad_loss = tl.load(grad_losses + b).to(tl.float32)
+    grad_loss = tl.load(grad_losses + b * loss_stride).to(tl.float32)
+    if FRAMES:
+        # A factor of 0 passes nothing on, infinite slopes included.
+        slope = tl.load(frame_slopes + b * T + t)
+        tl.store(grad_frame_logits + b * T + t, tl.where(grad_loss != 0, slope * grad_loss, 0.0))
     weight = grad_loss * tl.load(alpha + b * T + t)
     active = (t < tl.load(frame_lengths + b)) & (labels > 0) & (weight != 0)
     log_total = tl.load(normalizer + b * T + t, mask=active, other=0.0)
@@ -253,7 +274,7 @@ def _backward_frame(
         u = start_label
         low = bottom
         while (u < labels) & (low < high):
-            end = tl.load(label_ends + b * U + u)
+            end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
             end = tl.where((u < labels - 1) & (end < high), end, high)
             label = tl.load(targets + b * U + u)
             mass = tl.where(end > low, end - low, 0.0)
@@ -264,12 +285,13 @@ def _backward_frame(
 
 
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
-    """See `espnet_ottc.kernels`; `kept` is alpha, the two cumulative sums and the first labels."""
-    logits, frame_logits, targets, frame_lengths, label_lengths, _ = inputs
+    """See `espnet_ottc.kernels`; `kept` is alpha, the frames' cumulative sums and first labels, and the
+    labels' cumulative sums unless uniform."""
+    logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = inputs
     logits, targets = _unit_stride(logits), targets.contiguous()
     B, T, V = logits.shape
     U = targets.shape[1]
-    label_ends, weights = _label_ends(inputs)
+    uniform = label_weights is None
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=logits.device)
@@ -277,6 +299,10 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     alpha, normalizer, losses = empty(B, T), empty(B, T), empty(B)
     frame_ends, frame_losses = empty(B, T, dtype=torch.float64), empty(B, T, dtype=torch.float64)
     first, edges = empty(B, T, dtype=torch.int32), empty(B, T, 2)
+    # Of uniform label weights the kernels read no cumulative sums: any tensor will do.
+    label_ends = frame_ends
+    if label_weights is not None:
+        label_ends = cumulative_weights(label_weights, label_lengths.clamp(0, U))
     slopes = torch.zeros(B, U, device=logits.device) if grads.label_weights else edges
     grad_frames = empty(B, T) if grads.frame_logits else None
     lengths = (frame_lengths, label_lengths)
@@ -285,20 +311,20 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     with torch.cuda.device_of(logits):
         _accumulate[(B,)](
             frame_logits.contiguous(), *lengths, label_ends, alpha, frame_ends, first, T, U,
-            LABEL_STEPS=max(U, 1).bit_length(), TIE_WIDTH=TIE, STEP=step,
+            UNIFORM=uniform, LABEL_STEPS=max(U, 1).bit_length(), TIE_WIDTH=TIE, STEP=step,
         )  # fmt: skip
         if T:
             _forward_frame[(T, B)](
                 logits, targets, *lengths, label_ends, frame_ends, first, normalizer, frame_losses,
                 edges, slopes, T, U, V, logits.stride(0), logits.stride(1),
-                SLOPES=grads.label_weights, **_shape_of_programs(V),
+                UNIFORM=uniform, SLOPES=grads.label_weights, **_shape_of_programs(V),
             )  # fmt: skip
         _sum_up[(B,)](
             *lengths, alpha, frame_losses, edges, losses, edges if grad_frames is None else grad_frames,
             T, U, GRAD=grads.frame_logits, STEP=step,
         )  # fmt: skip
-    grad_weights = _grad_label_weights(slopes, weights, inputs) if grads.label_weights else None
-    kept = (alpha, frame_ends, label_ends, first)
+    grad_weights = _grad_label_weights(slopes, inputs) if grads.label_weights else None
+    kept = (alpha, frame_ends, first) + (() if uniform else (label_ends,))
     return OTTCForward(losses, normalizer, grad_frames, grad_weights, kept, sound=False)
 
 
@@ -306,39 +332,34 @@ def backward(
     inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
 ) -> OTTCGradients:
     """See `espnet_ottc.kernels`."""
+    weights = scale_rows(result.grad_label_weights, grad_losses)
+    if not (grad_logits and inputs.logits.shape[1]):
+        frames = scale_rows(result.grad_frame_logits, grad_losses)
+        return OTTCGradients(
+            torch.zeros_like(inputs.logits) if grad_logits else None, frames, weights
+        )
     logits, targets = _unit_stride(inputs.logits), inputs.targets.contiguous()
     B, T, V = logits.shape
-    alpha, frame_ends, label_ends, first = result.kept
+    alpha, frame_ends, first, *label_ends = result.kept
     grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+    slopes = result.grad_frame_logits
+    frames = None if slopes is None else torch.empty_like(slopes)
     with torch.cuda.device_of(logits):
-        if grad_logits and T:
-            _backward_frame[(T, B)](
-                logits, targets, inputs.logit_lengths, inputs.target_lengths, label_ends, frame_ends,
-                first, alpha, result.normalizer, grad_losses.contiguous(), grad, T, targets.shape[1], V,
-                logits.stride(0), logits.stride(1), **_shape_of_programs(V),
-            )  # fmt: skip
-    return OTTCGradients(
-        grad if grad_logits else None,
-        scale_rows(result.grad_frame_logits, grad_losses),
-        scale_rows(result.grad_label_weights, grad_losses),
-    )
+        _backward_frame[(T, B)](
+            logits, targets, inputs.logit_lengths, inputs.target_lengths, *(label_ends or [frame_ends]),
+            frame_ends, first, alpha, result.normalizer, alpha if slopes is None else slopes, grad_losses,
+            grad, alpha if frames is None else frames, T, targets.shape[1], V,
+            logits.stride(0), logits.stride(1), grad_losses.stride(0),
+            UNIFORM=not label_ends, FRAMES=frames is not None, **_shape_of_programs(V),
+        )  # fmt: skip
+    return OTTCGradients(grad, frames, weights)
 
 
-def _label_ends(inputs: OTTCInputs) -> tuple[Tensor, Tensor]:
-    """B (B, U) float64 and the normalised weights it sums."""
-    lengths = inputs.target_lengths.clamp(0, inputs.targets.shape[1])
-    count = inputs.targets.shape[1]
-    if inputs.label_weights is None:
-        position = torch.arange(1, count + 1, device=lengths.device, dtype=torch.float64)
-        ends = (position / lengths.clamp(min=1)[:, None]).clamp(max=1.0)
-        return ends, ends
-    inside = valid_mask(lengths, count)
-    weights = torch.where(inside, inputs.label_weights, 0.0).double()
-    return cumulative_weights(inputs.label_weights, lengths), weights
-
-
-def _grad_label_weights(slopes: Tensor, weights: Tensor, inputs: OTTCInputs) -> Tensor:
+def _grad_label_weights(slopes: Tensor, inputs: OTTCInputs) -> Tensor:
     """Minus the running sum of the slopes, less its weighted mean: the simplex's projection."""
+    assert inputs.label_weights is not None
+    inside = valid_mask(inputs.target_lengths, inputs.targets.shape[1])
+    weights = torch.where(inside, inputs.label_weights, 0.0).double()
     potentials = slopes.double() - slopes.double().cumsum(1)
     total = weights.sum(1, keepdim=True)
     total = torch.where(total > 0, total, 1.0)
@@ -349,7 +370,7 @@ def _grad_label_weights(slopes: Tensor, weights: Tensor, inputs: OTTCInputs) -> 
 
 def _shape_of_programs(V: int) -> dict[str, int]:
     step = min(triton.next_power_of_2(V), _LARGEST_STEP)
-    return {"STEP": step, "num_warps": max(1, min(8, step // 256))}
+    return {"STEP": step, "num_warps": max(1, min(4, step // 256))}
 
 
 def _unit_stride(logits: Tensor) -> Tensor:

@@ -30,15 +30,18 @@ from espnet_ottc.kernels import triton_ottc as kernels
 LENGTHS = {"frame_lengths": "*i64", "label_lengths": "*i64"}
 DOUBLES = ("label_ends", "frame_ends", "frame_losses")
 FLOATS = ("alpha", "normalizer", "edge_scores", "label_slopes", "losses", "grad_frame_logits",
-          "grad_losses")
-SIZES = ("T", "U", "V", "batch_stride", "frame_stride")
+          "grad_losses", "frame_slopes")
+SIZES = ("T", "U", "V", "batch_stride", "frame_stride", "loss_stride")
+SEARCH = {"LABEL_STEPS": 7, "TIE_WIDTH": kernels.TIE, "STEP": 1024}
 KERNELS = [
-    (kernels._accumulate, {"LABEL_STEPS": 7, "TIE_WIDTH": kernels.TIE, "STEP": 1024}),
-    (kernels._forward_frame, {"SLOPES": True, "STEP": 32}),
-    (kernels._forward_frame, {"SLOPES": False, "STEP": 4096}),
+    (kernels._accumulate, {"UNIFORM": True, **SEARCH}),
+    (kernels._accumulate, {"UNIFORM": False, **SEARCH}),
+    (kernels._forward_frame, {"UNIFORM": False, "SLOPES": True, "STEP": 32}),
+    (kernels._forward_frame, {"UNIFORM": True, "SLOPES": False, "STEP": 1024}),
     (kernels._sum_up, {"GRAD": True, "STEP": 1024}),
     (kernels._sum_up, {"GRAD": False, "STEP": 1024}),
-    (kernels._backward_frame, {"STEP": 32}),
+    (kernels._backward_frame, {"UNIFORM": True, "FRAMES": True, "STEP": 32}),
+    (kernels._backward_frame, {"UNIFORM": False, "FRAMES": False, "STEP": 1024}),
 ]
 for dtype in ("fp32", "bf16", "fp16"):
     types = {**LENGTHS, "targets": "*i64", "first": "*i32"}
@@ -73,7 +76,7 @@ def run_python(source: str, **environment: str) -> str:
 def test_triton_kernels_compile_for_a_gpu() -> None:
     pytest.importorskip("triton")
     lines = run_python(COMPILE).splitlines()
-    assert len(lines) == 18
+    assert len(lines) == 24
     assert all(int(line.split()[-1]) > 0 for line in lines)
 
 

@@ -292,6 +292,25 @@ def test_frozen_frame_weights_get_no_gradient_and_none_is_computed(
     assert case.frame_logits.grad is None
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_input_alone_has_the_gradient_that_it_has_among_all(
+    backend: str, weighted: bool
+) -> None:
+    case = make_case([9, 6], [4, 3], weighted=weighted)
+    case.leaves()
+    expected = gradients(loss_of(case, reduction="none", backend=backend), case)
+    for i, (name, value) in enumerate(
+        zip(("logits", "frame_logits", "label_weights"), case.leaves(), strict=False)
+    ):
+        detached = {k: v.detach() for k, v in vars(case).items() if v is not None}
+        alone = Case(**{**detached, name: value})
+        losses = loss_of(alone, reduction="none", backend=backend)
+        factors = torch.rand(2, generator=torch.Generator().manual_seed(1)) + 0.5
+        (found,) = torch.autograd.grad((losses * factors).sum(), value)
+        assert torch.equal(found, expected[i])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 class TestEdgeCases:
     def test_empty_target_costs_nothing_and_has_no_gradient(self, backend: str) -> None:
