@@ -2,7 +2,7 @@
 
     python benchmarks/bench_loss.py                        # two tables on the terminal
     python benchmarks/bench_loss.py --markdown docs/benchmarks.md --json bench_loss.json
-    python benchmarks/bench_loss.py --device cuda --dtype float32
+    python benchmarks/bench_loss.py --device cuda --markdown docs/benchmarks_gpu.md
 
 The rivals take turns, round after round, so that a busy moment of the machine hits all of them; the
 figures are medians.  Only ratios within one run mean anything.
