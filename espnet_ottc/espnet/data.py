@@ -118,6 +118,7 @@ def cut_index(path: Path) -> Path:
 
     Raises:
         FileNotFoundError, ValueError: as `CutAudio`.
+        OSError: neither folder takes the index, for want of room or of permission.
     """
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise ValueError(f"{path}: the data type lhotse reads .jsonl and .jsonl.gz")
@@ -126,11 +127,19 @@ def cut_index(path: Path) -> Path:
     for index in candidates:
         if _is_current(index, stamp):
             return index
+    faults = []
     for index in candidates:
-        if os.access(index.parent, os.W_OK):
+        try:
             _build(path, index, stamp)
+        except _WriteError as fault:
+            faults.append(f"{index.parent}: {fault}")
+        else:
             return index
-    raise PermissionError(f"{path}: no folder for its index can be written: {candidates}")
+    raise OSError(f"{path}: its index cannot be written: {'; '.join(faults)}")
+
+
+class _WriteError(Exception):
+    """A folder that takes no index."""
 
 
 def _stamp(path: Path) -> str:
@@ -159,7 +168,10 @@ def _is_current(index: Path, stamp: str) -> bool:
 
 def _build(path: Path, index: Path, stamp: str) -> None:
     logging.info("Indexing %s", path)
-    handle, name = tempfile.mkstemp(dir=index.parent, prefix=f"{index.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=index.parent, prefix=f"{index.name}.", suffix=".part")
+    except OSError as fault:
+        raise _WriteError(fault) from fault
     os.close(handle)
     try:
         connection = sqlite3.connect(name)
@@ -170,8 +182,10 @@ def _build(path: Path, index: Path, stamp: str) -> None:
         # mkstemp lets its owner alone read the file; whoever reads the manifest may read this.
         shutil.copymode(path, name)
         os.replace(name, index)
-    except BaseException:
+    except BaseException as fault:
         os.unlink(name)
+        if isinstance(fault, sqlite3.OperationalError):  # a full disk
+            raise _WriteError(fault) from fault
         raise
 
 

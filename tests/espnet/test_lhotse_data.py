@@ -6,8 +6,10 @@ import json
 import os
 import pickle
 import resource
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from espnet_lab import Tones
 from lhotse import CutSet
 from torch.utils.data import DataLoader
 
+from espnet_ottc.espnet import data
 from espnet_ottc.espnet.data import CutAudio, cut_index
 
 
@@ -103,6 +106,34 @@ def test_no_partial_index_stays_where_building_fails(train_tones, tmp_path):
     with pytest.raises(ValueError, match="line 4 is no cut but Nothing"):
         CutAudio(manifest)
     assert os.listdir(tmp_path) == ["cuts.jsonl.gz"]
+
+
+def test_where_the_manifests_folder_is_full_the_index_goes_elsewhere(
+    train_tones, tmp_path, monkeypatch
+):
+    fill, full = data._fill, {str(tmp_path / "data")}
+
+    def on_a_full_disk(connection, *arguments):
+        fill(connection, *arguments)
+        ((_, _, name),) = connection.execute("PRAGMA database_list")
+        if str(Path(name).parent) in full:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(data, "_fill", on_a_full_disk)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    for folder in ("data", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    manifest = _edit(train_tones.cuts, tmp_path / "data" / "cuts.jsonl.gz", lambda items: items)
+    index = cut_index(manifest)
+    assert index.parent == tmp_path / "elsewhere"
+    assert os.listdir(tmp_path / "data") == ["cuts.jsonl.gz"]
+    index.unlink()
+    full.add(str(tmp_path / "elsewhere"))
+    with pytest.raises(
+        OSError, match=r"its index cannot be written: .*data: .*full; .*elsewhere: "
+    ):
+        cut_index(manifest)
+    assert os.listdir(tmp_path / "elsewhere") == []
 
 
 def test_an_id_that_occurs_twice_is_named(train_tones, tmp_path):
