@@ -182,10 +182,11 @@ def _build(path: Path, index: Path, stamp: str) -> None:
         # mkstemp lets its owner alone read the file; whoever reads the manifest may read this.
         shutil.copymode(path, name)
         os.replace(name, index)
-    except BaseException as fault:
+    except sqlite3.OperationalError as fault:  # a full disk
         os.unlink(name)
-        if isinstance(fault, sqlite3.OperationalError):  # a full disk
-            raise _WriteError(fault) from fault
+        raise _WriteError(fault) from fault
+    except BaseException:
+        os.unlink(name)
         raise
 
 
