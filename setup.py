@@ -55,8 +55,9 @@ setup(
     package_data={
         "espnet_ottc": [
             "py.typed",
-            "kernels/*.c",
+            "ops/kernels/*.c",
             "corpora/data/*.txt",
+            "synthesis/data/*.txt",
             "report/templates/*",
             "report/data/*",
         ]
@@ -65,8 +66,8 @@ setup(
     # without it, and the loss uses its plain PyTorch version.
     ext_modules=[
         Extension(
-            "espnet_ottc.kernels._ottc_cpu",
-            sources=["espnet_ottc/kernels/ottc_cpu.c"],
+            "espnet_ottc.ops.kernels._ottc_cpu",
+            sources=["espnet_ottc/ops/kernels/ottc_cpu.c"],
             extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
             extra_link_args=["-fopenmp", "-lm"],
             optional=True,

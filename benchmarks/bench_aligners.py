@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from common import environment, optional, provenance_lines, size_option, write
 
-from espnet_ottc.aligners import Aligner, AlignmentBatch, make_aligner
+from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, make_aligner
 
 # The last is a batch of one, as `forced_align` takes them.
 SIZES = (

@@ -3,9 +3,9 @@
 The numerical core imports PyTorch alone; ESPnet is entered through `espnet_ottc.espnet` only.
 """
 
-from espnet_ottc.loss import OTTCLoss, ottc_loss
-from espnet_ottc.sotd import sotd
-from espnet_ottc.transport import TransportPlan, transport_plan
+from espnet_ottc.ops.loss import OTTCLoss, ottc_loss
+from espnet_ottc.ops.sotd import sotd
+from espnet_ottc.ops.transport import TransportPlan, transport_plan
 
 __version__ = "0.1.0"
 

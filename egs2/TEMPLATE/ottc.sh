@@ -9,17 +9,17 @@ set -euo pipefail
 . ./cmd.sh
 
 # All options are checked here, before anything runs: sets $stage, $corpus, $parts, $sets, ...
-plan=$(python -m espnet_ottc.bin.recipe_plan "$@")
+plan=$(python -m espnet_ottc.recipe.plan "$@")
 eval "$plan"
 
 wanted() { # NUMBER TITLE: whether this stage is among those asked for
     [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ] && echo "== stage $1: $2 =="
 }
 once() { # MARK TITLE OPTIONS -- COMMAND: run the command unless it was done with the same inputs
-    python -m espnet_ottc.bin.stage_mark --mark "$datadir/.marks/$1.json" --title "$2" --ignore=--nj "${@:3}"
+    python -m espnet_ottc.recipe.stage_mark --mark "$datadir/.marks/$1.json" --title "$2" --ignore=--nj "${@:3}"
 }
 step() { # NAME ARGUMENTS: a command of this package that keeps its own marks
-    python -m "espnet_ottc.bin.$1" "${@:2}"
+    python -m "espnet_ottc.$1" "${@:2}"
 }
 
 after_corpus=()
@@ -73,14 +73,14 @@ if wanted 3 "tokens"; then
         python -m espnet_ottc.bin.make_tokens \
         --text "$datadir/$train_set/text" --out "$tokens" "${vocabulary[@]}"
 fi
-if wanted 4 "statistics"; then step collect_stats "$@"; fi
-if wanted 5 "train with CTC"; then step train_systems ctc "$@"; fi
-if wanted 6 "forced alignment"; then step align_training "$@"; fi
-if wanted 7 "train with OTTC"; then step train_systems ottc "$@"; fi
-if wanted 8 "decode"; then step decode_systems "$@"; fi
-if wanted 9 "align"; then step align_systems "$@"; fi
-if wanted 10 "score words and times"; then step score_systems "$@"; fi
+if wanted 4 "statistics"; then step recipe.feature_statistics "$@"; fi
+if wanted 5 "train with CTC"; then step recipe.training ctc "$@"; fi
+if wanted 6 "forced alignment"; then step recipe.forced_alignment "$@"; fi
+if wanted 7 "train with OTTC"; then step recipe.training ottc "$@"; fi
+if wanted 8 "decode"; then step recipe.decoding "$@"; fi
+if wanted 9 "align"; then step recipe.alignment "$@"; fi
+if wanted 10 "score words and times"; then step recipe.scoring "$@"; fi
 if wanted 11 "report"; then
-    step report --results "$results" --expdir "$expdir" --data "$datadir" \
+    step bin.report --results "$results" --expdir "$expdir" --data "$datadir" \
         --html "$html" --markdown "$markdown"
 fi

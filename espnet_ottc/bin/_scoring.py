@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.formats import written_aside
-from espnet_ottc.metrics import Interval
+from espnet_ottc.alignment.metrics import Interval
+from espnet_ottc.utils.files import written_aside
 
 # Words that some tools write for silence; they are neither right nor wrong.
 SILENCES = ("<eps>", "<sil>")

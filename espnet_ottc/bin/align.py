@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 from lhotse import CutSet, Recording
 from lhotse.cut import Cut
 
-from espnet_ottc.aligners import ALIGNERS, ctc_aligner, make_aligner
-from espnet_ottc.bin import _steps
-from espnet_ottc.bin._marks import StepError
-from espnet_ottc.formats import read_text
+from espnet_ottc.alignment.aligners import ALIGNERS, ctc_aligner, make_aligner
+from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.marks import StepError
 
 if TYPE_CHECKING:
-    from espnet_ottc.espnet.posteriors import Posteriors, TrainedModel
+    from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 1 too where an utterance got no times."""
     options = _parser().parse_args(arguments)
-    return _steps.run(lambda: align(options))
+    return jobs.run(lambda: align(options))
 
 
 def align(options: argparse.Namespace) -> None:
@@ -42,11 +42,16 @@ def align(options: argparse.Namespace) -> None:
     """
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
-    _steps.log_to(options.out / "align.log")
+    jobs.log_to(options.out / "align.log")
     # Late, since ESPnet takes long to import.
-    with _steps.hushed():
-        from espnet_ottc.bin._alignment import align_set, transcript, write_columns, write_times
-        from espnet_ottc.espnet.posteriors import DEFAULT_CHECKPOINT, TrainedModel
+    with jobs.hushed():
+        from espnet_ottc.espnet.set_alignment import (
+            align_set,
+            transcript,
+            write_columns,
+            write_times,
+        )
+        from espnet_ottc.espnet.trained_model import DEFAULT_CHECKPOINT, TrainedModel
 
         path = options.model
         checkpoint = path / DEFAULT_CHECKPOINT if path.is_dir() else path
@@ -65,7 +70,7 @@ def align(options: argparse.Namespace) -> None:
     write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
     write_times(options.out, times, aligned.durations)
     words = sum(map(len, times.words.values()))
-    _steps.say(
+    jobs.say(
         f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}"
     )
     if times.infeasible:
@@ -78,7 +83,7 @@ def align(options: argparse.Namespace) -> None:
 
 def default_aligner(model: "TrainedModel") -> str:
     """The aligner that suits a model: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
-    from espnet_ottc.espnet.sequence import SequenceCriterion
+    from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 
     if isinstance(model.criterion, SequenceCriterion) and not model.learnt_a_ctc_path:
         return "viterbi"

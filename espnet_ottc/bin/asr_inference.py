@@ -17,7 +17,11 @@ with contextlib.redirect_stdout(sys.stderr):
     from espnet2.utils.types import str2bool
 
     import espnet_ottc.espnet.register  # noqa: F401
-    from espnet_ottc.espnet.inference import BestPathSpeech2Text, GreedySpeech2Text, OTTCSpeech2Text
+    from espnet_ottc.espnet.decoding.inference import (
+        BestPathSpeech2Text,
+        GreedySpeech2Text,
+        OTTCSpeech2Text,
+    )
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -10,20 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.bin import _steps
+from espnet_ottc.recipe import jobs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    return _steps.run(lambda: _export(options))
+    return jobs.run(lambda: _export(options))
 
 
 def _export(options: argparse.Namespace) -> None:
-    with _steps.hushed():
-        from espnet_ottc.espnet.auxiliary import export_auxiliary_ctc
+    with jobs.hushed():
+        from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
     export_auxiliary_ctc(options.experiment, options.checkpoint, options.out)
-    _steps.say(f"{options.out / options.checkpoint}")
+    jobs.say(f"{options.out / options.checkpoint}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.bin._corpora import CORPORA
-from espnet_ottc.corpora.building import build_corpus, summary_table
-from espnet_ottc.corpora.synthetic import SetPlan
+from espnet_ottc.recipe.corpora import CORPORA
+from espnet_ottc.synthesis.building import build_corpus, summary_table
+from espnet_ottc.synthesis.synthetic import SetPlan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

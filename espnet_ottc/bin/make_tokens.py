@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from espnet_ottc.bin import _steps
-from espnet_ottc.formats import read_text, written_aside
+from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.recipe import jobs
+from espnet_ottc.utils.files import written_aside
 
 BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
@@ -21,7 +22,7 @@ BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    return _steps.run(lambda: _make(options))
+    return jobs.run(lambda: _make(options))
 
 
 def _make(options: argparse.Namespace) -> None:

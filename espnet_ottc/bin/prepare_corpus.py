@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.bin._corpora import CORPORA
 from espnet_ottc.corpora.manifests import write_cuts
+from espnet_ottc.recipe.corpora import CORPORA
 
 # Of a part's notes, how many are printed.
 _SHOWN = 5

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ottc.bin import _scoring
-from espnet_ottc.formats import written_aside
 from espnet_ottc.report import (
     fill_page,
     gather,
@@ -24,6 +23,7 @@ from espnet_ottc.report import (
     render_page,
     short_table,
 )
+from espnet_ottc.utils.files import written_aside
 
 _MODULE = "python -m espnet_ottc.bin.report"
 

@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.bin import _scoring
-from espnet_ottc.formats import SpansById, read_durations, read_spans, read_text
-from espnet_ottc.metrics import (
+from espnet_ottc.alignment.formats import SpansById, read_durations, read_spans, read_text
+from espnet_ottc.alignment.metrics import (
     AlignmentScores,
     Interval,
     Peakiness,
@@ -24,8 +23,9 @@ from espnet_ottc.metrics import (
     pair_by_id,
     silence_seconds,
 )
-from espnet_ottc.metrics.alignment import COLLAR, THRESHOLDS_MS
-from espnet_ottc.spans import Span
+from espnet_ottc.alignment.metrics.alignment import COLLAR, THRESHOLDS_MS
+from espnet_ottc.alignment.spans import Span
+from espnet_ottc.bin import _scoring
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,9 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.alignment.formats import holds_times, read_spans, read_text
+from espnet_ottc.alignment.metrics import (
+    ErrorCounts,
+    characters,
+    count_errors,
+    error_interval,
+    pair_by_id,
+)
 from espnet_ottc.bin import _scoring
-from espnet_ottc.formats import holds_times, read_spans, read_text
-from espnet_ottc.metrics import ErrorCounts, characters, count_errors, error_interval, pair_by_id
 
 
 def parser() -> argparse.ArgumentParser:

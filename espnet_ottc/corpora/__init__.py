@@ -1,1 +1,1 @@
-"""Speech corpora: Lhotse cuts of real ones, and synthetic speech in the same layouts."""
+"""Readers of speech corpora: from their own layouts to Lhotse cuts."""

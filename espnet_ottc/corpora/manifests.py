@@ -26,8 +26,8 @@ from lhotse import (
 from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 
-from espnet_ottc.formats import text_tier
-from espnet_ottc.progress import progress
+from espnet_ottc.alignment.formats import text_tier
+from espnet_ottc.utils.progress import progress
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
 _TIME_TOLERANCE = 0.02

@@ -1,29 +1,16 @@
-"""TIMIT's phones: the 61 that are trained, the 39 classes that are scored, and those of synthetic speech."""
+"""TIMIT's phones: the 61 that are trained and the 39 classes that are scored."""
 
-from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from espnet_ottc.corpora.sentences import data_lines
+from espnet_ottc.utils.files import data_lines
 
 FOLDING_FILE = "phones_timit.txt"
 UTTERANCE_EDGE = "h#"
 PAUSE = "pau"
 # The phones in which nobody speaks.  A closure is scored as silence too, but belongs to its stop.
 SILENCES = (UTTERANCE_EDGE, PAUSE, "epi")
-# The closures that TIMIT writes before these.
-_CLOSURES = {
-    **{"b": "bcl", "d": "dcl", "g": "gcl", "k": "kcl", "p": "pcl", "t": "tcl"},
-    **{"ch": "tcl", "jh": "dcl"},
-}
-# espeak-ng's marks of primary and secondary stress, and of none.
-_STRESS = "',%="
-# Shorter silence before a burst is rounding, in seconds.
-_SHORTEST_CLOSURE = 0.005
 
 
 def folding_path() -> Path:
@@ -34,41 +21,4 @@ def folding_path() -> Path:
 @cache
 def timit_61() -> frozenset[str]:
     """The phones that a `.PHN` file may have."""
-    return frozenset(line.split()[0] for line in data_lines(FOLDING_FILE))
-
-
-def timit_phones(
-    samples: NDArray[np.int16], phones: Sequence[tuple[str, int, int]], sampling_rate: int
-) -> Iterator[tuple[str, int, int]]:
-    """espeak-ng's phones as TIMIT's, with the closures of stops and affricates as phones of their own.
-
-    A closure is the run of zeros with which a stop starts: espeak-ng's silence is exact.
-
-    Args:
-        samples: as espeak-ng gives them, at `sampling_rate` Hz.
-        phones: (phone, start, end) in samples.
-
-    Raises:
-        ValueError: a phone that the table does not have.
-    """
-    nearest = _nearest()
-    for symbol, start, end in phones:
-        phone = nearest.get(symbol.lstrip(_STRESS))
-        if phone is None:
-            raise ValueError(f"espeak-ng's phone {symbol!r} must be in phones_espeak.txt")
-        if phone in _CLOSURES:
-            sounding = np.flatnonzero(samples[start:end])
-            burst = start + (int(sounding[0]) if len(sounding) else 0)
-            if burst - start >= _SHORTEST_CLOSURE * sampling_rate:
-                yield _CLOSURES[phone], start, burst
-                start = burst
-        yield phone, start, end
-
-
-@cache
-def _nearest() -> dict[str, str]:
-    table = {}
-    for line in data_lines("phones_espeak.txt"):
-        symbol, phone = line.split()
-        table[symbol] = phone
-    return table
+    return frozenset(line.split()[0] for line in data_lines(__package__, FOLDING_FILE))

@@ -9,10 +9,10 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
-from espnet_ottc.espnet.base import BLANK, Criterion
-from espnet_ottc.espnet.decoding import stripped
-from espnet_ottc.espnet.sequence import SequenceCriterion
-from espnet_ottc.targets import collapse
+from espnet_ottc.espnet.criteria.base import BLANK, Criterion
+from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
+from espnet_ottc.espnet.decoding.labels import stripped
+from espnet_ottc.ops.targets import collapse
 
 SENTENCEPIECE_SPACE = "▁"
 

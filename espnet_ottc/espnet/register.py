@@ -18,12 +18,9 @@ from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
 
-from espnet_ottc.espnet.base import Criterion
-from espnet_ottc.espnet.criterion import OTTC
-from espnet_ottc.espnet.data import CutAudio
-from espnet_ottc.espnet.encoders import DilatedConvEncoder
-from espnet_ottc.espnet.model import OTTCASRModel
-from espnet_ottc.espnet.options import (
+from espnet_ottc.espnet.criteria.base import Criterion
+from espnet_ottc.espnet.criteria.baselines import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.criteria.options import (
     OPTIONS,
     ConsistencyCTCOptions,
     CriterionOptions,
@@ -34,17 +31,20 @@ from espnet_ottc.espnet.options import (
     describe_options,
     parse_conf,
 )
-from espnet_ottc.espnet.pretrained import parameters_in
-from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
+from espnet_ottc.espnet.data import CutAudio
+from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
+from espnet_ottc.espnet.encoders.pretrained import parameters_in
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
+from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.schedule import (
     LINEAR_DECAY,
     LinearDecay,
     count_updates,
     scale_learning_rates,
 )
-from espnet_ottc.espnet.sequence import SequenceCriterion
-from espnet_ottc.espnet.training import OTTCTrainer
-from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
+from espnet_ottc.espnet.trainer import OTTCTrainer
 
 CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
     OTTCOptions: OTTC,

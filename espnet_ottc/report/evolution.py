@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from espnet_ottc.spans import FrameGrid, Span, words_from_tokens
+from espnet_ottc.alignment.spans import FrameGrid, Span, words_from_tokens
 
 ALIGNMENT_DIR = "alignments"
 GRID_FILE = "frame_grid.json"

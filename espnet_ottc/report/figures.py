@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS, SENTENCEPIECE_MARK, Span
 from espnet_ottc.report.curves import Curves
 from espnet_ottc.report.evolution import Evolution, Snapshot
 from espnet_ottc.report.utterances import Utterance
-from espnet_ottc.spans import CHARACTER_SEPARATORS, SENTENCEPIECE_MARK, Span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from lhotse import CutSet
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from espnet_ottc.formats import SpansById, read_ctm, spans_of, text_tier
+from espnet_ottc.alignment.formats import SpansById, read_ctm, spans_of, text_tier
+from espnet_ottc.alignment.spans import Span
 from espnet_ottc.report.results import Group
-from espnet_ottc.spans import Span
 
 # Above this a figure of words is hard to read.
 READABLE_SECONDS = 10.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from espnet_ottc.aligners import AlignmentBatch, AlignmentResult, TokenAlignment
+from espnet_ottc.alignment.aligners import AlignmentBatch, AlignmentResult, TokenAlignment
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from espnet_ottc import formats
-from espnet_ottc.aligners import AlignmentBatch, make_aligner
-from espnet_ottc.metrics import AlignmentScores, compare_spans
-from espnet_ottc.spans import FrameGrid, Span, words_from_tokens
+from espnet_ottc.alignment import formats
+from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
+from espnet_ottc.alignment.metrics import AlignmentScores, compare_spans
+from espnet_ottc.alignment.spans import FrameGrid, Span, words_from_tokens
 
 TOKENS = ["<blank>", "<space>", *"ABCDEFGH"]
 SHIFT = 0.04

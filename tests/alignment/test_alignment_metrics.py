@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_ottc.metrics import (
+from espnet_ottc.alignment.metrics import (
     AlignmentScores,
     Peakiness,
     compare_spans,
     match_words,
     silence_seconds,
 )
-from espnet_ottc.metrics.alignment import intersection_over_union
-from espnet_ottc.spans import Span
+from espnet_ottc.alignment.metrics.alignment import intersection_over_union
+from espnet_ottc.alignment.spans import Span
 
 
 def _row(reference: list[Span], hypothesis: list[Span], **options: float) -> dict[str, object]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espnet_ottc.aligners import (
+from espnet_ottc.alignment.aligners import (
     ALIGNERS,
     Aligner,
     AlignmentBatch,
@@ -20,8 +20,8 @@ from espnet_ottc.aligners import (
     ctc_aligner,
     make_aligner,
 )
-from espnet_ottc.aligners.ctc import label_indices
-from espnet_ottc.spans import FrameGrid, words_from_tokens
+from espnet_ottc.alignment.aligners.ctc import label_indices
+from espnet_ottc.alignment.spans import FrameGrid, words_from_tokens
 
 SPOTLESS = settings(derandomize=True, deadline=None, max_examples=150)
 
@@ -248,7 +248,7 @@ def test_k2_aligns_a_batch_too_large_for_one_intersection_in_parts(
     utterances = [(_random(T, 5, T), [1, 2, 2, 4]) for T in (9, 20, 6, 15)]
     aligner = _make("k2_ctc")
     whole = aligner.align(_batch(utterances))
-    monkeypatch.setattr("espnet_ottc.aligners.k2_ctc._LARGEST_LATTICE", 20 * 9 + 15 * 9)
+    monkeypatch.setattr("espnet_ottc.alignment.aligners.k2_ctc._LARGEST_LATTICE", 20 * 9 + 15 * 9)
     _same(aligner.align(_batch(utterances)), whole)
 
 

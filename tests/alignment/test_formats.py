@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from lhotse import SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
-from espnet_ottc import formats
-from espnet_ottc.spans import Span
+from espnet_ottc.alignment import formats
+from espnet_ottc.alignment.spans import Span
 
 WORDS = st.text(st.characters(categories=("L", "N"), include_characters="'-.\"<>"), min_size=1)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc import formats
+from espnet_ottc.alignment import formats
+from espnet_ottc.alignment.spans import Span
 from espnet_ottc.bin import score_alignment, score_words
-from espnet_ottc.spans import Span
 
 REFERENCE = {
     "u1": [Span("HELLO", 0.5, 0.9), Span("WORLD", 0.9, 1.5)],
@@ -249,7 +249,7 @@ def test_unknown_options_end_with_status_2(score: Callable[..., int], folder: Pa
 
 def test_the_layer_knows_nothing_of_espnet() -> None:
     program = (
-        "import sys, espnet_ottc.aligners, espnet_ottc.bin.score_alignment;"
+        "import sys, espnet_ottc.alignment.aligners, espnet_ottc.bin.score_alignment;"
         "import espnet_ottc.bin.score_words;"
         "sys.exit(any(name.split('.')[0] in ('espnet', 'espnet2') for name in sys.modules))"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_ottc.spans import FrameGrid, Span, words_from_tokens
+from espnet_ottc.alignment.spans import FrameGrid, Span, words_from_tokens
 
 
 def _tokens(*symbols: str, scores: bool = True) -> list[Span]:

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espnet_ottc.aligners import AlignmentBatch, TokenAlignment, make_aligner
-from espnet_ottc.aligners.transport import boundaries, labels_at_centres, uniform_weights
-from espnet_ottc.spans import FrameGrid
+from espnet_ottc.alignment.aligners import AlignmentBatch, TokenAlignment, make_aligner
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.ops.boundaries import boundaries, labels_at_centres
+from espnet_ottc.ops.label_weights import uniform_label_weights
 
 
 def _lengths(*lengths: int) -> Tensor:
@@ -167,7 +168,7 @@ def test_an_hour_of_frames_keeps_its_boundaries_to_a_thousandth_of_a_frame() -> 
     T, U = 180_000, 3_600
     alpha = torch.full((1, T), 1 / T, dtype=torch.float32)
     starts, _ = boundaries(
-        alpha, uniform_weights(_lengths(U), torch.zeros(1, U)), _lengths(T), _lengths(U)
+        alpha, uniform_label_weights(_lengths(U), U, dtype=torch.float64), _lengths(T), _lengths(U)
     )
     torch.testing.assert_close(starts[0], 50.0 * torch.arange(U).double(), atol=1e-3, rtol=0)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espnet_ottc.aligners import AlignmentBatch, AlignmentResult, make_aligner
-from espnet_ottc.aligners.viterbi import best_path
+from espnet_ottc.alignment.aligners import AlignmentBatch, AlignmentResult, make_aligner
+from espnet_ottc.alignment.aligners.viterbi import best_path
 
 
 def _batch(log_probs: Tensor, targets: Tensor, alpha: Tensor | None = None) -> AlignmentBatch:

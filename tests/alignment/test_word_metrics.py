@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_ottc.metrics import (
+from espnet_ottc.alignment.metrics import (
     ErrorCounts,
     Interval,
     bootstrap_ratio,
@@ -17,7 +17,7 @@ from espnet_ottc.metrics import (
     error_interval,
     pair_by_id,
 )
-from espnet_ottc.metrics.words import align_words
+from espnet_ottc.alignment.metrics.words import align_words
 
 SENTENCE = st.lists(st.sampled_from("abc"), max_size=6)
 

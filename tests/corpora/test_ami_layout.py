@@ -12,12 +12,12 @@ import soundfile
 
 from espnet_ottc.corpora.ami import KNOWN_PARTS, cuts_of, prepare_parts
 from espnet_ottc.corpora.ami_annotation import read_participants
-from espnet_ottc.corpora.building import build_corpus
-from espnet_ottc.corpora.layout_ami import ANNOTATIONS, AmiLayout, Headset, turn_starts
 from espnet_ottc.corpora.manifests import write_cuts
-from espnet_ottc.corpora.sentences import HESITATIONS, load_grammar, role_of, with_hesitations
-from espnet_ottc.corpora.synthetic import ami_plan, shards_of, synthesise
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.building import build_corpus
+from espnet_ottc.synthesis.layout_ami import ANNOTATIONS, AmiLayout, Headset, turn_starts
+from espnet_ottc.synthesis.sentences import HESITATIONS, load_grammar, role_of, with_hesitations
+from espnet_ottc.synthesis.synthetic import ami_plan, shards_of, synthesise
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 RATE = 16000
 

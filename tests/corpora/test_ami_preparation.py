@@ -22,14 +22,14 @@ from espnet_ottc.corpora.ami import (
     prepare_parts,
 )
 from espnet_ottc.corpora.ami_annotation import Participant, SaidWord, read_participants
-from espnet_ottc.corpora.layout_ami import AmiLayout, Headset, turn_starts
 from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
     alignment_problems,
     write_cuts,
 )
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.layout_ami import AmiLayout, Headset, turn_starts
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 MEETINGS = {"train": "ES2002a", "dev": "ES2011a", "test": "ES2004a"}
 RATE = 16000

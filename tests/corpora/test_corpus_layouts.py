@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from lhotse.recipes import prepare_librispeech
 
-from espnet_ottc.corpora.layouts import LibriSpeechLayout, alignment_line
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.layouts import LibriSpeechLayout, alignment_line
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 
 def planted(name: str = "7-3-0000") -> Utterance:

@@ -10,7 +10,6 @@ from lhotse import CutSet, Recording, SupervisionSegment, load_manifest
 from lhotse.supervision import AlignmentItem
 
 from espnet_ottc.bin.prepare_corpus import main
-from espnet_ottc.corpora.layouts import LibriSpeechLayout
 from espnet_ottc.corpora.librispeech import cuts_of, manifest_paths, prepare_part
 from espnet_ottc.corpora.manifests import (
     CorpusError,
@@ -19,7 +18,8 @@ from espnet_ottc.corpora.manifests import (
     cut_of,
     write_cuts,
 )
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.layouts import LibriSpeechLayout
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 PART = "dev-clean"
 DIGITS = Path(__file__).parents[3] / "shared" / "corpora" / "digits" / "LibriSpeech"

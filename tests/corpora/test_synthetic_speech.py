@@ -11,12 +11,12 @@ import pytest
 from lhotse import CutSet
 
 from espnet_ottc.bin.make_synthetic import main
-from espnet_ottc.corpora.building import build_corpus
-from espnet_ottc.corpora.espeak import Espeak, Mark, Prosody, spans_of
 from espnet_ottc.corpora.librispeech import cuts_of, prepare_part
 from espnet_ottc.corpora.manifests import write_cuts
-from espnet_ottc.corpora.sentences import Grammar, load_grammar, role_of, words_of
-from espnet_ottc.corpora.synthetic import (
+from espnet_ottc.synthesis.building import build_corpus
+from espnet_ottc.synthesis.espeak import Espeak, Mark, Prosody, spans_of
+from espnet_ottc.synthesis.sentences import Grammar, load_grammar, role_of, words_of
+from espnet_ottc.synthesis.synthetic import (
     NOISY_SNR_DB,
     SetPlan,
     librispeech_plan,

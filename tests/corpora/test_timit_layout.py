@@ -10,13 +10,13 @@ import pytest
 import soundfile
 from lhotse.recipes.timit import get_speakers
 
-from espnet_ottc.corpora.building import build_corpus
-from espnet_ottc.corpora.layout_timit import TimitLayout
 from espnet_ottc.corpora.manifests import write_cuts
-from espnet_ottc.corpora.synthetic import shards_of, synthesise, timit_plan
 from espnet_ottc.corpora.timit import KNOWN_PARTS, cuts_of, part_of, prepare_parts
 from espnet_ottc.corpora.timit_phones import timit_61
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.building import build_corpus
+from espnet_ottc.synthesis.layout_timit import TimitLayout
+from espnet_ottc.synthesis.synthetic import shards_of, synthesise, timit_plan
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 RATE = 16000
 NAME = "TRAIN/DR3/FAAB0"

@@ -5,7 +5,8 @@ import pytest
 from lhotse.recipes.timit import get_phonemes
 
 from espnet_ottc.bin._scoring import read_folding
-from espnet_ottc.corpora.timit_phones import SILENCES, folding_path, timit_61, timit_phones
+from espnet_ottc.corpora.timit_phones import SILENCES, folding_path, timit_61
+from espnet_ottc.synthesis.phones import timit_phones
 
 RATE = 1000
 

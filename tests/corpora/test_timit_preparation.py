@@ -12,7 +12,6 @@ from lhotse import CutSet, load_manifest
 from lhotse.recipes import prepare_timit
 
 from espnet_ottc.bin.prepare_corpus import main
-from espnet_ottc.corpora.layout_timit import TimitLayout
 from espnet_ottc.corpora.manifests import CorpusError, PartSummary, write_cuts
 from espnet_ottc.corpora.timit import (
     KNOWN_PARTS,
@@ -23,7 +22,8 @@ from espnet_ottc.corpora.timit import (
     prepare_parts,
     present_parts,
 )
-from espnet_ottc.corpora.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.synthesis.layout_timit import TimitLayout
+from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
 
 RATE = 16000
 # One speaker of each part, and one of the full test set who is in no part.

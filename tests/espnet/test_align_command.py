@@ -11,8 +11,8 @@ import torch
 import yaml
 from lhotse import CutSet
 
+from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.bin import align
-from espnet_ottc.formats import read_ctm, read_supervisions, read_text, read_textgrid
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
 

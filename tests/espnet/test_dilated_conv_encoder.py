@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_ottc.espnet.encoders import DilatedConvEncoder
+from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
 
 
 def _encoder(**options):

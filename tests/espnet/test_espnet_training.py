@@ -19,13 +19,13 @@ from espnet_lab import ENCODER, HYBRID
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from espnet_ottc.alignment.metrics.words import ErrorCounts, characters, count_errors
 from espnet_ottc.bin import asr_train, export_aux_ctc
 from espnet_ottc.espnet import register
-from espnet_ottc.espnet.criterion import OTTC
-from espnet_ottc.espnet.inference import BestPathSpeech2Text
+from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
-from espnet_ottc.espnet.posteriors import TrainedModel
-from espnet_ottc.metrics.words import ErrorCounts, characters, count_errors
+from espnet_ottc.espnet.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="module")

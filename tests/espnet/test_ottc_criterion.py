@@ -6,9 +6,9 @@ import torch
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
 
-from espnet_ottc.espnet.criterion import OTTC
-from espnet_ottc.espnet.options import OTTCOptions
-from espnet_ottc.flat_start import flat_start_loss
+from espnet_ottc.espnet.criteria.options import OTTCOptions
+from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.ops.flat_start import flat_start_loss
 
 V, D = 7, 12
 SPACE = 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.espnet.options import (
+from espnet_ottc.espnet.criteria.options import (
     OPTIONS,
     OTTCOptions,
     ctc_defaults,

@@ -6,9 +6,9 @@ from espnet.nets.batch_beam_search import BatchBeamSearch
 from espnet.nets.beam_search import BeamSearch
 from espnet.nets.scorers.length_bonus import LengthBonus
 
-from espnet_ottc.espnet.criterion import OTTC
-from espnet_ottc.espnet.options import OTTCOptions
-from espnet_ottc.espnet.prefix_scorer import OTTCPrefixScorer
+from espnet_ottc.espnet.criteria.options import OTTCOptions
+from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.decoding.prefix_scorer import OTTCPrefixScorer
 
 D = 12
 TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]

@@ -8,8 +8,8 @@ import torchaudio
 from torchaudio.pipelines._wav2vec2 import utils
 from wav2vec2_lab import BUNDLE, LARGE, tiny_bundle, tiny_encoder
 
-from espnet_ottc.espnet import pretrained
-from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
+from espnet_ottc.espnet.encoders import pretrained
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 
 
 @pytest.fixture

@@ -8,9 +8,13 @@ import pytest
 import torch
 from espnet2.asr.ctc import CTC
 
-from espnet_ottc.espnet.options import ConsistencyCTCOptions, PriorCTCOptions, SoftDTWOptions
-from espnet_ottc.espnet.rivals import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
-from espnet_ottc.regularizers import consistency
+from espnet_ottc.espnet.criteria.baselines import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.criteria.options import (
+    ConsistencyCTCOptions,
+    PriorCTCOptions,
+    SoftDTWOptions,
+)
+from espnet_ottc.ops.regularizers import consistency
 
 V, D = 4, 6
 

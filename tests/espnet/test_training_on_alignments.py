@@ -10,9 +10,9 @@ import yaml
 from espnet_lab import CONFIG, Lab
 from lhotse import CutSet
 
-from espnet_ottc.bin import align_training, train_systems
-from espnet_ottc.bin._marks import Step, perform
-from espnet_ottc.formats import read_ctm, read_text
+from espnet_ottc.alignment.formats import read_ctm, read_text
+from espnet_ottc.recipe import forced_alignment, training
+from espnet_ottc.recipe.marks import Step, perform
 
 SETS = {"train": "train-clean-100", "valid": "dev-clean"}
 # Too long for its recording.
@@ -63,7 +63,7 @@ def _words(model: Path, seeds: str = "1 2") -> list[str]:
 def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
     teacher: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert align_training.main(_words(teacher)) == 0
+    assert forced_alignment.main(_words(teacher)) == 0
     # One alignment for both seeds.
     said = capfd.readouterr().out
     assert said.count("started") == 1
@@ -84,7 +84,7 @@ def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
     mark = json.loads((folder / "exp" / ".marks" / "ali_from.json").read_text())
     assert mark["options"] == {"aligner": "torchaudio_ctc"}
 
-    assert train_systems.main(["ottc", *_words(teacher, seeds="1")]) == 0, capfd.readouterr().out
+    assert training.main(["ottc", *_words(teacher, seeds="1")]) == 0, capfd.readouterr().out
     said = capfd.readouterr().out
     assert "1 of 48 utterances of train-clean-100 have no forced alignment" in said
     experiment = folder / "exp" / "oracle" / "seed1"
@@ -99,7 +99,7 @@ def test_a_model_with_other_tokens_cannot_align(
 ) -> None:
     tokens = folder / "data" / "token_list" / "char" / "tokens.txt"
     tokens.write_text(tokens.read_text().replace("B\n", "E\n"))
-    assert align_training.main(_words(teacher / "valid.loss.best.pth")) == 1
+    assert forced_alignment.main(_words(teacher / "valid.loss.best.pth")) == 1
     assert "token 4 is 'B' there and 'E' here" in capsys.readouterr().err
     assert not (folder / "exp" / "ali_from" / "train-clean-100" / "ali").exists()
 
@@ -108,5 +108,5 @@ def test_a_model_with_ottc_cannot_align(
     lab: Lab, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = lab.train("no_teacher", ctc_conf={"ctc_type": "ottc"}, max_epoch=1)
-    assert align_training.main(_words(model)) == 1
+    assert forced_alignment.main(_words(model)) == 1
     assert "needs a model with CTC, this one has OTTC" in capsys.readouterr().err

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from espnet_ottc import transport_plan
-from espnet_ottc.espnet.criterion import OTTC, Batch, Labels
-from espnet_ottc.espnet.health import (
+from espnet_ottc.espnet.criteria.options import OTTCOptions
+from espnet_ottc.espnet.criteria.ottc import OTTC, Batch, Labels
+from espnet_ottc.espnet.diagnostics import (
     TransportHealth,
     boundary_movement,
     read_alignments,
     write_alignments,
 )
-from espnet_ottc.espnet.options import OTTCOptions
 
 
 def _criterion(**options):

@@ -8,8 +8,8 @@ import torch
 from torchaudio.pipelines._wav2vec2.utils import _extend_model
 from wav2vec2_lab import BASE, LARGE, SIZES, tiny_encoder
 
-from espnet_ottc.espnet.posteriors import frame_grid
-from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder, span_mask
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder, span_mask
+from espnet_ottc.espnet.trained_model import frame_grid
 
 KINDS = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}

@@ -7,7 +7,7 @@ import yaml
 from lhotse import CutSet
 from wav2vec2_lab import BUNDLE, LARGE, tiny_bundle, tiny_encoder
 
-from espnet_ottc.espnet.posteriors import TrainedModel
+from espnet_ottc.espnet.trained_model import TrainedModel
 
 OTTC = {"ctc_type": "ottc", "boundary_label": "<space>", "freeze_alpha_after_epoch": 1}
 RAW = {

@@ -3,7 +3,7 @@
 import torch
 from torchaudio.pipelines import Wav2Vec2Bundle
 
-from espnet_ottc.espnet.wav2vec2 import TorchaudioWav2Vec2Encoder
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 
 # Kernels and strides are those of every bundle.
 STRIDES = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]

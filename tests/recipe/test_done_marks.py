@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.bin import stage_mark
-from espnet_ottc.bin._marks import Step, StepError, check_done, perform
+from espnet_ottc.recipe import stage_mark
+from espnet_ottc.recipe.marks import Step, StepError, check_done, perform
 
 
 class Kitchen:
@@ -237,7 +237,7 @@ def test_the_command_line_names_the_stage_that_is_missing(kitchen, capfd):
 
 def test_wrong_options_have_status_2():
     done = subprocess.run(
-        [sys.executable, "-m", "espnet_ottc.bin.stage_mark", "--marc", "x"],
+        [sys.executable, "-m", "espnet_ottc.recipe.stage_mark", "--marc", "x"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

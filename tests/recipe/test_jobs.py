@@ -9,24 +9,24 @@ import time
 
 import pytest
 
-from espnet_ottc.bin import _steps
-from espnet_ottc.bin._marks import StepError
-from espnet_ottc.bin.decode_systems import _gpus
-from espnet_ottc.bin.train_systems import _shared_cores
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.decoding import _gpus
+from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.recipe.training import _shared_cores
 
 # Two jobs at a time that write their process id and wait.
 JOBS = """
 import sys
 from pathlib import Path
-from espnet_ottc.bin import _steps
+from espnet_ottc.recipe import jobs
 
 folder = Path(sys.argv[1])
 
 def work(name):
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(120)"
-    _steps.run_logged([sys.executable, "-c", code], folder / name)
+    jobs.run_logged([sys.executable, "-c", code], folder / name)
 
-sys.exit(_steps.run(lambda: _steps.run_parallel(work, ["a", "b", "c"], 2)))
+sys.exit(jobs.run(lambda: jobs.run_parallel(work, ["a", "b", "c"], 2)))
 """
 
 
@@ -73,7 +73,7 @@ def test_the_first_fault_keeps_the_rest_from_starting():
         raise StepError(f"{item} failed")
 
     with pytest.raises(StepError, match="1 failed"):
-        _steps.run_parallel(work, [1, 2, 3], 1)
+        jobs.run_parallel(work, [1, 2, 3], 1)
     assert 3 not in seen
 
 
@@ -90,13 +90,13 @@ def test_a_fault_keeps_others_from_starting_while_one_still_runs():
             raise StepError(f"{item} failed")
 
     with pytest.raises(StepError, match="2 failed"):
-        _steps.run_parallel(work, list(range(1, 20)), 2)
+        jobs.run_parallel(work, list(range(1, 20)), 2)
     # The thread of the fault may have taken the next one before it was seen.
     assert len(seen) <= 3
 
 
 def test_a_command_goes_behind_the_words_of_the_cluster_once(tmp_path):
-    code = "import os; from espnet_ottc.bin import _steps; _steps.go_to_cluster('align_systems', ['--help'])"
+    code = "import os; from espnet_ottc.recipe import jobs; jobs.go_to_cluster('alignment', ['--help'])"
     code += "; print('here')"
     environment = {**os.environ, "decode_cmd": f"{sys.executable} -c 'print(\"there\")'"}
     command = [sys.executable, "-c", code]

@@ -11,11 +11,11 @@ import termios
 
 import pytest
 
-from espnet_ottc import progress
+from espnet_ottc.utils import progress
 
 PROGRAM = """
 import time
-from espnet_ottc import progress
+from espnet_ottc.utils import progress
 progress._SECONDS = 0.05
 for _ in progress.progress(range(4), title="work", unit="piece"):
     time.sleep(0.1)

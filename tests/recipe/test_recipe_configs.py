@@ -9,8 +9,8 @@ import yaml
 from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
-from espnet_ottc.bin._recipe import System
-from espnet_ottc.flat_start import flat_start_share
+from espnet_ottc.ops.flat_start import flat_start_share
+from espnet_ottc.recipe.options import System
 
 RECIPES = Path(__file__).parents[2] / "egs2"
 CONF = RECIPES / "librispeech_ottc" / "conf"

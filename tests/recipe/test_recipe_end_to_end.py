@@ -14,8 +14,8 @@ import torch
 import yaml
 from lhotse import CutSet, SupervisionSet
 
+from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.corpora.timit_phones import SILENCES
-from espnet_ottc.formats import read_ctm, read_supervisions, read_text, read_textgrid
 
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
 pytest.importorskip("matplotlib", reason="the report has figures")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet_ottc.bin import _steps, collect_stats, recipe_plan
-from espnet_ottc.bin._recipe import Recipe, parse
-from espnet_ottc.bin._sets import librispeech_sets, official_sets
+from espnet_ottc.recipe import feature_statistics, jobs, plan
+from espnet_ottc.recipe.options import Recipe, parse
+from espnet_ottc.recipe.sets import librispeech_sets, official_sets
 
 ROOT = Path(__file__).parents[2]
 FULL = (
@@ -58,7 +58,7 @@ def shell(text: str, *names: str) -> list[str]:
 
 
 def test_without_a_corpus_speech_is_synthesised(folder, capsys):
-    assert recipe_plan.main(["--synthetic_hours", "0.1", "--nj", "3"]) == 0
+    assert plan.main(["--synthetic_hours", "0.1", "--nj", "3"]) == 0
     found = capsys.readouterr().out
     assert shell(found, "synthesise", "corpus", "nj") == [
         "yes",
@@ -71,17 +71,17 @@ def test_without_a_corpus_speech_is_synthesised(folder, capsys):
 
 def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch, capsys):
     where = corpus(folder)
-    assert recipe_plan.main(["--librispeech", str(where)]) == 0
+    assert plan.main(["--librispeech", str(where)]) == 0
     by_option = capsys.readouterr().out
     monkeypatch.setenv("LIBRISPEECH", str(where))
-    assert recipe_plan.main([]) == 0
+    assert plan.main([]) == 0
     assert capsys.readouterr().out == by_option
     assert shell(by_option, "corpus", "synthesise") == [str(where), ""]
 
 
 def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
     where = corpus(folder / "my speech's $HOME")
-    assert recipe_plan.main(["--librispeech", str(where)]) == 0
+    assert plan.main(["--librispeech", str(where)]) == 0
     assert shell(capsys.readouterr().out, "corpus") == [str(where)]
 
 
@@ -110,7 +110,7 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, message):
-    assert recipe_plan.main(shlex.split(words)) == 1
+    assert plan.main(shlex.split(words)) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.search(message, printed.err), printed.err
@@ -122,14 +122,14 @@ def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, mess
 )
 def test_an_unknown_option_or_value_shows_the_usage(folder, capsys, words):
     with pytest.raises(SystemExit, match="2"):
-        recipe_plan.main(words)
+        plan.main(words)
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "usage: ./run.sh" in printed.err
 
 
 def test_help_is_for_the_eyes_and_stops_the_shell(folder, capsys):
-    assert recipe_plan.main(["--help"]) == 0
+    assert plan.main(["--help"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "exit 0\n"
     assert "--train_set" in printed.err
@@ -137,8 +137,8 @@ def test_help_is_for_the_eyes_and_stops_the_shell(folder, capsys):
 
 def test_k2_is_missed_at_once_where_it_is_asked_for(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "k2", None)
-    assert recipe_plan.main(["--ctc_aligner", "auto"]) == 0
-    assert recipe_plan.main(["--ctc_aligner", "k2"]) == 1
+    assert plan.main(["--ctc_aligner", "auto"]) == 0
+    assert plan.main(["--ctc_aligner", "k2"]) == 1
     assert "k2 cannot be imported" in capsys.readouterr().err
 
 
@@ -150,18 +150,18 @@ def test_without_k2_done_marks_stay_those_of_torchaudio(folder, monkeypatch):
 
 def test_synthetic_hours_and_a_corpus_exclude_each_other(folder, capsys):
     words = ["--librispeech", str(corpus(folder)), "--synthetic_dev_hours", "1"]
-    assert recipe_plan.main(words) == 1
+    assert plan.main(words) == 1
     assert "no meaning with a corpus" in capsys.readouterr().err
 
 
 def test_data_and_experiments_are_not_shared_by_different_runs(folder, capsys):
-    assert recipe_plan.main([]) == 0
-    assert recipe_plan.main(["--librispeech", str(corpus(folder))]) == 1
+    assert plan.main([]) == 0
+    assert plan.main(["--librispeech", str(corpus(folder))]) == 1
     assert "data was made for the corpus" in capsys.readouterr().err
     (folder / "conf" / "mini").rename(folder / "conf" / "other")
-    assert recipe_plan.main(["--conf", "conf/other"]) == 1
+    assert plan.main(["--conf", "conf/other"]) == 1
     assert "exp was made for the configurations" in capsys.readouterr().err
-    assert recipe_plan.main(["--conf", "conf/other", "--expdir", "exp2"]) == 0
+    assert plan.main(["--conf", "conf/other", "--expdir", "exp2"]) == 0
 
 
 def test_several_values_may_be_quoted_or_apart(folder):
@@ -191,20 +191,20 @@ def test_a_misspelt_option_of_the_criterion_is_said_before_anything_runs(folder,
     (folder / "conf/mini/train_ottc.yaml").write_text(
         "ctc_conf: {ctc_type: ottc, alhpa: uniform}\n"
     )
-    assert recipe_plan.main([]) == 1
+    assert plan.main([]) == 1
     assert re.search("train_ottc.yaml: .*'alhpa'; did you mean alpha", capsys.readouterr().err)
 
 
 def test_a_system_that_trains_on_an_alignment_needs_somebody_to_align(folder, capsys):
     (folder / "conf/mini/train_new.yaml").write_text("ctc_conf: {ctc_type: single_path}\n")
-    assert recipe_plan.main(["--systems", "new"]) == 1
+    assert plan.main(["--systems", "new"]) == 1
     assert "alignment of ctc, and there is no exp/ctc/seed1/" in capsys.readouterr().err
-    assert recipe_plan.main(["--systems", "new", "ctc"]) == 0
-    assert recipe_plan.main(["--systems", "new", "--stage", "8"]) == 0
+    assert plan.main(["--systems", "new", "ctc"]) == 0
+    assert plan.main(["--systems", "new", "--stage", "8"]) == 0
     model = folder / "exp/ctc/seed1/valid.loss.best.pth"
     model.parent.mkdir(parents=True)
     model.touch()
-    assert recipe_plan.main(["--systems", "new"]) == 0
+    assert plan.main(["--systems", "new"]) == 0
 
 
 def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
@@ -212,14 +212,14 @@ def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
     for part in (*SMALL, "test-other"):
         (folder / "alignments" / part).mkdir(parents=True)
     words = ["--librispeech", str(there), "--alignments", "alignments"]
-    assert recipe_plan.main([*words, "--drop_bad_alignments"]) == 0
+    assert plan.main([*words, "--drop_bad_alignments"]) == 0
     printed = capsys.readouterr().out
     assert "absent=dev-other\n" in printed
     assert "alignments=(--alignments alignments)\n" in printed
     assert "bad_alignments=(--drop_bad_alignments)\n" in printed
     assert "alignments/test-other)" in printed
     (folder / "alignments/test-other").rmdir()
-    assert recipe_plan.main(words) == 1
+    assert plan.main(words) == 1
     assert "alignments has no test-other" in capsys.readouterr().err
 
 
@@ -234,9 +234,9 @@ def test_bpe_has_another_word_break_unless_the_user_says_which(folder):
 
 def test_statistics_are_collected_with_the_options_of_the_training(folder, monkeypatch):
     commands = []
-    monkeypatch.setattr(_steps, "run_logged", lambda command, *_, **__: commands.append(command))
+    monkeypatch.setattr(jobs, "run_logged", lambda command, *_, **__: commands.append(command))
     words = ("--token_type", "bpe", "--systems", "ottc", "--train_args", "--seed 7")
-    collect_stats._collect_split(recipe(*words), folder / "split", None)
+    feature_statistics._collect_split(recipe(*words), folder / "split", None)
     assert shlex.join(commands[0]).count("--ctc_conf 'boundary_label=▁' --seed 7") == 1
     # Only what matters makes the stage run again.
     args = "--seed 7 --frontend_conf n_mels=40 hop_length=80 --patience 3 --normalize=none"
@@ -292,18 +292,18 @@ def test_sets_that_are_needed_and_absent_are_named(missing, message):
 
 
 def test_each_recipe_has_its_own_corpus_and_sets(folder, capsys):
-    assert recipe_plan.main(["--corpus", "ami"]) == 0
+    assert plan.main(["--corpus", "ami"]) == 0
     found = capsys.readouterr().out
     assert shell(found, "layout", "synthesise") == ["ami", "yes"]
     assert shell(found, "parts") == ["train", "dev", "test"]
     with pytest.raises(SystemExit, match="2"):
-        recipe_plan.main(["--corpus", "ami", "--librispeech", "."])
-    assert recipe_plan.main(["--corpus", "ami", "--ami", str(folder)]) == 1
+        plan.main(["--corpus", "ami", "--librispeech", "."])
+    assert plan.main(["--corpus", "ami", "--ami", str(folder)]) == 1
     assert "of a meeting of train" in capsys.readouterr().err
 
 
 def test_timit_has_phones_and_silences_to_score(folder, capsys):
-    assert recipe_plan.main(["--corpus", "timit"]) == 0
+    assert plan.main(["--corpus", "timit"]) == 0
     found = capsys.readouterr().out
     assert shell(found, "parts") == ["TRAIN", "DEV", "TEST"]
     assert shell(found, "tokens") == ["data/token_list/word/tokens.txt"]
@@ -311,7 +311,7 @@ def test_timit_has_phones_and_silences_to_score(folder, capsys):
     assert made.corpus.folding.name == "phones_timit.txt"
     assert made.corpus.silences == ("h#", "pau", "epi")
     assert (recipe().corpus.folding, recipe().corpus.silences) == (None, ())
-    assert recipe_plan.main(["--corpus", "timit", "--timit", str(folder)]) == 1
+    assert plan.main(["--corpus", "timit", "--timit", str(folder)]) == 1
     assert "got no sentence" in capsys.readouterr().err
 
 

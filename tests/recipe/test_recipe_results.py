@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.bin._alignment import drawable
-from espnet_ottc.bin._provenance import provenance
-from espnet_ottc.bin._results import collect_rows
-from espnet_ottc.formats import read_textgrid, write_textgrid
-from espnet_ottc.spans import Span
+from espnet_ottc.alignment.formats import read_textgrid, write_textgrid
+from espnet_ottc.alignment.spans import Span
+from espnet_ottc.espnet.set_alignment import drawable
+from espnet_ottc.recipe.results import collect_rows
+from espnet_ottc.utils.provenance import provenance
 
 ABOUT = {"commit": "c0ffee", "config": "conf/mini/train_ottc.yaml", "seed": 1}
 

@@ -1,12 +1,12 @@
-"""What the recipe reads from ESPnet's log, and the checkpoint that it keeps for a resumed training."""
+"""What the recipe reads from ESPnet's log, and the checkpoint that it keeps for a resumed trainer."""
 
 from pathlib import Path
 
 import pytest
 
-from espnet_ottc.bin.train_systems import Progress, keep_checkpoint, restore_checkpoint
-from espnet_ottc.espnet import training
-from espnet_ottc.espnet.health import HEAVIEST_TOKEN
+from espnet_ottc.espnet import trainer
+from espnet_ottc.espnet.diagnostics import HEAVIEST_TOKEN
+from espnet_ottc.recipe.training import Progress, keep_checkpoint, restore_checkpoint
 
 STARTED = (
     "[host] 2025-01-01 (trainer:336) INFO: {}/20epoch started. Estimated time to finish: 1 minute"
@@ -62,9 +62,9 @@ def test_the_first_epochs_half_written_end_is_forgotten(experiment):
 
 
 def test_a_collapse_is_shown_once(capsys, caplog):
-    training._warn_of_collapse({HEAVIEST_TOKEN: 0.9})
+    trainer._warn_of_collapse({HEAVIEST_TOKEN: 0.9})
     assert not caplog.messages
-    training._warn_of_collapse({HEAVIEST_TOKEN: 0.951})
+    trainer._warn_of_collapse({HEAVIEST_TOKEN: 0.951})
     (message,) = caplog.messages
     with Progress("ottc, seed 1") as progress:
         for _ in range(2):

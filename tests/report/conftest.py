@@ -12,8 +12,8 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from torch.utils.tensorboard import SummaryWriter
 
-from espnet_ottc.formats import write_ctm
-from espnet_ottc.spans import Span
+from espnet_ottc.alignment.formats import write_ctm
+from espnet_ottc.alignment.spans import Span
 
 RATE = 8000
 WORDS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_ottc.espnet.options import OPTIONS
+from espnet_ottc.espnet.criteria.options import OPTIONS
 from espnet_ottc.report import Row, fill_page, read_rows
 from espnet_ottc.report.ablations import read_paper
 

@@ -1,0 +1,137 @@
+"""Word and character error rates with sclite's counts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kaldialign import align
+
+from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
+
+_GAP = -1
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Counts of an alignment of words (or characters), in sclite's columns.
+
+    Attributes:
+        sentences: utterances (Snt).
+        words: reference words (Wrd).
+        correct: Corr.
+        substitutions: Sub.
+        deletions: Del.
+        insertions: Ins.
+        wrong_sentences: utterances with an error (S.Err).
+    """
+
+    sentences: int = 0
+    words: int = 0
+    correct: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    wrong_sentences: int = 0
+
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        return ErrorCounts(
+            self.sentences + other.sentences,
+            self.words + other.words,
+            self.correct + other.correct,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+            self.wrong_sentences + other.wrong_sentences,
+        )
+
+    @property
+    def errors(self) -> int:
+        """Sub + Del + Ins (Err)."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float | None:
+        """Err / Wrd, a fraction that may exceed 1; None without reference words."""
+        return self.errors / self.words if self.words else None
+
+    @property
+    def sentence_rate(self) -> float | None:
+        """S.Err / Snt; None without utterances."""
+        return self.wrong_sentences / self.sentences if self.sentences else None
+
+
+def count_errors(
+    reference: Sequence[str], hypothesis: Sequence[str], *, sclite_costs: bool = False
+) -> ErrorCounts:
+    """Align one utterance's words (or characters) by minimum edit distance and count.
+
+    Args:
+        reference: what is right.
+        hypothesis: what the system said.
+        sclite_costs: substitutions cost 4, deletions and insertions 3, as in NIST's sclite, which
+            may count more errors than the minimum that equal costs (Kaldi's, the default) give.
+    """
+    correct = substitutions = deletions = insertions = 0
+    for left, right in align_words(reference, hypothesis, sclite_costs=sclite_costs):
+        if left is None:
+            insertions += 1
+        elif right is None:
+            deletions += 1
+        elif reference[left] == hypothesis[right]:
+            correct += 1
+        else:
+            substitutions += 1
+    return ErrorCounts(
+        sentences=1,
+        words=len(reference),
+        correct=correct,
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        wrong_sentences=int(substitutions + deletions + insertions > 0),
+    )
+
+
+def align_words(
+    reference: Sequence[str], hypothesis: Sequence[str], *, sclite_costs: bool = False
+) -> list[tuple[int | None, int | None]]:
+    """A minimum edit-distance alignment as pairs of positions; None is a gap on that side."""
+    numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
+    pairs = align(
+        [numbers[word] for word in reference],
+        [numbers[word] for word in hypothesis],
+        _GAP,
+        sclite_mode=sclite_costs,
+    )
+    positions: list[tuple[int | None, int | None]] = []
+    left = right = 0
+    for first, second in pairs:
+        positions.append((None if first == _GAP else left, None if second == _GAP else right))
+        left += first != _GAP
+        right += second != _GAP
+    return positions
+
+
+def characters(words: Sequence[str]) -> list[str]:
+    """The characters of an utterance, one space between words counted as ESPnet does."""
+    return list(" ".join(words))
+
+
+def error_interval(
+    counts: Iterable[ErrorCounts], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """The bootstrap interval of the error rate over utterances (see `bootstrap_ratio`).
+
+    Args:
+        counts: one for each utterance.
+        level: the confidence.
+        resamples: how many times to draw.
+        seed: of the random generator.
+    """
+    each = list(counts)
+    return bootstrap_ratio(
+        [float(c.errors) for c in each],
+        [float(c.words) for c in each],
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )

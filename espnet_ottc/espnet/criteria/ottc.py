@@ -1,0 +1,278 @@
+"""The OTTC criterion in the place of ESPnet's CTC."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from espnet_ottc.espnet.criteria.base import BLANK, Losses
+from espnet_ottc.espnet.criteria.heads import FrameWeightHead
+from espnet_ottc.espnet.criteria.options import OTTCOptions
+from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
+from espnet_ottc.espnet.decoding.labels import spoken_labels
+from espnet_ottc.ops.boundaries import boundaries
+from espnet_ottc.ops.flat_start import flat_start_loss, flat_start_share
+from espnet_ottc.ops.label_decoding import best_path
+from espnet_ottc.ops.label_weights import (
+    EstimatedLabelWeights,
+    LearnedLabelWeights,
+    run_length_label_weights,
+)
+from espnet_ottc.ops.loss import ottc_loss
+from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
+from espnet_ottc.ops.transport import frame_weights
+
+
+class Batch(NamedTuple):
+    """What an observer sees of one batch; nothing in it has a gradient."""
+
+    logits: Tensor  # (B, T, V)
+    alpha: Tensor  # (B, T)
+    lengths: Tensor  # (B,)
+    labels: Labels
+
+
+class Observer(Protocol):
+    """Something that wants to see the batches that the criterion works on."""
+
+    def see(self, batch: Batch) -> None:
+        """Look at one batch."""
+
+
+class OTTC(SequenceCriterion):
+    """One-dimensional optimal temporal transport classification with CTC's interface.
+
+    The token head is CTC's own (`ctc_lo`), so that whatever reads CTC's posteriors, or loads a CTC model's
+    parameters, works; beside it stand the frame-weight head and, as the options ask, learned label weights
+    and a second token head for an auxiliary CTC loss.
+
+    Args:
+        odim: V, number of tokens; 0 is the blank.
+        encoder_output_size: D.
+        options: see `OTTCOptions`.
+        dropout_rate: dropout in front of the token heads, in training mode only (ESPnet's CTC applies it in
+            evaluation mode too).
+        reduce: the mean loss over the batch; otherwise one loss per utterance, which is not divided by the
+            batch (ESPnet's CTC does so).
+
+    Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.
+    """
+
+    def __init__(
+        self,
+        odim: int,
+        encoder_output_size: int,
+        options: OTTCOptions | None = None,
+        *,
+        dropout_rate: float = 0.0,
+        reduce: bool = True,
+    ) -> None:
+        options = options or OTTCOptions()
+        super().__init__(
+            odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
+        )
+        self.consistency_weight = options.consistency_weight
+        self.drop_threshold = options.drop_threshold
+        self.frozen = options.freeze_alpha_after_epoch == 0
+        self.flat_start = flat_start_share(1, options.flat_start_epochs)
+        self.observer: Observer | None = None
+        self.frame_head = (
+            FrameWeightHead(encoder_output_size, options.dropout)
+            if options.alpha == "learned"
+            else None
+        )
+        self.label_weighting = _label_weighting(odim, options)
+        self.aux_ctc_lo = (
+            torch.nn.Linear(encoder_output_size, odim) if options.aux_ctc_weight > 0 else None
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the schedule which epoch begins, counted from 1."""
+        last = self.options.freeze_alpha_after_epoch
+        self.frozen = last is not None and epoch > last
+        self.flat_start = flat_start_share(epoch, self.options.flat_start_epochs)
+        self.train(self.training)
+        if isinstance(self.label_weighting, EstimatedLabelWeights):
+            self.label_weighting.update()
+
+    def train(self, mode: bool = True) -> "OTTC":
+        """Like any module's; a frozen frame-weight head stays in evaluation mode, without dropout."""
+        super().train(mode)
+        if self.frozen and self.frame_head is not None:
+            self.frame_head.eval()
+        return self
+
+    def losses(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Losses:
+        """The loss and its parts.
+
+        Args:
+            hs_pad: (B, T, D) encoder output.
+            hlens: (B,) valid frames.
+            ys_pad: (B, U) token ids without boundary labels, padded with anything.
+            ys_lens: (B,) valid tokens.
+            alignment: (B, N) token id of each frame of a forced alignment, for `label_weights: ali`.
+            alignment_lengths: (B,).
+
+        Raises:
+            ValueError: `label_weights: ali` without an alignment, or values that break the loss's rules.
+        """
+        hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
+        logits = self.ctc_lo(hidden)
+        frame_logits = self._frame_logits(hs_pad)
+        labels = self.labels(ys_pad, ys_lens, alignment, alignment_lengths)
+        lengths = (hlens, labels.lengths, labels.weights)
+        ottc = ottc_loss(
+            logits,
+            frame_logits,
+            labels.targets,
+            *lengths,
+            reduction="mean" if self.reduce else "none",
+            scale=self.options.scale,
+        )
+        loss, parts = ottc, {"loss_ottc": ottc.detach()}
+        if self.training and self.flat_start > 0:
+            searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
+            searched = self._scaled(searched, hlens, labels)
+            parts["loss_flat_start"] = searched.detach()
+            # Not the sum alone: OTTC's loss may be infinite while it does not count.
+            loss = searched if self.flat_start == 1 else torch.lerp(ottc, searched, self.flat_start)
+        if self.options.penalised:
+            loss = loss + self._penalty(frame_logits, hlens, labels)
+        if self.aux_ctc_lo is not None:
+            aux_ctc = self._aux_ctc(self.aux_ctc_lo(hidden), hlens, ys_pad, ys_lens)
+            loss = loss + self.options.aux_ctc_weight * aux_ctc
+            parts["loss_aux_ctc"] = aux_ctc.detach()
+        if self.training and self.consistency_weight > 0:
+            apart = self._scaled(consistency(logits, hlens) / hlens.clamp(min=1), hlens, labels)
+            loss = loss + self.consistency_weight * apart
+            parts["loss_consistency"] = apart.detach()
+        if self.frozen and self.frame_head is not None:
+            # DistributedDataParallel waits for a gradient of every parameter; these are zeros,
+            # which the trainer keeps from the optimizer.
+            loss = loss + 0.0 * sum(p.sum() for p in self.frame_head.parameters())
+        if self.training and isinstance(self.label_weighting, EstimatedLabelWeights):
+            self._measure(self.label_weighting, frame_logits, hlens, labels)
+        if self.observer is not None:
+            alpha = frame_weights(frame_logits.detach(), hlens)
+            self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
+        return Losses(loss, parts)
+
+    def labels(
+        self,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        alignment: Tensor | None = None,
+        alignment_lengths: Tensor | None = None,
+    ) -> Labels:
+        """The label sequences that the loss transports to: boundary labels and separating blanks added.
+
+        With `label_weights: ali` they are the runs of the alignment; its blanks at both ends, where there
+        are any, become the boundary label.
+
+        Raises:
+            ValueError: `label_weights: ali` without an alignment, or a boundary label whose id is not known.
+        """
+        if self.options.label_weights == "ali":
+            if alignment is None or alignment_lengths is None:
+                raise ValueError(
+                    "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
+                    "training and validation data, and model: ottc; no such stream came"
+                )
+            return _labels_of_alignment(alignment, alignment_lengths, self.known_boundary())
+        return self.labels_of_text(ys_pad, ys_lens)
+
+    def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
+        """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
+        return frame_weights(self._frame_logits(hs_pad), hlens)
+
+    def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hypotheses like `greedy`'s: the label sequences of the smallest loss.
+
+        Where label weights are not uniform, they depend on the labels sought: then the greedy hypotheses.
+        """
+        if self.options.label_weights != "uniform":
+            return self.greedy(hs_pad, hlens)
+        log_probs, boundary = self.frame_log_probs(hs_pad), self.known_boundary()
+        path = best_path(
+            log_probs, self.alpha(hs_pad, hlens), hlens, blank=BLANK, boundary=boundary
+        )
+        return spoken_labels(path.labels, path.lengths, blank=BLANK, boundary=boundary)
+
+    def label_weights(self, targets: Tensor, lengths: Tensor) -> Tensor | None:
+        """As `SequenceCriterion.label_weights`: learned or estimated ones where the options ask for them."""
+        if self.label_weighting is None:
+            return None
+        weights: Tensor = self.label_weighting(targets, lengths)
+        return weights
+
+    def _frame_logits(self, hs_pad: Tensor) -> Tensor:
+        if self.frame_head is None:
+            return torch.zeros(hs_pad.shape[:2], device=hs_pad.device)
+        if not self.frozen:
+            frame_logits: Tensor = self.frame_head(hs_pad)
+            return frame_logits
+        # The encoder still learns to keep the weights where the loss wants them: without a gradient through
+        # the head it would move on under it, and they would decay.
+        fixed = {name: p.detach() for name, p in self.frame_head.named_parameters()}
+        frame_logits = functional_call(self.frame_head, fixed, (hs_pad,))
+        return frame_logits
+
+    def _measure(
+        self,
+        weighting: EstimatedLabelWeights,
+        frame_logits: Tensor,
+        hlens: Tensor,
+        labels: Labels,
+    ) -> None:
+        assert labels.weights is not None
+        alpha = frame_weights(frame_logits.detach(), hlens)
+        starts, ends = boundaries(alpha, labels.weights, hlens, labels.lengths)
+        weighting.measure(labels.targets, labels.lengths, ends - starts)
+
+    def _penalty(self, frame_logits: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
+        options = self.options
+        penalty = options.alpha_kl_weight * kl_to_uniform(frame_logits, hlens)
+        penalty = penalty + options.alpha_roughness_weight * roughness(frame_logits, hlens)
+        return self._scaled(penalty, hlens, labels)
+
+    def _scaled(self, values: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
+        """Values (B,) per unit of mass in the loss's unit, reduced like it."""
+        if self.options.scale != "utterance":
+            values = values * (hlens if self.options.scale == "frames" else labels.lengths)
+        return self.reduced(values)
+
+    def _aux_ctc(self, logits: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
+        log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
+        losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
+        return self.reduced(losses)
+
+
+def _label_weighting(
+    odim: int, options: OTTCOptions
+) -> LearnedLabelWeights | EstimatedLabelWeights | None:
+    if options.label_weights == "learned":
+        return LearnedLabelWeights(odim, floor=options.label_weight_floor)
+    if options.label_weights == "self":
+        return EstimatedLabelWeights(
+            odim, floor=options.label_weight_floor, damping=options.label_weight_damping
+        )
+    return None
+
+
+def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | None) -> Labels:
+    targets, counts, weights = run_length_label_weights(alignment.long(), lengths, BLANK)
+    if boundary is not None:
+        positions = torch.arange(targets.shape[1], device=targets.device)
+        end = (positions == 0) | (positions == counts[:, None] - 1)
+        targets = torch.where(end & (targets == BLANK), boundary, targets)
+    return Labels(targets, counts, weights)

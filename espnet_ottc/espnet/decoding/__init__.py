@@ -1,0 +1,1 @@
+"""From posteriors to texts: greedy decoding, label decoding and beam search."""

@@ -1,0 +1,282 @@
+"""A trained model directory as a source of posteriors and frame weights, for alignment."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from espnet2.asr.ctc import CTC
+from espnet2.tasks.asr import ASRTask
+from espnet2.utils.types import humanfriendly_parse_size_or_none
+from lhotse.cut import Cut
+from torch import Tensor, nn
+
+import espnet_ottc.espnet.register  # noqa: F401
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.espnet.criteria.base import BLANK, Criterion
+from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
+from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
+from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
+
+DEFAULT_CHECKPOINT = "valid.loss.best.pth"
+DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
+# Multiples of the usual hops and subsampling factors: counting frames over this many samples is
+# exact.
+_PROBE_SAMPLES = 420 * 160
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """What a model says about a batch of utterances.
+
+    Attributes:
+        log_probs: (B, T, V) float32 log-probabilities of each frame.
+        alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a model without them.
+        lengths: (B,) int64 valid frames.
+        encoded: (B, T, D) the encoder's output.
+        grid: where frames lie in time (seconds from the start of the cut).
+    """
+
+    log_probs: Tensor
+    alpha: Tensor | None
+    lengths: Tensor
+    encoded: Tensor
+    grid: FrameGrid
+
+
+class TrainedModel:
+    """A model that `espnet_ottc.bin.asr_train` trained, with CTC or OTTC.
+
+    Args:
+        directory: ESPnet's output directory, with `config.yaml`.
+        checkpoint: name of a parameter file in it.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a checkpoint that lacks parameters of the configured model (ESPnet itself would go on with
+            random ones), or a model without CTC or OTTC.
+    """
+
+    def __init__(
+        self, directory: str | Path, checkpoint: str = DEFAULT_CHECKPOINT, device: str = "cpu"
+    ) -> None:
+        self.directory = Path(directory)
+        with (self.directory / "config.yaml").open(encoding="utf-8") as file:
+            self.args = argparse.Namespace(**yaml.safe_load(file))
+        _find_files(self.args, self.directory)
+        self.device = torch.device(device)
+        self.model = ASRTask.build_model(self.args)
+        _load(self.model, self.directory / checkpoint)
+        self.model.to(self.device).eval()
+        if not isinstance(getattr(self.model, "ctc", None), CTC):
+            raise ValueError(
+                f"{self.directory}: the model has neither CTC nor OTTC (ctc_weight: 0)"
+            )
+        self.criterion: CTC = self.model.ctc
+        self.token_list: list[str] = list(self.model.token_list)
+        self.grid = frame_grid(self.model, self.sampling_rate)
+        self._preprocess = ASRTask.build_preprocess_fn(self.args, False)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz that the frontend was configured for (ESPnet's default is 16000)."""
+        rate = (getattr(self.args, "frontend_conf", None) or {}).get("fs", 16000)
+        return int(humanfriendly_parse_size_or_none(str(rate)))
+
+    @property
+    def token_type(self) -> str:
+        """char, bpe, word or phn, as it was trained."""
+        return str(self.args.token_type)
+
+    @property
+    def blank(self) -> int:
+        """Id of the blank."""
+        return BLANK
+
+    @property
+    def boundary(self) -> int | None:
+        """Id of the boundary label; None where the criterion has none."""
+        return self.criterion.boundary if isinstance(self.criterion, SequenceCriterion) else None
+
+    @property
+    def learnt_a_ctc_path(self) -> bool:
+        """Whether it is OTTC on label sequences with CTC's optional blanks (`label_weights: ali`).
+
+        A text gives neither those blanks nor their weights: then texts are aligned as with CTC.
+        """
+        options = getattr(self.criterion, "options", None)
+        return getattr(options, "label_weights", None) == "ali"
+
+    @torch.no_grad()
+    def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
+        """Run the model on a batch of cuts.
+
+        Args:
+            cuts: one or more mono cuts with recordings; resampled where their rate is another.
+
+        Raises:
+            ValueError: no cut, or one with several channels; it names the cut.
+        """
+        if not cuts:
+            raise ValueError("posteriors need at least one cut, got none")
+        return self.posteriors_of([self._samples(cut) for cut in cuts])
+
+    @torch.no_grad()
+    def posteriors_of(self, waveforms: Sequence[Tensor]) -> Posteriors:
+        """Run the model on a batch of waveforms: (N,) samples each, in [-1, 1], at `sampling_rate`."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        batch = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)
+        encoded, frames = self.model.encode(batch.to(self.device), lengths.to(self.device))
+        if isinstance(encoded, tuple):  # with the outputs of intermediate layers
+            encoded = encoded[0]
+        alpha = None
+        if isinstance(self.criterion, SequenceCriterion):
+            alpha = self.criterion.alpha(encoded, frames)
+        if isinstance(self.criterion, Criterion) and not self.learnt_a_ctc_path:
+            # Not log_softmax, which is for CTC's search.
+            log_probs = self.criterion.frame_log_probs(encoded)
+        else:
+            log_probs = self.criterion.log_softmax(encoded).float()
+        return Posteriors(log_probs, alpha, frames.long(), encoded, self.grid)
+
+    @torch.no_grad()
+    def recognise(self, found: Posteriors, decoder: str = "best_path") -> list[str]:
+        """What was said in each utterance.
+
+        Args:
+            found: of a batch.
+            decoder: `greedy` or `best_path`, as `asr_inference` has them.
+
+        Raises:
+            ValueError: another decoder, or a model that was trained without ESPnet's preprocessor.
+        """
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
+        ids, counts = DECODERS[decoder](self.criterion, found.encoded, found.lengths)
+        tokenizer = self._texts().tokenizer
+        return [
+            tokenizer.tokens2text([self.token_list[token] for token in row[:count]])
+            for row, count in zip(ids.tolist(), counts.tolist(), strict=True)
+        ]
+
+    def token_ids(self, text: str, utterance: str = "") -> list[int]:
+        """Ids of a text's tokens, as in training (cleaner, tokenizer, token list).
+
+        Args:
+            text: transcript.
+            utterance: id for error messages.
+
+        Raises:
+            ValueError: the model was trained without ESPnet's preprocessor.
+        """
+        ids = self._texts()(utterance, {"text": text})["text"]
+        return [int(token) for token in ids]
+
+    def labels(self, token_ids: Sequence[Sequence[int]]) -> Labels:
+        """Label sequences with weights as the criterion trains on them.
+
+        For CTC, and OTTC on a CTC path, the tokens themselves.
+        """
+        lengths = torch.tensor([len(ids) for ids in token_ids], device=self.device)
+        padded = torch.full((len(token_ids), int(lengths.max())), BLANK, device=self.device)
+        for row, ids in zip(padded, token_ids, strict=True):
+            row[: len(ids)] = torch.tensor(ids, device=self.device)
+        if not isinstance(self.criterion, SequenceCriterion) or self.learnt_a_ctc_path:
+            return Labels(padded, lengths, None)
+        with torch.no_grad():
+            return self.criterion.labels_of_text(padded, lengths)
+
+    def _texts(self) -> Any:
+        """ESPnet's preprocessor, which knows of texts and tokens."""
+        if self._preprocess is None:
+            raise ValueError(
+                f"{self.directory}: trained with use_preprocessor: false, texts have no tokens"
+            )
+        return self._preprocess
+
+    def _samples(self, cut: Cut) -> Tensor:
+        if cut.sampling_rate != self.sampling_rate:
+            cut = cut.resample(self.sampling_rate)
+        audio = np.atleast_2d(cut.load_audio())
+        if len(audio) != 1:
+            raise ValueError(f"{cut.id}: the cut must have one channel, got {len(audio)}")
+        return torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))
+
+
+def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
+    """Shift and offset of a model's encoder frames.
+
+    The shift is measured: frames counted over silence of two lengths, rounded to whole frontend hops.  The
+    offset is that of the frontend and of strided convolutions in front of the encoder's layers, on features
+    or on the waveform; where neither is known, frames are taken to tile the audio from its start.
+
+    Args:
+        model: ESPnet ASR model in evaluation mode.
+        sampling_rate: Hz.
+    """
+    device = next(model.parameters()).device
+    lengths = torch.tensor([_PROBE_SAMPLES, 2 * _PROBE_SAMPLES], device=device)
+    with torch.no_grad():
+        _, frames = model.encode(torch.zeros(2, 2 * _PROBE_SAMPLES, device=device), lengths)
+    shift = _PROBE_SAMPLES / int(frames[1] - frames[0])
+    if isinstance(model.encoder, TorchaudioWav2Vec2Encoder):
+        centre = model.encoder.first_centre
+        return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
+    hop = getattr(model.frontend, "hop_length", None)
+    if hop is None:
+        return FrameGrid(shift / sampling_rate)
+    shift = round(shift / hop) * hop
+    centre = _first_centre(model.encoder) * hop
+    stft = getattr(model.frontend, "stft", None)
+    if stft is not None and not stft.center:
+        centre += stft.n_fft / 2
+    return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
+
+
+def _first_centre(encoder: nn.Module) -> float:
+    """Where the first output frame is centred, in feature frames; 0 is the centre of the first of these."""
+    if isinstance(encoder, DilatedConvEncoder):
+        return (encoder.subsampling - 1) / 2
+    centre, jump = 0.0, 1
+    # ESPnet's Conv2dSubsampling and its relatives: time is the first axis of their kernels.
+    for layer in getattr(getattr(encoder, "embed", None), "conv", None) or ():
+        if isinstance(layer, nn.Conv2d):
+            padding = layer.padding[0] if isinstance(layer.padding, tuple) else 0
+            centre += ((layer.kernel_size[0] - 1) / 2 - padding) * jump
+            jump *= layer.stride[0]
+    return centre
+
+
+def _find_files(args: argparse.Namespace, directory: Path) -> None:
+    """Let relative paths of a configuration mean what they did where the training was started.
+
+    That was the current directory or, so that a model can be used from elsewhere, one above the model's.
+    """
+
+    def found(path: str) -> str:
+        if Path(path).exists():  # absolute ones too
+            return path
+        places = (parent / path for parent in directory.resolve().parents)
+        return str(next((place for place in places if place.exists()), path))
+
+    if getattr(args, "bpemodel", None):
+        args.bpemodel = found(args.bpemodel)
+    conf = getattr(args, "normalize_conf", None) or {}
+    if "stats_file" in conf:
+        args.normalize_conf = {**conf, "stats_file": found(conf["stats_file"])}
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ValueError(
+            f"{path}: the parameters must be those of config.yaml's model; missing: {missing[:5]}, "
+            f"unknown: {unexpected[:5]}"
+        )

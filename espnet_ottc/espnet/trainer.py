@@ -1,0 +1,149 @@
+"""ESPnet's trainer with the criterion's schedule, and the transport's health in its logs."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from espnet2.train.trainer import Trainer
+from torch import Tensor, nn
+
+from espnet_ottc.espnet.criteria.base import Criterion
+from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.diagnostics import (
+    HEAVIEST_TOKEN,
+    TransportHealth,
+    boundary_movement,
+    read_alignments,
+    write_alignments,
+)
+
+ALIGNMENT_DIR = "alignments"
+# Of the weight of all labels, on a single token: texts have none that is so frequent.
+_COLLAPSED = 0.9
+
+
+class OTTCTrainer(Trainer):  # type: ignore[misc]
+    """ESPnet's trainer; the criterion learns which epoch it is, and each validation shows the transport.
+
+    ESPnet's reporter, and so the log and TensorBoard, gets with each epoch's validation: entropy (nats) and
+    effective number of frames of alpha, that number as a share of T, the share of frames that greedy
+    decoding drops, the share of frames whose best label is blank or separator, and how far label starts
+    moved since the epoch before (frames, mean over a few fixed utterances).  The alignments of these
+    utterances stay in `alignments/<epoch>epoch.json` of the output directory.
+    """
+
+    @classmethod
+    def train_one_epoch(
+        cls,
+        model: nn.Module,
+        *,
+        optimizers: Sequence[torch.optim.Optimizer],
+        reporter: Any,
+        **arguments: Any,
+    ) -> bool:
+        """One epoch of training; called by ESPnet with keywords only."""
+        criterion = getattr(getattr(model, "module", model), "ctc", None)
+        if isinstance(criterion, Criterion):
+            criterion.set_epoch(reporter.get_epoch())
+        with _untouched(criterion_of(model), optimizers):
+            return bool(
+                super().train_one_epoch(
+                    model=model, optimizers=optimizers, reporter=reporter, **arguments
+                )
+            )
+
+    @classmethod
+    def validate_one_epoch(
+        cls,
+        model: nn.Module,
+        *,
+        iterator: Iterable[tuple[list[str], dict[str, Tensor]]],
+        reporter: Any,
+        options: Any,
+        distributed_option: Any,
+    ) -> None:
+        """One pass through the validation data; called by ESPnet with keywords only."""
+        arguments = {
+            "model": model,
+            "reporter": reporter,
+            "options": options,
+            "distributed_option": distributed_option,
+        }
+        criterion = criterion_of(model)
+        if criterion is None:
+            super().validate_one_epoch(iterator=iterator, **arguments)
+            return
+        health = TransportHealth(criterion)
+        criterion.observer = health
+        try:
+            super().validate_one_epoch(iterator=health.watch(iterator), **arguments)
+        finally:
+            criterion.observer = None
+        if distributed_option.distributed:
+            health.sum_over_processes(next(criterion.parameters()).device)
+        stats = health.averages()
+        _warn_of_collapse(stats)
+        if not distributed_option.distributed or distributed_option.dist_rank == 0:
+            directory = Path(options.output_dir) / ALIGNMENT_DIR
+            stats.update(_follow(health, directory, reporter.get_epoch()))
+        if stats:
+            reporter.register(stats)
+            reporter.next()
+
+
+def criterion_of(model: nn.Module) -> OTTC | None:
+    """The OTTC criterion of a model, which may be wrapped for several processes; None if it has another."""
+    inner = getattr(model, "module", model)
+    criterion = getattr(inner, "ctc", None)
+    return criterion if isinstance(criterion, OTTC) else None
+
+
+@contextmanager
+def _untouched(
+    criterion: OTTC | None, optimizers: Sequence[torch.optim.Optimizer]
+) -> Iterator[None]:
+    """Keep a frozen frame-weight head from weight decay and momentum.
+
+    An optimizer leaves out parameters without a gradient.  The head's are zeros: with several processes it
+    has to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
+    """
+    if criterion is None or not criterion.frozen or criterion.frame_head is None:
+        yield
+        return
+    parameters = list(criterion.frame_head.parameters())
+
+    def drop_gradients(*_: Any) -> None:
+        for parameter in parameters:
+            parameter.grad = None
+
+    hooks: list[Callable[[], None]] = [
+        optimizer.register_step_pre_hook(drop_gradients).remove for optimizer in optimizers
+    ]
+    try:
+        yield
+    finally:
+        for remove in hooks:
+            remove()
+
+
+def _warn_of_collapse(stats: Mapping[str, float]) -> None:
+    share = stats.get(HEAVIEST_TOKEN, 0.0)
+    if share > _COLLAPSED:
+        logging.warning(
+            "the label weights have collapsed: %.0f %% of an utterance's weight lies on one of its tokens, "
+            "which the model then predicts everywhere; give ctc_conf a (larger) label_weight_floor",
+            100 * share,
+        )
+
+
+def _follow(health: TransportHealth, directory: Path, epoch: int) -> dict[str, float]:
+    """Keep this epoch's alignments, and measure them against those of the epoch before."""
+    if not health.alignments:
+        return {}
+    before = read_alignments(directory / f"{epoch - 1}epoch.json")
+    write_alignments(directory / f"{epoch}epoch.json", health.alignments)
+    moved = boundary_movement(before, health.alignments)
+    return {} if moved is None else {"boundary_moved_frames": moved}

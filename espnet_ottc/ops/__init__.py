@@ -1,0 +1,1 @@
+"""The numerics of OTTC: the loss, the transport and what belongs to them.  Imports torch alone."""

@@ -1,0 +1,123 @@
+"""Implementations of the OTTC loss behind one signature, and the choice between them.
+
+| name     | device | dtype of the logits  | needs                                     |
+|----------|--------|----------------------|-------------------------------------------|
+| `eager`  | any    | any floating point   | PyTorch alone; complete, the reference    |
+| `cpu`    | CPU    | float32              | the C kernel that setup.py compiles       |
+| `triton` | CUDA   | all but float64      | Triton (comes with PyTorch's CUDA builds) |
+
+Each module has `forward(inputs, grads)` and `backward(inputs, result, grad_losses, grad_logits)`.
+"""
+
+import importlib
+import warnings
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor
+
+
+class OTTCInputs(NamedTuple):
+    """One padded batch, checked; all tensors on one device, lengths int64 absolute counts."""
+
+    logits: Tensor  # (B, T, V) floating point
+    frame_logits: Tensor  # (B, T) floating point
+    targets: Tensor  # (B, U) int64
+    logit_lengths: Tensor  # (B,)
+    target_lengths: Tensor  # (B,)
+    label_weights: Tensor | None  # (B, U) floating point; None is uniform
+
+
+class GradientsWanted(NamedTuple):
+    """Which of the two small gradients the forward pass shall compute on its way."""
+
+    frame_logits: bool
+    label_weights: bool
+
+
+class OTTCForward(NamedTuple):
+    """What a forward pass gives, and what its backward pass reads; O(B(T+U)) numbers in all."""
+
+    losses: Tensor  # (B,) nats per unit of mass
+    normalizer: Tensor  # (B, T) log-sum-exp over the vocabulary; padding undefined
+    grad_frame_logits: Tensor | None  # (B, T) dlosses/dframe_logits
+    grad_label_weights: Tensor | None  # (B, U) dlosses/dlabel_weights
+    kept: tuple[Tensor, ...]  # the implementation's own
+    sound: bool  # it looked at every value on its way, and all of them keep the rules
+
+
+class OTTCGradients(NamedTuple):
+    """What a backward pass gives; None where no gradient was wanted."""
+
+    logits: Tensor | None  # (B, T, V)
+    frame_logits: Tensor | None  # (B, T)
+    label_weights: Tensor | None  # (B, U)
+
+
+class Implementation(Protocol):
+    """The interface of the modules of this package."""
+
+    def forward(self, inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
+        """Per-utterance losses and the gradients of the small inputs."""
+
+    def backward(
+        self, inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+    ) -> OTTCGradients:
+        """Gradients of the inputs from the (B,) gradient of the losses, those of the logits on request."""
+
+
+BACKENDS = ("auto", "eager", "cpu", "triton")
+_warned: set[str] = set()
+
+
+def choose(backend: str, logits: Tensor) -> Implementation:
+    """The implementation for a request and the tensor that it will read.
+
+    Args:
+        backend: "auto" (the fastest that works here), "eager", "cpu" or "triton".
+        logits: (B, T, V); only its device and dtype are looked at.
+
+    Raises:
+        ValueError: an unknown name, or a kernel that does not serve this device or dtype.
+        ImportError: a kernel was asked for by name and cannot be loaded; "auto" falls back to
+            "eager" instead, with one warning that says why.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+    wanted = _fastest(logits) if backend == "auto" else backend
+    try:
+        module = importlib.import_module(f"espnet_ottc.ops.kernels.{_MODULES[wanted]}")
+    except ImportError as fault:
+        if backend != "auto":
+            raise
+        if wanted not in _warned:
+            _warned.add(wanted)
+            warnings.warn(
+                f"the {wanted} kernel of the OTTC loss cannot be loaded, using plain PyTorch: {fault}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        module = importlib.import_module("espnet_ottc.ops.kernels.eager")
+    else:
+        _check_served(wanted, logits)
+    return cast(Implementation, module)
+
+
+_MODULES = {"eager": "eager", "cpu": "cpu", "triton": "triton_ottc"}
+
+
+def _fastest(logits: Tensor) -> str:
+    if logits.device.type == "cuda" and logits.dtype != torch.float64:
+        return "triton"
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        return "cpu"
+    return "eager"
+
+
+def _check_served(backend: str, logits: Tensor) -> None:
+    if backend == "cpu" and (logits.device.type != "cpu" or logits.dtype != torch.float32):
+        raise ValueError(
+            f'backend "cpu" needs float32 logits on the CPU, got {logits.dtype} on {logits.device}'
+        )
+    if backend == "triton" and logits.dtype == torch.float64:
+        raise ValueError('backend "triton" does not serve float64 logits; use "eager"')

@@ -1,0 +1,169 @@
+"""The C kernel of the loss (`ottc_cpu.c`), called through ctypes; float32 on the CPU.
+
+The shared library is compiled when the package is installed.  It runs on PyTorch's own OpenMP
+threads, since both load the same libgomp.
+"""
+
+import ctypes
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.transport import TIE
+from espnet_ottc.ops.validation import SMALLEST_LABEL_WEIGHT
+
+_ELEMENTS_PER_THREAD = 1 << 15
+
+_INT64, _POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
+class _Batch(ctypes.Structure):
+    """`ottc_batch` of the C source, field for field."""
+
+    _fields_ = (
+        ("batch", _INT64),
+        ("frames", _INT64),
+        ("labels", _INT64),
+        ("vocabulary", _INT64),
+        ("logits_batch_stride", _INT64),
+        ("logits_frame_stride", _INT64),
+        ("logits", _POINTER),
+        ("frame_logits", _POINTER),
+        ("targets", _POINTER),
+        ("frame_lengths", _POINTER),
+        ("label_lengths", _POINTER),
+        ("label_weights", _POINTER),
+        ("tie", ctypes.c_double),
+        ("smallest_weight", ctypes.c_double),
+        ("threads", ctypes.c_int32),
+        ("suspect", ctypes.c_int32),
+        ("alpha", _POINTER),
+        ("normalizer", _POINTER),
+        ("frame_ends", _POINTER),
+        ("label_ends", _POINTER),
+        ("first", _POINTER),
+        ("losses", _POINTER),
+        ("edge_scores", _POINTER),
+        ("frame_losses", _POINTER),
+        ("grad_frame_logits", _POINTER),
+        ("grad_label_weights", _POINTER),
+        ("grad_losses", _POINTER),
+        ("grad_logits", _POINTER),
+        ("scaled_frame_logits", _POINTER),
+        ("scaled_label_weights", _POINTER),
+    )
+
+
+def _load() -> ctypes.CDLL:
+    folder = Path(__file__).parent
+    for suffix in EXTENSION_SUFFIXES:
+        path = folder / f"_ottc_cpu{suffix}"
+        if path.exists():
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError as fault:
+                raise ImportError(f"{path.name} cannot be loaded: {fault}") from fault
+            for name in ("ottc_forward", "ottc_backward"):
+                getattr(library, name).argtypes = [ctypes.POINTER(_Batch)]
+                getattr(library, name).restype = None
+            return library
+    raise ImportError(
+        "the C kernel was not compiled; install a C compiler and run "
+        "`pip install --force-reinstall --no-deps espnet-ottc`"
+    )
+
+
+_LIBRARY = _load()
+
+
+def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
+    """See `espnet_ottc.ops.kernels`; `kept` is one block of memory, laid out by `_place_state`."""
+    logits = _unit_stride(inputs.logits)
+    B, T, _ = logits.shape
+    U = inputs.targets.shape[1]
+    frame_logits = inputs.frame_logits.float().contiguous()
+    targets = inputs.targets.contiguous()
+    weights = inputs.label_weights
+    weights = None if weights is None else weights.double().contiguous()
+    losses, normalizer = _floats(B), _floats(B, T)
+    grad_frames = _floats(B, T) if grads.frame_logits else None
+    grad_weights = _floats(B, U) if grads.label_weights else None
+    state = torch.empty(B * (2 * T + U), dtype=torch.float64)
+    scratch = torch.empty(B * 2 * T, dtype=torch.float64)
+    batch = _describe(logits, targets, inputs)
+    _place_state(batch, state)
+    batch.frame_logits = frame_logits.data_ptr()
+    batch.label_weights = _pointer(weights)
+    batch.normalizer = normalizer.data_ptr()
+    batch.losses = losses.data_ptr()
+    batch.frame_losses = scratch.data_ptr()
+    batch.edge_scores = scratch.data_ptr() + 8 * B * T if grads.frame_logits else None
+    batch.grad_frame_logits = _pointer(grad_frames)
+    batch.grad_label_weights = _pointer(grad_weights)
+    _LIBRARY.ottc_forward(ctypes.byref(batch))
+    sound = not batch.suspect
+    return OTTCForward(losses, normalizer, grad_frames, grad_weights, (state,), sound)
+
+
+def backward(
+    inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+) -> OTTCGradients:
+    """See `espnet_ottc.ops.kernels`."""
+    logits, targets = _unit_stride(inputs.logits), inputs.targets.contiguous()
+    grad_losses = grad_losses.contiguous()
+    frames, weights = result.grad_frame_logits, result.grad_label_weights
+    grads = OTTCGradients(
+        _floats(*logits.shape) if grad_logits else None,
+        None if frames is None else _floats(*frames.shape),
+        None if weights is None else _floats(*weights.shape),
+    )
+    batch = _describe(logits, targets, inputs)
+    _place_state(batch, result.kept[0])
+    batch.normalizer = result.normalizer.data_ptr()
+    batch.grad_frame_logits = _pointer(frames)
+    batch.grad_label_weights = _pointer(weights)
+    batch.grad_losses = grad_losses.data_ptr()
+    batch.grad_logits = _pointer(grads.logits)
+    batch.scaled_frame_logits = _pointer(grads.frame_logits)
+    batch.scaled_label_weights = _pointer(grads.label_weights)
+    _LIBRARY.ottc_backward(ctypes.byref(batch))
+    return grads
+
+
+def _place_state(batch: _Batch, state: Tensor) -> None:
+    """Point at the four arrays within `state`: two of doubles first, then two of four bytes an entry."""
+    frames, labels = batch.batch * batch.frames, batch.batch * batch.labels
+    batch.frame_ends = state.data_ptr()
+    batch.label_ends = batch.frame_ends + 8 * frames
+    batch.alpha = batch.label_ends + 8 * labels
+    batch.first = batch.alpha + 4 * frames
+
+
+def _describe(logits: Tensor, targets: Tensor, inputs: OTTCInputs) -> _Batch:
+    batch = _Batch()
+    batch.batch, batch.frames, batch.vocabulary = logits.shape
+    batch.labels = targets.shape[1]
+    batch.logits_batch_stride, batch.logits_frame_stride, _ = logits.stride()
+    batch.logits = logits.data_ptr()
+    batch.targets = targets.data_ptr()
+    batch.frame_lengths = inputs.logit_lengths.data_ptr()
+    batch.label_lengths = inputs.target_lengths.data_ptr()
+    batch.tie, batch.smallest_weight = TIE, SMALLEST_LABEL_WEIGHT
+    # A thread for a small batch costs more than it does.
+    batch.threads = min(torch.get_num_threads(), 1 + logits.numel() // _ELEMENTS_PER_THREAD)
+    return batch
+
+
+def _unit_stride(logits: Tensor) -> Tensor:
+    return logits if logits.stride(2) == 1 else logits.contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _floats(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32)

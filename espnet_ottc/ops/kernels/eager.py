@@ -1,0 +1,155 @@
+"""The loss in plain PyTorch: any device, any floating-point dtype; the reference of the kernels.
+
+The (B, T, V) logits are read in blocks of frames, so that no second tensor of their size lives in
+the forward pass, and half-precision logits are widened a block at a time.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.transport import cumulative_weights, frame_weights, join_ties, segments
+from espnet_ottc.ops.validation import valid_mask
+
+# Elements of a block: small enough for a processor's cache, large enough for a GPU's launches.
+_BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
+
+
+def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
+    """See `espnet_ottc.ops.kernels`; `kept` is alpha and the segments' frames, label ids and masses."""
+    logits, targets = inputs.logits, inputs.targets
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    T, U = logits.shape[1], targets.shape[1]
+    frame_lengths = inputs.logit_lengths.clamp(0, T)
+    label_lengths = inputs.target_lengths.clamp(0, U)
+    alpha = frame_weights(inputs.frame_logits.to(wide), frame_lengths)
+    beta = inputs.label_weights
+    if beta is None:
+        beta = torch.ones(targets.shape, dtype=torch.float64, device=logits.device)
+    A, B = cumulative_weights(alpha, frame_lengths), cumulative_weights(beta, label_lengths)
+    A = join_ties(A, B)
+    pieces = segments(A, B, frame_lengths, label_lengths)
+    ids = targets.gather(1, pieces.labels) if U else pieces.labels
+    normalizer = _normalizer(logits, wide)
+    scores = _scores(logits, normalizer, pieces.frames, ids, wide)
+    losses = -torch.where(pieces.mass > 0, pieces.mass * scores, 0.0).sum(1)
+    losses = losses.masked_fill((frame_lengths == 0) & (label_lengths > 0), float("inf"))
+    # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
+    losses = losses.masked_fill(alpha.isnan().any(1) & (label_lengths > 0), float("nan"))
+    slopes = _without_dropped(scores, A, pieces.frames).double().diff(dim=1)
+    grad_frames = grad_labels = None
+    if grads.frame_logits:
+        frames = _potentials(slopes, pieces.frame_rank, pieces.frame_inner, alpha)
+        grad_frames = torch.where(label_lengths[:, None] > 0, alpha * frames, 0.0).to(wide)
+    if grads.label_weights:
+        weights = torch.where(valid_mask(label_lengths, U), beta, 0.0).double()
+        total = weights.sum(1, keepdim=True)
+        total = torch.where(total > 0, total, 1.0)
+        labels = _potentials(slopes, pieces.label_rank, pieces.label_inner, weights / total)
+        inside = valid_mask(label_lengths, U)
+        grad_labels = torch.where(inside, labels / total, 0.0).to(wide)
+    kept = (alpha, pieces.frames, ids, pieces.mass)
+    return OTTCForward(losses.to(wide), normalizer, grad_frames, grad_labels, kept, sound=False)
+
+
+def backward(
+    inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+) -> OTTCGradients:
+    """See `espnet_ottc.ops.kernels`."""
+    return OTTCGradients(
+        _grad_logits(inputs, result, grad_losses) if grad_logits else None,
+        scale_rows(result.grad_frame_logits, grad_losses),
+        scale_rows(result.grad_label_weights, grad_losses),
+    )
+
+
+def scale_rows(grad: Tensor | None, grad_losses: Tensor) -> Tensor | None:
+    """grad (B, N) times grad_losses (B,); a factor of 0 passes nothing on, infinite slopes included."""
+    if grad is None:
+        return None
+    return torch.where(grad_losses[:, None] != 0, grad * grad_losses[:, None], 0.0)
+
+
+def _grad_logits(inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor) -> Tensor:
+    logits = inputs.logits
+    alpha, frames, ids, mass = result.kept
+    V = logits.shape[2]
+    active = (inputs.target_lengths > 0) & (grad_losses != 0)
+    weights = torch.where(active[:, None], alpha * grad_losses[:, None], 0.0)
+    # Where a frame has no weight, padding above all, nothing is passed on, NaN included.
+    normalizer = torch.where(weights != 0, result.normalizer, float("inf"))
+    grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+    for b, block in _blocks(logits):
+        values = logits[b, block].to(alpha.dtype)
+        part = grad[b, block] if grad.dtype == alpha.dtype else torch.empty_like(values)
+        torch.sub(values, normalizer[b, block, None], out=part).exp_().mul_(weights[b, block, None])
+        if part.dtype != grad.dtype:
+            grad[b, block] = part
+    grad.masked_fill_((weights == 0)[:, :, None], 0.0)
+    known = (ids >= 0) & (ids < V)
+    taken = torch.where(known & active[:, None], mass * grad_losses[:, None], 0.0)
+    rows = torch.arange(logits.shape[0], device=logits.device)[:, None] * logits.shape[1] + frames
+    place = rows * V + ids.clamp(0, max(V - 1, 0))
+    grad.view(-1).scatter_add_(0, place.view(-1), -taken.view(-1).to(grad.dtype))
+    return grad
+
+
+def _blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices over utterances and frames that cover (B, T, V) logits in blocks of bounded size."""
+    B, T, V = logits.shape
+    size = _BLOCK.get(logits.device.type, _BLOCK["cuda"])
+    frames = max(1, min(T, size // max(V, 1)))
+    utterances = max(1, size // max(frames * V, 1)) if frames == T else 1
+    for b in range(0, B, utterances):
+        for t in range(0, T, frames):
+            yield slice(b, b + utterances), slice(t, t + frames)
+
+
+def _normalizer(logits: Tensor, wide: torch.dtype) -> Tensor:
+    """(B, T) log-sum-exp over the vocabulary, accumulated in `wide`."""
+    result = torch.empty(logits.shape[:2], dtype=wide, device=logits.device)
+    for b, block in _blocks(logits):
+        result[b, block] = logits[b, block].to(wide).logsumexp(2)
+    return result
+
+
+def _scores(
+    logits: Tensor, normalizer: Tensor, frames: Tensor, ids: Tensor, wide: torch.dtype
+) -> Tensor:
+    """(B, S) log-probability of each segment's label on its frame; NaN for an unknown label id."""
+    V = logits.shape[2]
+    batch = torch.arange(logits.shape[0], device=logits.device)[:, None]
+    picked = logits[batch, frames, ids.clamp(0, V - 1)].to(wide)
+    scores = picked - normalizer.gather(1, frames)
+    return torch.where((ids >= 0) & (ids < V), scores, float("nan"))
+
+
+def _without_dropped(scores: Tensor, A: Tensor, frames: Tensor) -> Tensor:
+    """The scores with a finite one where there is none on a frame without a share of the mass.
+
+    Slopes over such a frame add up to the difference between its neighbours, whatever its score.
+    """
+    dropped = (A.diff(dim=1, prepend=A.new_zeros(A.shape[0], 1)) <= 0).gather(1, frames)
+    return torch.where(dropped & ~scores.isfinite(), 0.0, scores)
+
+
+def _potentials(slopes: Tensor, rank: Tensor, inner: Tensor, weights: Tensor) -> Tensor:
+    """dL/dweight for weights on the simplex, less their weighted mean.
+
+    Args:
+        slopes: (B, S-1) dL/dbreakpoint: the score after it less the score before it.
+        rank: (B, N-1) piece that ends at each of the weights' breakpoints.
+        inner: (B, N-1) bool, which of those lie inside the utterance.
+        weights: (B, N), sum 1.
+    """
+    if not slopes.shape[1]:
+        return torch.zeros_like(weights, dtype=torch.float64)
+    at_breakpoints = torch.where(inner, slopes.gather(1, rank.clamp(max=slopes.shape[1] - 1)), 0.0)
+    start = at_breakpoints.new_zeros(weights.shape[0], 1)
+    potentials = -torch.cat([start, at_breakpoints.cumsum(1)], 1)
+    weights = weights.double()
+    # Where a weight is 0 the potential may be infinite, and does not matter.
+    mean = torch.where(weights > 0, weights * potentials, 0.0).sum(1, keepdim=True)
+    return torch.where(weights > 0, potentials - mean, 0.0)

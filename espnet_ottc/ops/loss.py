@@ -1,0 +1,292 @@
+"""The OTTC loss: cross-entropy along one transport plan between frames and labels.
+
+L = −Σ_{t,u} γ(t,u) · log p(y_u | frame t), with α = softmax(frame_logits) over the valid frames, γ the
+plan of `espnet_ottc.ops.transport`, and p = softmax(logits) (OTTC, arXiv 2502.01588, Eqs. 11-12).  One
+autograd operation with a hand-written gradient, derived in docs/math.md.
+"""
+
+from typing import Any, Literal, get_args, overload
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from espnet_ottc.ops.kernels import BACKENDS, GradientsWanted, OTTCForward, OTTCInputs, choose
+from espnet_ottc.ops.label_weights import check_label_weights, uniform_label_weights
+from espnet_ottc.ops.transport import TransportPlan, check_feasible, frame_weights, transport_plan
+from espnet_ottc.ops.validation import (
+    check_device,
+    check_floating,
+    check_labels,
+    check_lengths,
+    check_shape,
+    check_targets,
+    raise_first,
+    valid_mask,
+    values_are_checked,
+)
+
+Reduction = Literal["mean", "sum", "none"]
+Scale = Literal["utterance", "labels", "frames"]
+
+
+@overload
+def ottc_loss(
+    logits: Tensor,
+    frame_logits: Tensor,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    label_weights: Tensor | None = ...,
+    *,
+    reduction: Reduction = ...,
+    scale: Scale = ...,
+    return_plan: Literal[False] = ...,
+    validate: bool | None = ...,
+    backend: str = ...,
+) -> Tensor: ...
+
+
+@overload
+def ottc_loss(
+    logits: Tensor,
+    frame_logits: Tensor,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    label_weights: Tensor | None = ...,
+    *,
+    reduction: Reduction = ...,
+    scale: Scale = ...,
+    return_plan: Literal[True],
+    validate: bool | None = ...,
+    backend: str = ...,
+) -> tuple[Tensor, TransportPlan]: ...
+
+
+def ottc_loss(
+    logits: Tensor,
+    frame_logits: Tensor,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    label_weights: Tensor | None = None,
+    *,
+    reduction: Reduction = "mean",
+    scale: Scale = "utterance",
+    return_plan: bool = False,
+    validate: bool | None = None,
+    backend: str = "auto",
+) -> Tensor | tuple[Tensor, TransportPlan]:
+    """Optimal Temporal Transport Classification loss: L_b = −Σ_{t,u} γ_b(t,u) · log p_b(y_u | t).
+
+    Memory: forward keeps O(B(T+U)) numbers, backward makes the gradient of the logits and no other
+    tensor of their size.  Targets are used as given; `espnet_ottc.ops.targets` inserts blanks between
+    repeated labels and boundary labels.
+
+    Args:
+        logits: (B, T, V) unnormalised scores of the labels; float64, float32, bfloat16 or float16.  −inf
+            means probability 0.
+        frame_logits: (B, T) unnormalised scores of the frames, α = softmax over the valid ones; −inf
+            drops a frame.  Where it needs no gradient none is computed.
+        targets: (B, U) integers in [0, V), padded.
+        logit_lengths: (B,) integers in [0, T], valid frames.
+        target_lengths: (B,) integers in [0, U], valid labels.
+        label_weights: (B, U) β, > 0, sums to 1 over the valid labels; None is uniform, 1/U_b.
+        reduction: "mean" over the B utterances, "sum", or "none" for (B,) losses.
+        scale: "utterance" (total mass 1: nats per unit of mass), "labels" (times U_b) or "frames"
+            (times T_b: nats per utterance, the scale of CTC).
+        return_plan: give the plan that was used as well, without gradient.
+        validate: check the values of all inputs; None does so on the CPU only, so that nothing waits
+            for a GPU.  Unchecked, lengths are clamped to the tensors, and NaN, +inf or an unknown label
+            id make the loss of their utterance NaN.
+        backend: "auto", "eager" (plain PyTorch), "cpu" (C, float32) or "triton" (CUDA).
+
+    Returns:
+        The loss, a scalar or (B,), in the dtype of the logits, float32 for half precision; or (loss, plan).
+        An empty target costs 0 and has no gradient, whatever the number of frames.  Labels without frames
+        are an error, or +inf without gradient where values are not checked.  U_b > T_b is allowed: frames
+        then serve several labels (no greedy decoding could return them).  A label of probability 0
+        costs +inf.
+
+    Raises:
+        TypeError: an argument that is not a tensor of the right kind.
+        ValueError: wrong shapes, devices or options; with validation, values that break the rules above.
+            The message names the argument, the rule, what came, and the utterance.
+        ImportError: a kernel asked for by name that cannot be loaded.
+
+    Source: OTTC (arXiv 2502.01588), Eqs. 11-12.
+    """
+    _check_options(reduction, scale)
+    inputs = _check_inputs(
+        logits, frame_logits, targets, logit_lengths, target_lengths, label_weights
+    )
+    checked = values_are_checked(validate, logits)
+    losses: Tensor = _OTTC.apply(*inputs, backend, checked)  # type: ignore[no-untyped-call]
+    if scale != "utterance":
+        counts = inputs.target_lengths if scale == "labels" else inputs.logit_lengths
+        losses = losses * counts.clamp(min=1)
+    if reduction != "none":
+        losses = losses.mean() if reduction == "mean" else losses.sum()
+    return (losses, _plan(inputs)) if return_plan else losses
+
+
+class OTTCLoss(torch.nn.Module):
+    """`ottc_loss` as a module; the options are its arguments of the same names.
+
+    Args:
+        reduction: "mean", "sum" or "none".
+        scale: "utterance", "labels" or "frames".
+        validate: check values; None does so on the CPU only.
+        backend: "auto", "eager", "cpu" or "triton".
+
+    Raises:
+        ValueError: an unknown option.
+    """
+
+    def __init__(
+        self,
+        reduction: Reduction = "mean",
+        scale: Scale = "utterance",
+        validate: bool | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        _check_options(reduction, scale)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+        self.reduction: Reduction = reduction
+        self.scale: Scale = scale
+        self.validate = validate
+        self.backend = backend
+
+    def forward(
+        self,
+        logits: Tensor,
+        frame_logits: Tensor,
+        targets: Tensor,
+        logit_lengths: Tensor,
+        target_lengths: Tensor,
+        label_weights: Tensor | None = None,
+    ) -> Tensor:
+        """The loss; shapes, errors and edge cases are those of `ottc_loss`."""
+        return ottc_loss(
+            logits,
+            frame_logits,
+            targets,
+            logit_lengths,
+            target_lengths,
+            label_weights,
+            reduction=self.reduction,
+            scale=self.scale,
+            validate=self.validate,
+            backend=self.backend,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for `print(module)`."""
+        return f"reduction={self.reduction!r}, scale={self.scale!r}, backend={self.backend!r}"
+
+
+class _OTTC(torch.autograd.Function):
+    """Per-utterance losses (B,) with the hand-written gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *tensors, backend, checked = arguments
+        inputs = OTTCInputs(*tensors)
+        implementation = choose(backend, inputs.logits)
+        _, frames_wanted, _, _, _, labels_wanted, *_ = ctx.needs_input_grad
+        result = implementation.forward(inputs, GradientsWanted(frames_wanted, labels_wanted))
+        if checked and not result.sound:
+            _check_values(inputs, result.normalizer)
+        ctx.implementation = implementation
+        ctx.save_for_backward(*inputs, *result[:4], *result.kept)
+        return result.losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        inputs, (losses, normalizer, frames, weights) = OTTCInputs(*saved[:6]), saved[6:10]
+        result = OTTCForward(losses, normalizer, frames, weights, tuple(saved[10:]), sound=True)
+        grads = ctx.implementation.backward(inputs, result, grad_losses, ctx.needs_input_grad[0])
+        frames = _cast(grads.frame_logits, inputs.frame_logits)
+        weights = _cast(grads.label_weights, inputs.label_weights)
+        return grads.logits, frames, None, None, None, weights, None, None
+
+
+def _cast(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
+    return grad if grad is None or like is None else grad.to(like.dtype)
+
+
+def _plan(inputs: OTTCInputs) -> TransportPlan:
+    with torch.no_grad():
+        lengths, label_lengths = inputs.logit_lengths, inputs.target_lengths
+        U = inputs.targets.shape[1]
+        alpha = frame_weights(inputs.frame_logits, lengths)
+        beta = inputs.label_weights
+        if beta is None:
+            beta = uniform_label_weights(label_lengths, U, dtype=alpha.dtype)
+        return transport_plan(alpha, beta, lengths, label_lengths, validate=False)
+
+
+def _check_options(reduction: str, scale: str) -> None:
+    for name, value, known in (
+        ("reduction", reduction, get_args(Reduction)),
+        ("scale", scale, get_args(Scale)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+
+
+def _check_inputs(
+    logits: Tensor,
+    frame_logits: Tensor,
+    targets: Tensor,
+    logit_lengths: Tensor,
+    target_lengths: Tensor,
+    label_weights: Tensor | None,
+) -> OTTCInputs:
+    """Kinds, shapes and devices, which cost nothing to check."""
+    check_floating("logits", logits, 3)
+    check_floating("frame_logits", frame_logits, 2)
+    B, T, V = logits.shape
+    if not B or not V:
+        raise ValueError(f"logits must hold an utterance and a label; got shape {(B, T, V)}")
+    check_shape("frame_logits", frame_logits, (B, T), "(B, T)")
+    check_device("frame_logits", frame_logits, logits)
+    check_labels(logits, targets, logit_lengths, target_lengths, label_weights)
+    device = logits.device
+    return OTTCInputs(
+        logits,
+        frame_logits,
+        targets.to(torch.int64),
+        logit_lengths.to(device, torch.int64),
+        target_lengths.to(device, torch.int64),
+        label_weights,
+    )
+
+
+def _check_values(inputs: OTTCInputs, normalizer: Tensor) -> None:
+    """The rules that need the values; raises ValueError naming the utterance."""
+    B, T, V = inputs.logits.shape
+    frames, labels = inputs.logit_lengths, inputs.target_lengths
+    check_lengths("logit_lengths", frames, B, T)
+    check_lengths("target_lengths", labels, B, inputs.targets.shape[1])
+    check_feasible(frames, labels)
+    check_targets("targets", inputs.targets, labels, V)
+    if inputs.label_weights is not None:
+        check_label_weights(inputs.label_weights, labels)
+    valid = valid_mask(frames, T)
+    bad = (~normalizer.isfinite() & valid).any(1)
+    raise_first(bad, lambda b: "logits must not hold NaN, +inf or a frame of nothing but -inf")
+    if T:
+        largest = inputs.frame_logits.masked_fill(~valid, float("-inf")).amax(1)
+        raise_first(
+            ~largest.isfinite() & (frames > 0),
+            lambda b: (
+                "frame_logits must not hold NaN or +inf and need one finite score; "
+                f"the largest is {float(largest[b])}"
+            ),
+        )

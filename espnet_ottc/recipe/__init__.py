@@ -1,0 +1,1 @@
+"""The recipe engine: from a corpus to scores, in numbered stages."""

@@ -1,0 +1,85 @@
+"""Align every set with every system, seed and decoder in time (stage 9).
+
+Takes the options of `run.sh`; writes `align_<decoder>/<set>/` of each training: words and tokens as
+CTM, words as Lhotse supervisions and TextGrids, and in `frames/<set>/` the label of each frame.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+from lhotse import CutSet
+
+from espnet_ottc.alignment.aligners import make_aligner
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.marks import Step, perform
+from espnet_ottc.recipe.options import Recipe, System, parse
+from espnet_ottc.utils.files import written_aside
+
+_FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parse(arguments)
+    jobs.go_to_cluster("alignment", arguments)
+    return jobs.run(lambda: _align_all(Recipe(options)))
+
+
+def _align_all(recipe: Recipe) -> None:
+    for system in recipe.models:
+        for seed in recipe.seeds:
+            for set_name in recipe.sets.evaluated:
+                _align(recipe, system, seed, set_name)
+
+
+def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    model = recipe.model(system.name, seed)
+    frames = experiment / "frames" / set_name
+    folders = {name: experiment / f"align_{name}" / set_name for name in system.aligners}
+    chosen = {name: recipe.aligner(name) for name in system.aligners}
+    step = Step(
+        title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
+        mark=recipe.mark(system.name, f"seed{seed}", "align", set_name),
+        options={"aligners": chosen},
+        inputs=(model, experiment / "config.yaml", recipe.cuts(set_name)),
+        outputs=(
+            experiment / "frame_grid.json",
+            frames / "labels",
+            frames / "utt2dur",
+            *(folder / file for folder in folders.values() for file in _FILES),
+        ),
+        after={
+            recipe.mark(system.name, f"seed{seed}", "train"): system.trained,
+            recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)",
+        },
+    )
+
+    def work(_: bool) -> None:
+        # Late, since ESPnet takes long to import, and a skipped step needs none of it.
+        jobs.log_to(experiment / "align.log")
+        logging.info("aligners of %s: %s", set_name, chosen)
+        with jobs.hushed():
+            from espnet_ottc.espnet.set_alignment import align_set, write_columns, write_times
+            from espnet_ottc.espnet.trained_model import TrainedModel
+        trained = TrainedModel(experiment, model.name, recipe.device)
+        with written_aside(experiment / "frame_grid.json") as aside:
+            grid = {"shift": trained.grid.shift, "offset": trained.grid.offset}
+            aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
+        aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
+        title = f"align {set_name}, {system.name}, seed {seed}"
+        cuts = CutSet.from_file(recipe.cuts(set_name))
+        found = align_set(trained, cuts, aligners, title)
+        write_columns(frames / "labels", found.frame_labels)
+        write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
+        for name, times in found.times.items():
+            write_times(folders[name], times, found.durations)
+            jobs.say_infeasible(times.infeasible, len(found.durations), f"by {name}")
+
+    perform(step, work, jobs.say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""What the recipe's commands share: messages, exit status, jobs with logs."""
+
+import contextlib
+import io
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from espnet_ottc.recipe.marks import StepError
+
+Item = TypeVar("Item")
+
+# Environment variables (cmd.sh) with the words in front of a command that trains, or does other work.
+TRAIN = "train_cmd"
+DECODE = "decode_cmd"
+# Set where a command runs behind those words already.
+_AWAY = "espnet_ottc_on_cluster"
+_LAST_LINES = 15
+# What runs now, in any thread.
+_jobs: set["subprocess.Popen[str]"] = set()
+
+
+def say(line: str) -> None:
+    """Print one line for the user, above a progress bar if there is one."""
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None:
+    """Name the utterances without an alignment: all in the log, the first to the user.
+
+    Args:
+        infeasible: utterance id -> why it has none.
+        count: utterances in all.
+        what: of which set, or by which aligner.
+    """
+    for utterance, why in infeasible.items():
+        logging.warning("%s has no alignment %s: %s", utterance, what, why)
+    if infeasible:
+        utterance, why = next(iter(infeasible.items()))
+        say(
+            f"  {len(infeasible)} of {count} utterances have no alignment {what}, "
+            f"the first is {utterance}: {why}"
+        )
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command; a fault of the user's is one message on stderr and status 1.
+
+    Being told to end (SIGTERM, as clusters do) ends the command's own jobs too.
+    """
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        command()
+    except (StepError, OSError, ValueError, ImportError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what other packages print while they are imported from the user; errors still show."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def log_to(path: Path) -> None:
+    """Send log messages and warnings of this process to a file instead of the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
+
+
+def go_to_cluster(command: str, arguments: Sequence[str] | None) -> None:
+    """Run this command behind the words of `decode_cmd`, where there are any: does not return then.
+
+    Args:
+        command: module of `espnet_ottc.recipe` that runs now.
+        arguments: its arguments; None: those of this process.
+    """
+    words = shlex.split(os.environ.get(DECODE, ""))
+    if words and not os.environ.get(_AWAY):
+        words += [sys.executable, "-m", f"espnet_ottc.recipe.{command}"]
+        words += sys.argv[1:] if arguments is None else arguments
+        sys.stdout.flush()
+        os.execvpe(words[0], words, {**os.environ, _AWAY: "yes"})
+
+
+def _end(number: int, frame: object) -> None:
+    # Only this thread leaves here; others see their jobs end.
+    for job in list(_jobs):
+        job.terminate()
+    sys.exit(128 + number)
+
+
+def run_logged(
+    command: Sequence[str],
+    log: Path,
+    *,
+    prefix: str = "",
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[str], None] | None = None,
+) -> None:
+    """Run a command and append what it says to a log.
+
+    Args:
+        command: program and arguments.
+        log: file to append to, standard output and standard error alike.
+        prefix: name of the environment variable with words to put in front of the command
+            (`train_cmd="srun --gres=gpu:1"`); none where it is empty or not set.
+        environment: variables to set besides those of this process.
+        watch: sees every line.
+
+    Raises:
+        StepError: another exit status than 0; with the end of what was said.
+    """
+    words = [*shlex.split(os.environ.get(prefix, "") if prefix else ""), *command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"# {shlex.join(words)}\n")
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            text=True,
+            errors="replace",
+        )
+        _jobs.add(process)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                last.append(line)
+                file.write(line)
+                file.flush()
+                if watch is not None:
+                    watch(line)
+            status = process.wait()
+        except OSError as fault:
+            raise StepError(f"{log} cannot be written: {fault}; its command was stopped") from fault
+        finally:
+            # Whatever ends us ends it; a command that is through does not mind.
+            process.terminate()
+            process.wait()
+            _jobs.discard(process)
+    if status:
+        raise StepError(
+            f"a command failed with status {status}; the end of {log}:\n{''.join(last).rstrip()}"
+        )
+
+
+def run_parallel(work: Callable[[Item], object], items: Sequence[Item], workers: int) -> None:
+    """Call `work` on every item, `workers` at a time.
+
+    The first fault keeps from starting those that have not yet; it is raised when all that have are through.
+    """
+    with ThreadPoolExecutor(max(1, min(workers, len(items)))) as threads:
+        pending = [threads.submit(work, item) for item in items]
+        try:
+            done, _ = wait(pending, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,172 @@
+"""Score words and times of everything that was decoded and aligned (stage 10).
+
+Takes the options of `run.sh`; writes `score.json` and `score.txt` beside each hypothesis, and from
+the score files alone `EXPDIR/results.json`.  Scores against a forced alignment (`--reference forced`)
+have `_by_<ali_system>` in these names.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from lhotse import CutSet
+
+from espnet_ottc.alignment.formats import spans_of, text_tier, write_ctm
+from espnet_ottc.bin import score_alignment, score_words
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.options import Recipe, System, parse
+from espnet_ottc.recipe.results import collect_rows
+from espnet_ottc.utils.files import written_aside
+
+# What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
+SPECIAL = ("<blank>", "<space>", "▁")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = parse(arguments)
+    return jobs.run(lambda: _score_all(Recipe(options)))
+
+
+def _score_all(recipe: Recipe) -> None:
+    timed = set(recipe.sets.evaluated)
+    if recipe.reference_system is None:
+        timed = {name for name in timed if _write_reference(recipe, name)}
+    for system in recipe.models:
+        for seed in recipe.seeds:
+            for set_name in recipe.sets.evaluated:
+                for decoder in recipe.decoders:
+                    _score_words(recipe, system, seed, decoder, set_name)
+                # Nothing is scored against itself.
+                if set_name in timed and system.name != recipe.reference_system:
+                    for aligner in system.aligners:
+                        _score_times(recipe, system, seed, aligner, set_name)
+    rows = collect_rows(recipe.expdir, next(iter(recipe.decoders)), recipe.reference_system)
+    path = recipe.results
+    text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    # Left alone where nothing changed, so that the report need not be made again.
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with written_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
+    jobs.say(f"stage 10: {len(rows)} rows in {path}")
+
+
+def _write_reference(recipe: Recipe, set_name: str) -> bool:
+    """Write the times that came with a set's words, or phones, as a CTM; whether it has any."""
+    cuts, out = recipe.cuts(set_name), recipe.annotation(set_name)
+    step = Step(
+        title=f"stage 10: reference times of {set_name}",
+        mark=recipe.data_mark(f"reference_{set_name}"),
+        options={},
+        inputs=(cuts,),
+        outputs=(out,),
+        after={recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)"},
+    )
+
+    def work(_: bool) -> None:
+        spans = {}
+        count = 0
+        for cut in CutSet.from_file(cuts):
+            count += 1
+            supervision = cut.supervisions[0]
+            if tier := text_tier(supervision):
+                spans[cut.id] = spans_of(supervision, tier)
+        write_ctm(out, spans)
+        if len(spans) < count:
+            jobs.say(
+                f"  {count - len(spans)} of {count} utterances of {set_name} have no word "
+                "times: they take no part in the scores of times"
+            )
+
+    perform(step, work, jobs.say)
+    return out.stat().st_size > 0
+
+
+def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
+    out = recipe.experiment(system.name, seed) / f"decode_{decoder}" / set_name
+    _score(
+        recipe,
+        title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
+        names=(system.name, f"seed{seed}", f"decode_{decoder}"),
+        out=out,
+        inputs=(recipe.text(set_name), out / "text"),
+        arguments=["--ref", str(recipe.text(set_name)), "--hyp", str(out / "text")],
+        command=score_words.main,
+        after="stage 8 (decoding)",
+    )
+
+
+def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_name: str) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    out = experiment / f"align_{aligner}" / set_name
+    frames = experiment / "frames" / set_name
+    reference = recipe.reference(set_name, seed)
+    teacher = recipe.reference_system
+    before = {}
+    if teacher is not None:
+        mark = recipe.mark(teacher, f"seed{seed}", "align", set_name)
+        before[mark] = f"the alignment by {teacher}, the reference (stage 9)"
+    arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
+    arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
+    # No line for an utterance that could not be aligned; no reference for some, perhaps.
+    arguments += ["--missing-is-empty", "--ignore-extra"]
+    arguments += ["--special", *SPECIAL, *recipe.corpus.silences]
+    _score(
+        recipe,
+        title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
+        names=(system.name, f"seed{seed}", "align"),
+        out=out,
+        inputs=(reference, out / "words.ctm", frames / "labels", frames / "utt2dur"),
+        arguments=arguments,
+        command=score_alignment.main,
+        after="stage 9 (alignment)",
+        suffix=recipe.suffix,
+        before=before,
+    )
+
+
+def _score(
+    recipe: Recipe,
+    *,
+    title: str,
+    names: tuple[str, ...],
+    out: Path,
+    inputs: tuple[Path, ...],
+    arguments: list[str],
+    command: Callable[[Sequence[str]], int],
+    after: str,
+    suffix: str = "",
+    before: Mapping[Path, str] | None = None,
+) -> None:
+    set_name = out.name
+    folding = recipe.corpus.folding
+    if folding is not None:
+        inputs, arguments = (*inputs, folding), [*arguments, "--fold", str(folding)]
+    json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
+    step = Step(
+        title=f"stage 10: {title}",
+        mark=recipe.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
+        options={"arguments": arguments},
+        inputs=inputs,
+        outputs=(json_path, text_path),
+        after={recipe.mark(*names, set_name): after, **(before or {})},
+    )
+
+    def work(_: bool) -> None:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            status = command([*arguments, "--json", str(json_path)])
+        if status:
+            raise StepError(f"{title}: scoring failed, see the message above")
+        with written_aside(text_path) as aside:
+            aside.write_text(said.getvalue(), encoding="utf-8")
+
+    perform(step, work, jobs.say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

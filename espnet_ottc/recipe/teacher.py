@@ -1,0 +1,90 @@
+"""Whose forced alignment a training takes (the data stream `ali`), and what it leaves out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.recipe.options import Recipe
+from espnet_ottc.utils.files import written_aside
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained CTC model and its alignments.
+
+    Attributes:
+        title: how messages name it.
+        model: its parameters, with ESPnet's config.yaml beside them.
+        folder: where its alignments lie, a folder for each set.
+        mark: done-mark of the alignments.
+        after: what has to be done before it can align.
+    """
+
+    title: str
+    model: Path
+    folder: Path
+    mark: Path
+    after: Mapping[Path, str]
+
+    def stream(self, set_name: str) -> Path:
+        """The data stream `ali` of a set."""
+        return self.folder / set_name / "ali"
+
+
+def teacher(recipe: Recipe, seed: int) -> Teacher:
+    """The teacher of the trainings with a seed.
+
+    Raises:
+        ValueError: --ali_from without a model.
+    """
+    given = recipe.options.ali_from
+    if given is not None:
+        return Teacher(
+            title=str(given),
+            model=_model_file(given, recipe.options.inference_model),
+            folder=recipe.expdir / "ali_from",
+            mark=recipe.mark("ali_from"),
+            after={},
+        )
+    system = recipe.options.ali_system
+    return Teacher(
+        title=f"{system}, seed {seed}",
+        model=recipe.model(system, seed),
+        folder=recipe.experiment(system, seed) / "ali",
+        mark=recipe.mark(system, f"seed{seed}", "ali"),
+        after={recipe.mark(system, f"seed{seed}", "train"): f"the training of {system}"},
+    )
+
+
+def write_aligned_shapes(shapes: Path, stream: Path, out: Path) -> tuple[int, int]:
+    """Copy the lines of ESPnet's shape file whose utterances have an alignment.
+
+    ESPnet trains on the utterances of its shape files, and fails on one that a data stream lacks.
+
+    Returns:
+        The number of utterances copied, and of all.
+
+    Raises:
+        StepError: none is left.
+    """
+    lines = read_text(shapes)
+    aligned = read_text(stream).keys()
+    kept = [utterance for utterance in lines if utterance in aligned]
+    if not kept:
+        raise StepError(f"{stream}: not one of the {len(lines)} utterances has a forced alignment")
+    with written_aside(out) as aside, aside.open("w", encoding="utf-8") as file:
+        file.writelines(f"{utterance} {' '.join(lines[utterance])}\n" for utterance in kept)
+    return len(kept), len(lines)
+
+
+def _model_file(given: Path, default: str) -> Path:
+    model = given / default if given.is_dir() else given
+    for path in (model, model.with_name("config.yaml")):
+        if not path.is_file():
+            raise ValueError(
+                f"--ali_from must be a CTC experiment of ESPnet (a folder with config.yaml and "
+                f"{default}) or a parameter file with config.yaml beside it; there is no {path}"
+            )
+    return model

@@ -1,0 +1,291 @@
+"""Train the systems of one criterion with every seed (stages 5 and 7).
+
+    python -m espnet_ottc.recipe.training ctc OPTIONS OF run.sh ...
+
+An interrupted training goes on from ESPnet's checkpoint.  Where the inputs of a training have
+changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.options import TRAINING_STAGES, Recipe, System, parse
+from espnet_ottc.recipe.teacher import teacher, write_aligned_shapes
+from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.provenance import provenance
+
+PROVENANCE = "provenance.json"
+CHECKPOINT = "checkpoint.pth"
+KEPT_CHECKPOINT = "checkpoint.kept.pth"
+_STARTED = re.compile(r"(\d+)/(\d+)epoch started")
+_BATCHES = re.compile(r"\d+epoch:train:\d+-(\d+)batch")
+_COLLAPSED = re.compile(r"the label weights have collapsed: .*")
+_RESULTS = re.compile(r"(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(, \[|$)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("criterion", choices=sorted(TRAINING_STAGES))
+    known, rest = first.parse_known_args(arguments)
+    options = parse(rest)
+    return jobs.run(lambda: _train_all(Recipe(options), known.criterion))
+
+
+def _train_all(recipe: Recipe, criterion: str) -> None:
+    stage = TRAINING_STAGES[criterion]
+    systems = [system for system in recipe.systems if system.stage == stage]
+    if not systems:
+        jobs.say(f"stage {stage}: no system with {criterion} among --systems")
+    trainings = [(system, seed) for system in systems for seed in recipe.seeds]
+    jobs.run_parallel(lambda job: _train(recipe, *job), trainings, recipe.options.train_nj)
+    for system, seed in trainings:
+        if system.auxiliary is not None:
+            _export(recipe, system, system.auxiliary, seed)
+
+
+def training_step(recipe: Recipe, system: System, seed: int) -> Step:
+    """The step that trains one system with one seed."""
+    sets = (recipe.sets.train, recipe.sets.valid)
+    experiment = recipe.experiment(system.name, seed)
+    inputs = [system.path, recipe.tokens, *map(recipe.cuts, sets), *map(recipe.text, sets)]
+    inputs += [recipe.bpe_model] if recipe.bpe_model else []
+    inputs += [recipe.stats / part / "speech_shape" for part in ("train", "valid")]
+    after = {recipe.mark("stats"): "stage 4 (statistics)"}
+    if system.needs_alignment:
+        model = teacher(recipe, seed)
+        inputs += map(model.stream, sets)
+        after[model.mark] = "stage 6 (forced alignment)"
+    return Step(
+        title=f"stage {system.stage}: train {system.name}, seed {seed}",
+        mark=recipe.mark(system.name, f"seed{seed}", "train"),
+        options={"seed": seed, "more": recipe.training_options(system)},
+        inputs=tuple(inputs),
+        # Not the model to decode with: another choice of it must not train again.
+        outputs=(experiment / "config.yaml", experiment / "latest.pth"),
+        after=after,
+        resumable=True,
+    )
+
+
+def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
+    """ESPnet's training with its options."""
+    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--config", str(system.path)]
+    command += ["--output_dir", str(recipe.experiment(system.name, seed)), "--resume", "true"]
+    command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
+    if recipe.options.ngpu > 1:
+        command += ["--multiprocessing_distributed", "true"]
+    for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        command += recipe.data_options(part, name)
+        shapes = recipe.stats / part / "speech_shape"
+        if system.needs_alignment:
+            shapes = _aligned_shapes(recipe, system, seed, part)
+            stream = f"{teacher(recipe, seed).stream(name)},ali,text_int"
+            command += [f"--{part}_data_path_and_name_and_type", stream]
+        command += [f"--{part}_shape_file", str(shapes)]
+    if system.config.get("normalize") == "global_mvn":
+        stats = recipe.stats / "train" / "feats_stats.npz"
+        command += ["--normalize_conf", f"stats_file={stats}"]
+    return command + recipe.training_options(system)
+
+
+def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:
+    """The shape file of those utterances that have a forced alignment."""
+    return recipe.experiment(system.name, seed) / "aligned" / part / "speech_shape"
+
+
+def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
+    for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        kept, count = write_aligned_shapes(
+            recipe.stats / part / "speech_shape",
+            teacher(recipe, seed).stream(name),
+            _aligned_shapes(recipe, system, seed, part),
+        )
+        if kept < count:
+            jobs.say(
+                f"  {count - kept} of {count} utterances of {name} have no forced alignment and "
+                "are left out"
+            )
+
+
+def _train(recipe: Recipe, system: System, seed: int) -> None:
+    experiment = recipe.experiment(system.name, seed)
+    command = training_command(recipe, system, seed)
+
+    def work(resumed: bool) -> None:
+        if not resumed:
+            _move_aside(recipe, experiment)
+        if system.needs_alignment:
+            _leave_out_unaligned(recipe, system, seed)
+        restore_checkpoint(experiment)
+        before = _read_provenance(experiment / PROVENANCE)
+        about = {
+            **provenance(),
+            "config": str(system.path),
+            "config_sha256": hashlib.sha256(system.path.read_bytes()).hexdigest(),
+            "command": shlex.join(["python", *command[1:]]),
+            "seed": seed,
+        }
+        begun = time.monotonic()
+        seconds = before.get("train_seconds", 0.0)
+        with Progress(f"{system.name}, seed {seed}") as progress:
+
+            def watch(line: str) -> None:
+                progress.see(line)
+                if _STARTED.search(line):
+                    keep_checkpoint(experiment)
+
+            try:
+                jobs.run_logged(
+                    command,
+                    experiment / "train.log",
+                    prefix=jobs.TRAIN,
+                    environment=_shared_cores(recipe.options.train_nj),
+                    watch=watch,
+                )
+            finally:
+                about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
+                about["epochs"] = max(progress.epochs, before.get("epochs", 0))
+                _write_provenance(experiment / PROVENANCE, about)
+
+    perform(training_step(recipe, system, seed), work, jobs.say)
+    # Not before it is done: whoever is killed until then resumes from it.
+    (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
+
+
+def _shared_cores(trainings: int) -> dict[str, str]:
+    """The variable that gives each of several trainings its share of the cores; a user's own stays."""
+    if trainings == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // trainings))}
+
+
+def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
+    """Make a model of its own of an auxiliary CTC head."""
+    model, out = recipe.model(system.name, seed), recipe.model(head.name, seed)
+    step = Step(
+        title=f"stage {system.stage}: the auxiliary CTC head of {system.name}, seed {seed}",
+        mark=recipe.mark(head.name, f"seed{seed}", "train"),
+        options={},
+        inputs=(model, model.with_name("config.yaml")),
+        outputs=(out, out.with_name("config.yaml")),
+        after={recipe.mark(system.name, f"seed{seed}", "train"): system.trained},
+    )
+
+    def work(_: bool) -> None:
+        with jobs.hushed():
+            from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
+        export_auxiliary_ctc(model.parent, model.name, out.parent)
+        about = _read_provenance(model.with_name(PROVENANCE))
+        _write_provenance(out.with_name(PROVENANCE), {**about, "head_of": system.name})
+
+    perform(step, work, jobs.say)
+
+
+class Progress:
+    """Shows a training's progress: a bar on a terminal, a line per epoch elsewhere.
+
+    Args:
+        title: names the training.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.epochs = 0
+        self.collapsed = False
+        self._bar = tqdm(desc=title, unit="epoch", disable=None)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def see(self, line: str) -> None:
+        """Read one line of ESPnet's log."""
+        if started := _STARTED.search(line):
+            self._bar.total = int(started[2])
+            self._bar.n = int(started[1]) - 1
+            self._bar.refresh()
+        elif batches := _BATCHES.search(line):
+            self._bar.set_postfix_str(f"batch {batches[1]}")
+        elif (warned := _COLLAPSED.search(line)) and not self.collapsed:
+            self.collapsed = True
+            jobs.say(f"  {self.title}: warning: {warned[0]}")
+        elif results := _RESULTS.search(line):
+            self.epochs = int(results[1])
+            text = f"loss {_value(results[2], 'loss')}, valid {_value(results[3], 'loss')}"
+            text += f", valid CER {_value(results[3], 'cer_ctc')}"
+            self._bar.n = self.epochs
+            self._bar.set_postfix_str(text)
+            if self._bar.disable:
+                jobs.say(f"  {self.title}: epoch {self.epochs}: {text}")
+
+
+def _value(text: str, name: str) -> str:
+    found = re.search(rf"\b{name}=([^,]+)", text)
+    return found[1] if found else "-"
+
+
+def _move_aside(recipe: Recipe, experiment: Path) -> None:
+    if not experiment.exists():
+        return
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    target = recipe.expdir / ".replaced" / f"{experiment.parent.name}-{experiment.name}-{stamp}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    experiment.rename(target)
+    jobs.say(f"  {experiment} was trained with other inputs: moved to {target}")
+
+
+def keep_checkpoint(experiment: Path) -> None:
+    """Put the checkpoint with which an epoch starts where ESPnet does not write it over.
+
+    ESPnet overwrites `checkpoint.pth` at each epoch's end, and links the best models after it: whoever
+    resumes from that file alone may find it half written, or the links missing for good.
+    """
+    checkpoint = experiment / CHECKPOINT
+    if checkpoint.exists():
+        os.replace(checkpoint, experiment / KEPT_CHECKPOINT)
+
+
+def restore_checkpoint(experiment: Path) -> None:
+    """Let ESPnet resume at the start of the epoch that was interrupted; without a kept one, anew."""
+    kept = experiment / KEPT_CHECKPOINT
+    if kept.exists():
+        shutil.copyfile(kept, experiment / f".{CHECKPOINT}.partial")
+        os.replace(experiment / f".{CHECKPOINT}.partial", experiment / CHECKPOINT)
+    else:
+        (experiment / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_provenance(path: Path, about: dict[str, Any]) -> None:
+    try:
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise StepError(f"{path} cannot be written: {fault}") from fault
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Synthetic speech with exact times, in the layouts of real corpora."""

@@ -1,0 +1,1 @@
+"""What every room uses: files, progress, provenance.  Standard library alone at import."""

@@ -1,0 +1,33 @@
+"""Files: written aside and renamed, so that half of one never looks finished; data of this package."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path in the same folder to write to; renamed to `path` on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        # mkstemp's files are private; what is written here has the rights of any other file.
+        mask = os.umask(0)
+        os.umask(mask)
+        aside.chmod(0o666 & ~mask)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def data_lines(package: str, name: str) -> list[str]:
+    """The lines of a file in the folder `data` of a package, without comments and empty lines."""
+    text = (files(package) / "data" / name).read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

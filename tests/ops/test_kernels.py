@@ -1,0 +1,191 @@
+"""The choice between implementations, what happens where one is missing, and what only a build shows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from espnet_ottc import ottc_loss
+from espnet_ottc.ops import kernels
+
+PACKAGE = Path(kernels.__file__).parents[2]
+BATCH = (
+    torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0)),
+    torch.zeros(2, 6),
+    torch.ones(2, 3, dtype=torch.int64),
+    torch.tensor([6, 4]),
+    torch.tensor([3, 2]),
+)
+
+# Compiles every kernel for a GPU that need not be there: types, loops and masks as the hardware has
+# them, which the interpreter does not show.
+COMPILE = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from espnet_ottc.ops.kernels import triton_ottc as kernels
+
+LENGTHS = {"frame_lengths": "*i64", "label_lengths": "*i64"}
+DOUBLES = ("label_ends", "frame_ends", "frame_losses")
+FLOATS = ("alpha", "normalizer", "edge_scores", "label_slopes", "losses", "grad_frame_logits",
+          "grad_losses", "frame_slopes")
+SIZES = ("T", "U", "V", "batch_stride", "frame_stride", "loss_stride")
+SEARCH = {"LABEL_STEPS": 7, "TIE_WIDTH": kernels.TIE, "STEP": 1024}
+KERNELS = [
+    (kernels._accumulate, {"UNIFORM": True, **SEARCH}),
+    (kernels._accumulate, {"UNIFORM": False, **SEARCH}),
+    (kernels._forward_frame, {"UNIFORM": False, "SLOPES": True, "STEP": 32}),
+    (kernels._forward_frame, {"UNIFORM": True, "SLOPES": False, "STEP": 1024}),
+    (kernels._sum_up, {"GRAD": True, "STEP": 1024}),
+    (kernels._sum_up, {"GRAD": False, "STEP": 1024}),
+    (kernels._backward_frame, {"UNIFORM": True, "FRAMES": True, "STEP": 32}),
+    (kernels._backward_frame, {"UNIFORM": False, "FRAMES": False, "STEP": 1024}),
+]
+for dtype in ("fp32", "bf16", "fp16"):
+    types = {**LENGTHS, "targets": "*i64", "first": "*i32"}
+    types |= dict.fromkeys(DOUBLES, "*fp64") | dict.fromkeys(FLOATS, "*fp32")
+    types |= dict.fromkeys(SIZES, "i32")
+    types |= dict.fromkeys(("logits", "frame_logits", "grad_logits"), "*" + dtype)
+    for kernel, constants in KERNELS:
+        names = kernel.arg_names
+        source = ASTSource(
+            fn=kernel,
+            signature={name: types.get(name, "constexpr") for name in names},
+            constexprs={(names.index(name),): value for name, value in constants.items()},
+        )
+        binary = compile(source, target=GPUTarget("cuda", 90, 32))
+        print(kernel.__name__, dtype, len(binary.asm["cubin"]))
+"""
+
+
+def run_python(source: str, **environment: str) -> str:
+    variables = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    result = subprocess.run(
+        [sys.executable, "-c", source],
+        env={**variables, "PYTHONPATH": str(PACKAGE), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_triton_kernels_compile_for_a_gpu() -> None:
+    pytest.importorskip("triton")
+    lines = run_python(COMPILE).splitlines()
+    assert len(lines) == 24
+    assert all(int(line.split()[-1]) > 0 for line in lines)
+
+
+def test_the_core_imports_neither_espnet_nor_triton() -> None:
+    loaded = run_python(
+        "import sys, espnet_ottc; print(*(name.split('.')[0] for name in sys.modules))"
+    ).split()
+    assert "espnet_ottc" in loaded
+    assert not {"espnet", "espnet2", "lhotse", "triton", "scipy"} & set(loaded)
+
+
+def test_auto_takes_the_c_kernel_for_float32_and_plain_pytorch_for_the_rest() -> None:
+    chosen = [
+        kernels.choose("auto", BATCH[0].to(dtype)).__name__.rsplit(".", 1)[1]  # type: ignore[attr-defined]
+        for dtype in (torch.float32, torch.float64, torch.bfloat16)
+    ]
+    assert chosen == ["cpu", "eager", "eager"]
+
+
+def test_a_missing_kernel_falls_back_with_one_warning_and_the_same_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = ottc_loss(*BATCH)
+    monkeypatch.setitem(sys.modules, "espnet_ottc.ops.kernels.cpu", None)
+    monkeypatch.setattr(kernels, "_warned", set())
+    with pytest.warns(RuntimeWarning, match="cpu kernel .* using plain PyTorch: ") as caught:
+        losses = [ottc_loss(*BATCH) for _ in range(3)]
+    assert len(caught) == 1
+    for loss in losses:
+        torch.testing.assert_close(loss, expected)
+
+
+def test_a_missing_kernel_asked_for_by_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espnet_ottc.ops.kernels.cpu", None)
+    with pytest.raises(ImportError):
+        ottc_loss(*BATCH, backend="cpu")
+
+
+def test_a_kernel_refuses_what_it_does_not_serve() -> None:
+    logits, *rest = BATCH
+    with pytest.raises(ValueError, match=r"needs float32 logits on the CPU, got torch\.float64"):
+        ottc_loss(logits.double(), *rest, backend="cpu")
+    with pytest.raises(ValueError, match="does not serve float64"):
+        ottc_loss(logits.double(), *rest, backend="triton")
+
+
+def test_one_thread_and_several_give_the_same() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 400, 100, generator=generator, requires_grad=True)
+    arguments = (
+        logits,
+        torch.randn(3, 400, generator=generator),
+        torch.randint(0, 100, (3, 50), generator=generator),
+        torch.tensor([400, 250, 31]),
+        torch.tensor([50, 20, 3]),
+    )
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 4):
+            torch.set_num_threads(count)
+            loss = ottc_loss(*arguments, backend="cpu")
+            results.append((loss, *torch.autograd.grad(loss, logits)))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, many) for one, many in zip(*results, strict=True))
+
+
+def test_forward_and_backward_hold_the_gradient_and_little_else() -> None:
+    """The peak of PyTorch's allocations over a training step, from its own profiler."""
+    generator = torch.Generator().manual_seed(2)
+    B, T, V, U = 4, 500, 500, 60
+    logits = torch.randn(B, T, V, generator=generator, requires_grad=True)
+    arguments = (
+        logits,
+        torch.randn(B, T, generator=generator, requires_grad=True),
+        torch.randint(0, V, (B, U), generator=generator),
+        torch.full((B,), T),
+        torch.full((B,), U),
+    )
+    size = logits.numel() * logits.element_size()
+    for backend, limit in (("cpu", 1.1), ("eager", 1.3)):
+        with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
+            ottc_loss(*arguments, backend=backend).backward()
+        held = peak = 0
+        for event in profile.profiler.kineto_results.events():
+            if event.name() == "[memory]":
+                held += event.nbytes()
+                peak = max(peak, held)
+        assert size <= peak <= limit * size, backend
+        logits.grad = None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_agrees_with_the_cpu_without_synchronising() -> None:
+    inputs = [tensor.cuda() for tensor in BATCH]
+    inputs[0].requires_grad_()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = ottc_loss(*inputs)
+        loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected_logits = BATCH[0].clone().requires_grad_()
+    expected = ottc_loss(expected_logits, *BATCH[1:])
+    expected.backward()
+    torch.testing.assert_close(loss.cpu(), expected)
+    assert inputs[0].grad is not None
+    assert expected_logits.grad is not None
+    torch.testing.assert_close(inputs[0].grad.cpu(), expected_logits.grad)
