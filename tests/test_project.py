@@ -17,7 +17,7 @@ ALLOWED = {
     "ops": set(),
     "alignment": {"utils", "ops"},
     "corpora": {"utils", "alignment"},
-    "synthesis": {"utils", "corpora"},
+    "synthesis": {"utils", "alignment", "corpora"},
     "espnet": {"utils", "ops", "alignment"},
     "report": {"utils", "alignment"},
     "recipe": {"utils", "ops", "alignment", "corpora", "synthesis", "espnet", "report", "bin"},

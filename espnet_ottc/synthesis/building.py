@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from espnet_ottc.synthesis.layout_ami import AmiLayout
+from espnet_ottc.synthesis.layout_folder import FolderLayout
 from espnet_ottc.synthesis.layout_timit import TimitLayout
 from espnet_ottc.synthesis.layouts import Layout, LibriSpeechLayout, SessionSummary
 from espnet_ottc.synthesis.sentences import load_grammar
@@ -18,6 +19,7 @@ from espnet_ottc.utils.progress import progress
 
 LAYOUTS: dict[str, Layout] = {
     "ami": AmiLayout(),
+    "folder": FolderLayout(),
     "librispeech": LibriSpeechLayout(),
     "timit": TimitLayout(),
 }

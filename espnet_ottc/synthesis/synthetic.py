@@ -124,6 +124,21 @@ def librispeech_plan(
     return tuple(item for item in plan if item.hours > 0)
 
 
+def folder_plan(
+    hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
+) -> tuple[SetPlan, ...]:
+    """Sets named `train`, `dev` and `test`; one of zero hours is left out.
+
+    Raises:
+        ValueError: hours of a noisy test set, for which the division has no part.
+    """
+    if test_other_hours:
+        raise ValueError(f"a folder has no noisy test set, got {test_other_hours} hours of it")
+    amounts = zip(("train", "dev", "test"), (hours, dev_hours, test_hours), strict=True)
+    plan = [SetPlan(role, role, number, amount) for number, (role, amount) in enumerate(amounts, 1)]
+    return tuple(item for item in plan if item.hours > 0)
+
+
 def ami_plan(
     hours: float, dev_hours: float, test_hours: float, test_other_hours: float = 0.0
 ) -> tuple[SetPlan, ...]:
