@@ -19,9 +19,9 @@ from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
     Problem,
-    aside,
     matched_manifests,
 )
+from espnet_ottc.utils.files import written_aside
 
 SAMPLING_RATE = 16000
 PREFIX = "librispeech"
@@ -104,7 +104,7 @@ def prepare_part(
     supervisions = manifests["supervisions"]
     for kind, path in manifest_paths(out, part).items():
         entries = sorted(manifests[kind], key=lambda entry: entry.id)
-        with aside(path) as partial:
+        with written_aside(path) as partial:
             type(manifests[kind]).from_items(entries).to_file(partial)
     return PartSummary(
         part=part,

@@ -5,10 +5,8 @@ utterance id; nothing is left out silently.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +25,7 @@ from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 
 from espnet_ottc.alignment.formats import text_tier
+from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
@@ -132,11 +131,11 @@ def write_part(
         supervisions: its utterances.
         notes: what was amended or left out, and why.
     """
-    with aside(paths["recordings"]) as partial:
+    with written_aside(paths["recordings"]) as partial:
         RecordingSet.from_recordings(sorted(recordings, key=_id)).to_file(partial)
-    with aside(paths["supervisions"]) as partial:
+    with written_aside(paths["supervisions"]) as partial:
         SupervisionSet.from_segments(sorted(supervisions, key=_id)).to_file(partial)
-    with aside(paths["notes"]) as partial:
+    with written_aside(paths["notes"]) as partial:
         partial.write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
     return PartSummary(
         part=part,
@@ -267,8 +266,8 @@ def write_cuts(
     seconds = 0.0
     out.mkdir(parents=True, exist_ok=True)
     with (
-        aside(out / "cuts.jsonl.gz") as cuts_path,
-        aside(out / "text") as text_path,
+        written_aside(out / "cuts.jsonl.gz") as cuts_path,
+        written_aside(out / "text") as text_path,
         CutSet.open_writer(cuts_path) as writer,
         open(text_path, "w", encoding="utf-8") as text,
         progress(title=f"cuts of {out.name}", unit="cut") as bar,
@@ -297,18 +296,6 @@ def write_cuts(
         if problems:
             raise CorpusError(f"set {out.name}", problems)
     return CutsSummary(count, seconds / 3600, aligned, tuple(dropped))
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; renamed to it when all went well, removed otherwise."""
-    # Lhotse chooses its format by the ending: it is kept.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _with_audio_problems(

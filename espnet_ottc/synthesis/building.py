@@ -1,8 +1,6 @@
 """Synthetic corpora on the disk: shards spoken by worker processes, whole or not there at all."""
 
 import multiprocessing
-import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +13,7 @@ from espnet_ottc.synthesis.layout_timit import TimitLayout
 from espnet_ottc.synthesis.layouts import Layout, LibriSpeechLayout, SessionSummary
 from espnet_ottc.synthesis.sentences import load_grammar
 from espnet_ottc.synthesis.synthetic import SetPlan, Shard, shards_of, synthesise
+from espnet_ottc.utils.files import folder_written_aside
 from espnet_ottc.utils.progress import progress
 
 LAYOUTS: dict[str, Layout] = {
@@ -45,7 +44,7 @@ def build_corpus(
 ) -> tuple[SessionSummary, ...]:
     """Speak a corpus and write it; labels and times are the same for any `nj`.
 
-    Written to `.<name>.partial-<process>` beside `out`, and renamed when it is whole.
+    Written to a folder beside `out`, which takes its place when it is whole.
 
     Args:
         plan: the sets.
@@ -69,16 +68,11 @@ def build_corpus(
         raise ValueError("a corpus must have sets, got none")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} must not exist or be an empty directory; remove it first")
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
-    partial.mkdir(parents=True)
-    try:
+    with folder_written_aside(out) as partial:
         sessions = _run(shards, layout, partial, nj)
         LAYOUTS[layout].write_tables(partial, sessions)
         text = _readme(sessions, layout, seed)
         (partial / "README.TXT").write_text(text, encoding="utf-8")
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return sessions
 
 

@@ -14,12 +14,12 @@ from espnet_ottc.corpora.librispeech import cuts_of, manifest_paths, prepare_par
 from espnet_ottc.corpora.manifests import (
     CorpusError,
     alignment_problems,
-    aside,
     cut_of,
     write_cuts,
 )
 from espnet_ottc.synthesis.layouts import LibriSpeechLayout
 from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.utils.files import written_aside
 
 PART = "dev-clean"
 DIGITS = Path(__file__).parents[3] / "shared" / "corpora" / "digits" / "LibriSpeech"
@@ -270,7 +270,10 @@ def test_manifests_follow_a_changed_corpus(corpus: Path, tmp_path: Path) -> None
 
 
 def test_aside_leaves_nothing_after_a_fault(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="disk"), aside(tmp_path / "a.jsonl.gz") as partial:  # noqa: PT012
+    with (
+        pytest.raises(RuntimeError, match="disk"),
+        written_aside(tmp_path / "a.jsonl.gz") as partial,
+    ):  # noqa: PT012
         partial.write_text("half")
         raise RuntimeError("disk")
     assert list(tmp_path.iterdir()) == []
