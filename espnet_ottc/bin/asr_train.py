@@ -1,7 +1,7 @@
 """ESPnet's ASR training with OTTC: `python -m espnet_ottc.bin.asr_train`.
 
 All options of `espnet2.bin.asr_train`; `--print_config --ctc_conf ctc_type=ottc` shows those of the
-criterion, and docs/espnet.md explains them.
+criterion, and docs/howto/espnet.md explains them.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Early in a training the plan is wrong by several labels, and its gradient, which compares two neighbouring
 labels on one frame, sees no further than one.  A sum over all alignments finds each label by what the frames
-say of the whole sequence.  docs/math.md has the formulas.
+say of the whole sequence.  docs/mathematics/loss.md has the formulas.
 """
 
 from typing import NamedTuple

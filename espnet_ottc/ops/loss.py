@@ -2,7 +2,7 @@
 
 L = −Σ_{t,u} γ(t,u) · log p(y_u | frame t), with α = softmax(frame_logits) over the valid frames, γ the
 plan of `espnet_ottc.ops.transport`, and p = softmax(logits) (OTTC, arXiv 2502.01588, Eqs. 11-12).  One
-autograd operation with a hand-written gradient, derived in docs/math.md.
+autograd operation with a hand-written gradient, derived in docs/mathematics/loss.md.
 """
 
 from typing import Any, Literal, get_args, overload

@@ -1,6 +1,6 @@
 """The sequence optimal transport distance (SOTD), minimised exactly over the frame weights.
 
-OTTC, arXiv 2502.01588, Eq. 7.  docs/sotd.md proves the recursion used here and says which of the
+OTTC, arXiv 2502.01588, Eq. 7.  docs/mathematics/sotd.md proves the recursion used here and says which of the
 paper's propositions about SOTD hold.
 """
 

@@ -1,10 +1,10 @@
-"""The worked examples of docs/metrics.md, run as they stand."""
+"""The worked examples of docs/mathematics/metrics.md, run as they stand."""
 
 import doctest
 import re
 from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "mathematics" / "metrics.md"
 
 
 def test_every_example_of_the_document_gives_the_number_it_states() -> None:

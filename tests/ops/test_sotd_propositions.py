@@ -1,6 +1,6 @@
 """The paper's Propositions 1-4: what holds, as properties, and where the printed claims fail.
 
-docs/sotd.md has the statements and their proofs.
+docs/mathematics/sotd.md has the statements and their proofs.
 """
 
 from collections.abc import Sequence

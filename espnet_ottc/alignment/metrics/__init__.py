@@ -1,4 +1,4 @@
-"""Metrics of words and times; docs/metrics.md has each as a formula with a worked example."""
+"""Metrics of words and times; docs/mathematics/metrics.md has each as a formula with a worked example."""
 
 from espnet_ottc.alignment.metrics.alignment import (
     AlignmentScores,

@@ -1,6 +1,6 @@
 /* The OTTC loss on the CPU in float32: one read of the logits forward, one read and one write backward.
  *
- * The arithmetic is that of docs/math.md.  Per utterance (serial, O(T + U)): alpha = softmax of the frame
+ * The arithmetic is that of docs/mathematics/loss.md.  Per utterance (serial, O(T + U)): alpha = softmax of the frame
  * scores, A and B = cumulative weights in double precision, and for every frame the first label it meets.
  * Per frame (parallel): the log-sum-exp over the vocabulary and a walk along the labels that the frame's
  * interval [A(t-1), A(t)) crosses.  The plan is never stored.
