@@ -2,14 +2,15 @@
 
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from espnet_ottc.espnet.criteria.base import BLANK
+from espnet_ottc.espnet.criteria.options.boundary_label import SPACE
 from espnet_ottc.espnet.criteria.ottc import OTTC, Batch
 from espnet_ottc.espnet.criteria.sequence import Labels
 from espnet_ottc.espnet.decoding.labels import kept_frames
@@ -17,6 +18,7 @@ from espnet_ottc.ops.boundaries import boundaries
 from espnet_ottc.ops.distributed import sum_over_processes
 from espnet_ottc.ops.label_weights import uniform_label_weights
 from espnet_ottc.ops.validation import valid_mask
+from espnet_ottc.utils.files import written_aside
 
 # Enough to see a drift, little enough to keep for every epoch.
 FOLLOWED_UTTERANCES = 8
@@ -27,15 +29,17 @@ HEAVIEST_TOKEN = "label_weight_on_one_token"
 Alignments = dict[str, dict[str, Any]]
 
 
-class TransportHealth:
+class TransportDiagnostics:
     """Observes the criterion over one pass through the validation data.
 
     Args:
         criterion: whose batches these are.
+        silence: ids of the tokens that stand for silence, for the share of frames that they take.
     """
 
-    def __init__(self, criterion: OTTC) -> None:
+    def __init__(self, criterion: OTTC, silence: Sequence[int]) -> None:
         self.criterion = criterion
+        self.silence = tuple(silence)
         self.utterances: list[str] = []
         self.alignments: Alignments = {}
         self._pending = False
@@ -67,7 +71,7 @@ class TransportHealth:
         entropy = -torch.special.xlogy(alpha, alpha).sum(1)
         effective = entropy.exp()
         kept = kept_frames(labels, alpha, lengths, self.criterion.options.drop_threshold)
-        silent = valid & torch.isin(labels, labels.new_tensor(self.criterion.silence))
+        silent = valid & torch.isin(labels, labels.new_tensor(self.silence))
         nonempty = lengths > 0
         sums = {
             "utterances": nonempty.sum(),
@@ -106,6 +110,13 @@ class TransportHealth:
         self._sums = dict(zip(self._sums, sum_over_processes(sums).tolist(), strict=True))
 
 
+def silence_tokens(criterion: OTTC, token_list: Sequence[str]) -> tuple[int, ...]:
+    """Ids that stand for silence: the blank, and the boundary label or, where there is none, `<space>`."""
+    if criterion.boundary is not None:
+        return BLANK, criterion.boundary
+    return (BLANK, list(token_list).index(SPACE)) if SPACE in token_list else (BLANK,)
+
+
 def boundary_movement(before: Alignments, after: Alignments) -> float | None:
     """Mean absolute movement of label starts in frames; None where no utterance can be compared.
 
@@ -122,10 +133,8 @@ def boundary_movement(before: Alignments, after: Alignments) -> float | None:
 
 def write_alignments(path: Path, alignments: Alignments) -> None:
     """Write alignments as JSON: {utterance: {frames, labels, starts (in frames), alpha}}."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(json.dumps(alignments), encoding="utf-8")
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(alignments), encoding="utf-8")
 
 
 def read_alignments(path: Path) -> Alignments:

@@ -10,11 +10,10 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
+from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.decoding.labels import stripped
 from espnet_ottc.ops.targets import collapse
-
-SENTENCEPIECE_SPACE = "▁"
 
 
 class Alignment(NamedTuple):

@@ -7,6 +7,7 @@ nothing more.  `ctc_type: builtin` and the other types build what they built bef
 import argparse
 import functools
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,11 +29,12 @@ from espnet_ottc.espnet.criteria.options import (
     PriorCTCOptions,
     SinglePathOptions,
     SoftDTWOptions,
+    boundary_label_id,
     describe_options,
     parse_conf,
+    resolve_boundary_label,
 )
 from espnet_ottc.espnet.criteria.ottc import OTTC
-from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.data import CutAudio
 from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
 from espnet_ottc.espnet.encoders.pretrained import parameters_in
@@ -66,7 +68,7 @@ _original_trainer = ASRTask.trainer
 
 @functools.wraps(CTC)
 def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
-    """Build OTTC for `ctc_type: ottc`, its rivals for theirs, and otherwise ESPnet's CTC as before.
+    """Build OTTC for `ctc_type: ottc`, the baselines for theirs, and otherwise ESPnet's CTC as before.
 
     It takes the name `CTC` in ESPnet's ASR task, which calls it with `**ctc_conf`, and reads CTC's defaults
     off its signature.
@@ -105,19 +107,41 @@ def _build_model(original: Any) -> Any:
         # says so.
         if _options(args.ctc_conf) is not None and getattr(args, "model", "espnet") == "espnet":
             args.model = MODEL
+        given = args.ctc_conf or {}
+        named, args.ctc_conf = _boundary_labels(given, args.token_list)
         model = original(cls, args)
         _check_waveforms(model)
         criterion = getattr(model, "ctc", None)
-        if isinstance(criterion, SequenceCriterion):
-            criterion.use_tokens(model.token_list)
+        args.ctc_conf = {**given, **named}
         if isinstance(criterion, Criterion):
             # The configuration that ESPnet saves next is complete, whatever later defaults will be.
-            args.ctc_conf = {**args.ctc_conf, **asdict(criterion.options)}
+            args.ctc_conf = {**asdict(criterion.options), **args.ctc_conf}
         # Not for every criterion: DeepSpeed training insists on ESPnet's own trainer.
         ASRTask.trainer = OTTCTrainer if isinstance(criterion, Criterion) else _original_trainer
         return model
 
     return build_model
+
+
+def _boundary_labels(
+    conf: dict[str, Any], token_list: str | Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`boundary_label` as the token that it means, which is saved; and the whole `ctc_conf` with its id.
+
+    Criteria know ids alone: the model of which they are a part has the tokens.
+    """
+    label = conf.get("boundary_label")
+    if _options(conf) is None or not isinstance(label, str):
+        return {}, conf
+    if isinstance(token_list, str):
+        token_list = [
+            line.rstrip() for line in Path(token_list).read_text(encoding="utf-8").splitlines()
+        ]
+    token = resolve_boundary_label(label, token_list)
+    return {"boundary_label": token}, {
+        **conf,
+        "boundary_label": boundary_label_id(token, token_list),
+    }
 
 
 def _build_optimizers(original: Any) -> Any:

@@ -1,4 +1,4 @@
-"""ESPnet's trainer with the criterion's schedule, and the transport's health in its logs."""
+"""ESPnet's trainer with the criterion's schedule, and diagnostics of the transport in its logs."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,9 +14,10 @@ from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.diagnostics import (
     HEAVIEST_TOKEN,
-    TransportHealth,
+    TransportDiagnostics,
     boundary_movement,
     read_alignments,
+    silence_tokens,
     write_alignments,
 )
 
@@ -76,19 +77,20 @@ class OTTCTrainer(Trainer):  # type: ignore[misc]
         if criterion is None:
             super().validate_one_epoch(iterator=iterator, **arguments)
             return
-        health = TransportHealth(criterion)
-        criterion.observer = health
+        token_list: Any = getattr(model, "module", model).token_list
+        diagnostics = TransportDiagnostics(criterion, silence_tokens(criterion, token_list))
+        criterion.observer = diagnostics
         try:
-            super().validate_one_epoch(iterator=health.watch(iterator), **arguments)
+            super().validate_one_epoch(iterator=diagnostics.watch(iterator), **arguments)
         finally:
             criterion.observer = None
         if distributed_option.distributed:
-            health.sum_over_processes(next(criterion.parameters()).device)
-        stats = health.averages()
+            diagnostics.sum_over_processes(next(criterion.parameters()).device)
+        stats = diagnostics.averages()
         _warn_of_collapse(stats)
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             directory = Path(options.output_dir) / ALIGNMENT_DIR
-            stats.update(_follow(health, directory, reporter.get_epoch()))
+            stats.update(_follow(diagnostics, directory, reporter.get_epoch()))
         if stats:
             reporter.register(stats)
             reporter.next()
@@ -139,11 +141,11 @@ def _warn_of_collapse(stats: Mapping[str, float]) -> None:
         )
 
 
-def _follow(health: TransportHealth, directory: Path, epoch: int) -> dict[str, float]:
+def _follow(diagnostics: TransportDiagnostics, directory: Path, epoch: int) -> dict[str, float]:
     """Keep this epoch's alignments, and measure them against those of the epoch before."""
-    if not health.alignments:
+    if not diagnostics.alignments:
         return {}
     before = read_alignments(directory / f"{epoch - 1}epoch.json")
-    write_alignments(directory / f"{epoch}epoch.json", health.alignments)
-    moved = boundary_movement(before, health.alignments)
+    write_alignments(directory / f"{epoch}epoch.json", diagnostics.alignments)
+    moved = boundary_movement(before, diagnostics.alignments)
     return {} if moved is None else {"boundary_moved_frames": moved}

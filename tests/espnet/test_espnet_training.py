@@ -30,7 +30,7 @@ from espnet_ottc.espnet.trained_model import TrainedModel
 
 @pytest.fixture(scope="module")
 def ottc(lab):
-    conf = {"ctc_type": "ottc", "boundary_label": "<space>", "freeze_alpha_after_epoch": 9}
+    conf = {"ctc_type": "ottc", "boundary_label": "<word_break>", "freeze_alpha_after_epoch": 9}
     return lab.train("ottc", ctc_conf=conf)
 
 
@@ -78,7 +78,7 @@ def test_the_best_path_reads_the_tones_too_and_is_the_greedy_one_for_ctc(lab, ot
         lab.decode(ctc, "ctc_both", "--greedy", "true", "--best_path", "true")
 
 
-def test_the_transports_health_stands_in_tensorboard(ottc):
+def test_the_transports_diagnostics_stand_in_tensorboard(ottc):
     scalars = _scalars(ottc, "valid")
     for name in ("alpha_entropy", "alpha_effective_frames", "dropped_frames", "peaky_frames"):
         assert len(scalars[name]) == 10
@@ -99,7 +99,7 @@ def test_the_followed_alignments_are_kept_for_every_epoch(lab, ottc):
         assert alignment["starts"] == sorted(alignment["starts"])
 
 
-def test_the_saved_configuration_is_complete_and_names_the_model(ottc):
+def test_the_saved_configuration_is_complete_and_names_the_model_and_the_boundary_token(ottc):
     config = yaml.safe_load((ottc / "config.yaml").read_text())
     assert config["model"] == "ottc"
     assert config["ctc_conf"]["boundary_label"] == "<space>"

@@ -1,5 +1,7 @@
-"""The options of `ctc_type: ottc`."""
+"""The options of the criteria."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,11 @@ import pytest
 from espnet_ottc.espnet.criteria.options import (
     OPTIONS,
     OTTCOptions,
+    boundary_label_id,
     ctc_defaults,
     describe_options,
     parse_conf,
+    resolve_boundary_label,
 )
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
@@ -88,3 +92,43 @@ def test_the_document_explains_every_option_with_its_default(ctc_type):
     for name, default, _ in describe_options(OPTIONS[ctc_type]):
         shown = "null" if default is None else default
         assert f"| `{name}` | `{shown}` |" in text
+
+
+@pytest.mark.parametrize(
+    ("label", "tokens", "token", "number"),
+    [
+        ("<word_break>", ["<blank>", "<space>", "a"], "<space>", 1),
+        ("<word_break>", ["<blank>", "a", "▁"], "▁", 2),
+        ("<word_break>", ["<blank>", "<space>", "<word_break>"], "<word_break>", 2),
+        ("a", ["<blank>", "<space>", "a"], "a", 2),
+        (2, ["<blank>", "<space>", "a"], 2, 2),
+        (None, ["<blank>"], None, None),
+    ],
+)
+def test_a_boundary_label_means_a_token_of_the_list(label, tokens, token, number):
+    assert resolve_boundary_label(label, tokens) == token
+    assert boundary_label_id(label, tokens) == number
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("<word_break>", "needs the token <space> or ▁"),
+        ("<space>", "got '<space>', and the token list has none .<word_break> means"),
+        ("|", "must be one of the tokens; got '.'"),
+        ("<blank>", "must not be the blank"),
+    ],
+)
+def test_a_boundary_label_that_no_token_fits_is_an_error(label, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_boundary_label(label, ["<blank>", "a", "b"])
+
+
+def test_checking_options_imports_neither_espnet_nor_what_needs_it():
+    code = (
+        "import sys; from espnet_ottc.espnet.criteria.options import OTTCOptions, parse_conf; "
+        "parse_conf({'ctc_type': 'ottc', 'boundary_label': '<word_break>'}, OTTCOptions); "
+        "print({'espnet2', 'lhotse'} & sys.modules.keys())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

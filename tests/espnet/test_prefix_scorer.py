@@ -19,8 +19,7 @@ SEARCHES = [BeamSearch, BatchBeamSearch]
 @pytest.fixture
 def criterion():
     torch.manual_seed(0)
-    criterion = OTTC(len(TOKENS), D, OTTCOptions(boundary_label="<space>"), reduce=False)
-    criterion.use_tokens(TOKENS)
+    criterion = OTTC(len(TOKENS), D, OTTCOptions(boundary_label=2), reduce=False)
     torch.nn.init.normal_(criterion.frame_head.output.weight)
     torch.nn.init.normal_(criterion.ctc_lo.weight, std=0.5)
     return criterion.eval()

@@ -180,7 +180,7 @@ class OTTC(SequenceCriterion):
         are any, become the boundary label.
 
         Raises:
-            ValueError: `label_weights: ali` without an alignment, or a boundary label whose id is not known.
+            ValueError: `label_weights: ali` without an alignment.
         """
         if self.options.label_weights == "ali":
             if alignment is None or alignment_lengths is None:
@@ -188,7 +188,7 @@ class OTTC(SequenceCriterion):
                     "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
                     "training and validation data, and model: ottc; no such stream came"
                 )
-            return _labels_of_alignment(alignment, alignment_lengths, self.known_boundary())
+            return _labels_of_alignment(alignment, alignment_lengths, self.boundary)
         return self.labels_of_text(ys_pad, ys_lens)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class OTTC(SequenceCriterion):
         """
         if self.options.label_weights != "uniform":
             return self.greedy(hs_pad, hlens)
-        log_probs, boundary = self.frame_log_probs(hs_pad), self.known_boundary()
+        log_probs, boundary = self.frame_log_probs(hs_pad), self.boundary
         path = best_path(
             log_probs, self.alpha(hs_pad, hlens), hlens, blank=BLANK, boundary=boundary
         )

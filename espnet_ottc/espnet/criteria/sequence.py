@@ -1,6 +1,5 @@
 """Criteria whose label sequences are complete: every label, silence too, gets frames of its own."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +8,6 @@ from torch import Tensor
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.espnet.decoding.labels import greedy_labels, kept_frames, silence_to_blank
 from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
-
-SPACE = "<space>"
 
 
 class Labels(NamedTuple):
@@ -30,11 +27,12 @@ class SequenceCriterion(Criterion):
     Args:
         odim: V, number of tokens; 0 is the blank.
         encoder_output_size: D.
-        options: with `boundary_label`.
+        options: with `boundary_label`, an id or None.
         dropout_rate, reduce: see `Criterion`.
 
     Raises:
         ValueError: a boundary label outside the vocabulary.
+        TypeError: one that is a token instead of an id.
     """
 
     # Frames that weigh less than this share of 1/T do not count in greedy decoding.
@@ -52,33 +50,7 @@ class SequenceCriterion(Criterion):
         super().__init__(
             odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
         )
-        self.boundary = options.boundary_label if isinstance(options.boundary_label, int) else None
-        if self.boundary is not None and self.boundary >= odim:
-            raise ValueError(
-                f"boundary_label must be below {odim}, the vocabulary; got {self.boundary}"
-            )
-        self.silence: tuple[int, ...] = (
-            (BLANK,) if self.boundary is None else (BLANK, self.boundary)
-        )
-
-    def use_tokens(self, token_list: Sequence[str]) -> None:
-        """Find the ids of tokens that the options name; needed once where `boundary_label` is a token.
-
-        Raises:
-            ValueError: the boundary label is no token, or is the blank.
-        """
-        label = self.options.boundary_label
-        if isinstance(label, str):
-            if label not in token_list:
-                raise ValueError(
-                    f"boundary_label must be one of the tokens; got {label!r}, and the token list has none "
-                    "(an utterance's ends need a token that means silence or a word break)"
-                )
-            self.boundary = list(token_list).index(label)
-            if self.boundary == BLANK:
-                raise ValueError(f"boundary_label must not be the blank; got {label!r}")
-        space = list(token_list).index(SPACE) if SPACE in token_list else BLANK
-        self.silence = tuple({BLANK, space if self.boundary is None else self.boundary})
+        self.boundary: int | None = _boundary_id(options.boundary_label, odim)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor | None:
         """Frame weights (B, T), sum 1 over the valid frames; None where all frames count the same."""
@@ -91,10 +63,9 @@ class SequenceCriterion(Criterion):
             ys_pad: (B, U) token ids without boundary labels, padded with anything.
             ys_lens: (B,).
         """
-        boundary = self.known_boundary()
         targets, lengths = ys_pad.long(), ys_lens
-        if boundary is not None:
-            targets, lengths = add_boundary_labels(targets, lengths, boundary)
+        if self.boundary is not None:
+            targets, lengths = add_boundary_labels(targets, lengths, self.boundary)
         targets, lengths = insert_blanks(targets, lengths, BLANK)
         return Labels(targets, lengths, self.label_weights(targets, lengths))
 
@@ -110,7 +81,7 @@ class SequenceCriterion(Criterion):
             hlens,
             drop_threshold=self.drop_threshold,
             blank=BLANK,
-            boundary=self.known_boundary(),
+            boundary=self.boundary,
         )
 
     def log_softmax(self, hs_pad: Tensor) -> Tensor:
@@ -120,23 +91,22 @@ class SequenceCriterion(Criterion):
         blank here; `frame_log_probs` has the model's own posteriors.  All T frames are taken as valid.
         """
         log_probs = self.frame_log_probs(hs_pad)
-        boundary = self.known_boundary()
-        if boundary is None:
+        if self.boundary is None:
             return log_probs
         lengths = torch.full(hs_pad.shape[:1], hs_pad.shape[1], device=hs_pad.device)
         alpha = self.alpha(hs_pad, lengths)
         kept = kept_frames(log_probs[..., BLANK], alpha, lengths, self.drop_threshold)
-        return silence_to_blank(log_probs, kept, BLANK, boundary)
+        return silence_to_blank(log_probs, kept, BLANK, self.boundary)
 
-    def known_boundary(self) -> int | None:
-        """Id of the boundary label; None without one.
 
-        Raises:
-            ValueError: the option names a token whose id `use_tokens` has not found yet.
-        """
-        if self.boundary is None and self.options.boundary_label is not None:
-            raise ValueError(
-                f"boundary_label: the id of {self.options.boundary_label!r} is not known; call use_tokens "
-                "with the token list, or build the model through espnet_ottc.espnet.register"
-            )
-        return self.boundary
+def _boundary_id(label: object, odim: int) -> int | None:
+    if label is None:
+        return None
+    if not isinstance(label, int):
+        raise TypeError(
+            f"boundary_label must be an id here, got {label!r}; espnet_ottc.espnet.register builds criteria "
+            "from tokens, and boundary_label_id of espnet_ottc.espnet.criteria.options finds a token's id"
+        )
+    if label >= odim:
+        raise ValueError(f"boundary_label must be below {odim}, the vocabulary; got {label}")
+    return label

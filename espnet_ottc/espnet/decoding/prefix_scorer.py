@@ -40,7 +40,7 @@ class OTTCPrefixScorer(BatchPartialScorerInterface):  # type: ignore[misc]
         self.search = PrefixScores(
             self.ottc.frame_log_probs(hidden)[0],
             self.ottc.alpha(hidden, lengths)[0],
-            boundary=self.ottc.known_boundary(),
+            boundary=self.ottc.boundary,
             unused=(self.eos,),
         )
         # What the first label loses is counted too, so that scores add up to the negative loss.

@@ -1,0 +1,53 @@
+"""What the options of all criteria have in common: their type, and checks of single values."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class CriterionOptions:
+    """Options of one `ctc_type`: a field for each, whose metadata `help` says what it means."""
+
+    ctc_type: ClassVar[str]
+
+
+def boundary_label_field() -> Any:
+    """The option `boundary_label` of a criterion whose label sequences are complete."""
+    return dataclasses.field(
+        default=None,
+        metadata={
+            "help": "token (or its id) that every label sequence starts and ends with, so that silence has a "
+            "label; <word_break>: <space> or SentencePiece's ▁, whichever the tokens have; hypotheses come "
+            "without it at their ends"
+        },
+    )
+
+
+def check_label(label: object) -> None:
+    if label is None:
+        return
+    if isinstance(label, bool) or not isinstance(label, str | int):
+        raise TypeError(f"boundary_label must be a token, its id or null, got {label!r}")
+    if isinstance(label, int) and label < 1:
+        raise ValueError(f"boundary_label must not be the blank, and ids are positive; got {label}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def check_epoch(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} must be a number of epochs >= 0, got {value!r}")
+
+
+def check_number(
+    name: str, value: object, *, below: float | None = None, most: float | None = None
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    too_large = (below is not None and value >= below) or (most is not None and value > most)
+    if not value >= 0 or value == float("inf") or too_large:
+        upper = f"{below})" if below is not None else f"{most}]" if most is not None else "inf)"
+        raise ValueError(f"{name} must lie in [0, {upper}, got {value}")

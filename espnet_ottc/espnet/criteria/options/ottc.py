@@ -1,0 +1,150 @@
+"""The options of `ctc_type: ottc`."""
+
+import dataclasses
+from typing import ClassVar, Literal, get_args
+
+from espnet_ottc.espnet.criteria.options.base import (
+    CriterionOptions,
+    boundary_label_field,
+    check_choice,
+    check_epoch,
+    check_label,
+    check_number,
+)
+
+LabelWeights = Literal["uniform", "ali", "learned", "self"]
+Alpha = Literal["learned", "uniform"]
+Scale = Literal["frames", "labels", "utterance"]
+
+
+@dataclasses.dataclass(frozen=True)
+class OTTCOptions(CriterionOptions):
+    """Options of the criterion; `describe_options` lists them with their meaning.
+
+    Raises:
+        ValueError, TypeError: a value outside its range or of the wrong kind; the message names the option.
+    """
+
+    ctc_type: ClassVar[str] = "ottc"
+
+    boundary_label: str | int | None = boundary_label_field()
+    label_weights: LabelWeights = dataclasses.field(
+        default="uniform",
+        metadata={
+            "help": "beta: uniform (1/U each), ali (run lengths of the frame labels in the data stream ali), "
+            "learned (predicted from the label sequence), self (mean durations that the model itself gave to "
+            "each token in the epochs before)"
+        },
+    )
+    label_weight_floor: float = dataclasses.field(
+        default=0.5,
+        metadata={
+            "help": "for label_weights learned and self: the smallest one, as a share of 1/U, in [0, 1); "
+            "above 0 for self"
+        },
+    )
+    label_weight_damping: float = dataclasses.field(
+        default=0.5,
+        metadata={
+            "help": "for label_weights self: share of the former durations that each epoch keeps, in [0, 1)"
+        },
+    )
+    alpha: Alpha = dataclasses.field(
+        default="learned",
+        metadata={
+            "help": "frame weights: learned (a head on the encoder's output) or uniform (1/T each)"
+        },
+    )
+    flat_start_epochs: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "number of first epochs in which labels and alpha learn from the sum over all alignments "
+            "instead of alpha's own plan; over a third as many more OTTC takes over; 0: OTTC from the start"
+        },
+    )
+    freeze_alpha_after_epoch: int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "keep the frame-weight head as it is after this epoch; null: never, 0: from the start"
+        },
+    )
+    alpha_kl_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "adds this times KL(alpha || uniform) to the loss, in the loss's unit; sharper boundaries"
+        },
+    )
+    alpha_roughness_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "adds this times the mean squared step between neighbouring frame scores, "
+            "in the loss's unit"
+        },
+    )
+    aux_ctc_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "loss = OTTC + aux_ctc_weight * CTC, with a CTC head of its own on the same encoder; "
+            "0: no such head"
+        },
+    )
+    consistency_weight: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "trains on two draws of SpecAugment of each utterance and adds this times the divergence "
+            "of their posteriors, as ctc_type cr_ctc does; 0: one view"
+        },
+    )
+    scale: Scale = dataclasses.field(
+        default="frames",
+        metadata={
+            "help": "unit of the loss: frames (nats per utterance, as CTC's), labels (times U) or utterance "
+            "(total mass 1)"
+        },
+    )
+    drop_threshold: float = dataclasses.field(
+        default=0.01,
+        metadata={
+            "help": "greedy decoding drops frames that weigh less than this share of the uniform weight 1/T, "
+            "in [0, 1]"
+        },
+    )
+    dropout: float = dataclasses.field(
+        default=0.1, metadata={"help": "dropout in front of the frame-weight head, in [0, 1)"}
+    )
+
+    def __post_init__(self) -> None:
+        check_label(self.boundary_label)
+        for name, kind in (("label_weights", LabelWeights), ("alpha", Alpha), ("scale", Scale)):
+            check_choice(name, getattr(self, name), get_args(kind))
+        check_number("label_weight_floor", self.label_weight_floor, below=1.0)
+        check_number("label_weight_damping", self.label_weight_damping, below=1.0)
+        if self.label_weights == "self" and self.label_weight_floor == 0:
+            raise ValueError("label_weights: self needs a label_weight_floor above 0, got 0")
+        for name in (
+            "alpha_kl_weight",
+            "alpha_roughness_weight",
+            "aux_ctc_weight",
+            "consistency_weight",
+        ):
+            check_number(name, getattr(self, name))
+        check_number("drop_threshold", self.drop_threshold, most=1.0)
+        check_number("dropout", self.dropout, below=1.0)
+        check_epoch("flat_start_epochs", self.flat_start_epochs)
+        if self.flat_start_epochs and (self.alpha == "uniform" or self.label_weights == "learned"):
+            raise ValueError(
+                "flat_start_epochs is for alpha: learned, and for label weights that are not learned: a "
+                "search gives the one something to learn, and the other nothing"
+            )
+        epoch = self.freeze_alpha_after_epoch
+        if epoch is not None:
+            check_epoch("freeze_alpha_after_epoch", epoch)
+        if epoch is not None and self.alpha == "uniform":
+            raise ValueError("freeze_alpha_after_epoch has nothing to freeze with alpha: uniform")
+        if self.penalised and self.alpha == "uniform":
+            raise ValueError("alpha_kl_weight and alpha_roughness_weight are for alpha: learned")
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the loss has a penalty on the frame weights."""
+        return self.alpha_kl_weight > 0 or self.alpha_roughness_weight > 0
