@@ -23,6 +23,7 @@ SpansById = dict[str, list[Span]]
 # praatio writes 0.00001 as 1e-05, and cannot read that: TextGrids hold whole tenths of
 # milliseconds.
 _TEXTGRID_DECIMALS = 4
+_TEXTGRID_STEPS = 10_000
 _CTM_DECIMALS = 6
 _SUPERVISION_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
@@ -60,6 +61,13 @@ def read_durations(path: Path) -> dict[str, float]:
             raise ValueError(f"{name}: a duration must be positive in {path}, got {seconds}")
         durations[name] = seconds
     return durations
+
+
+def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
+    """Write Kaldi text: a line is an id and its columns, as `str` gives them."""
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        for name, columns in rows.items():
+            file.write(" ".join([name, *map(str, columns)]) + "\n")
 
 
 def read_ctm(path: Path, channel: str | None = None) -> SpansById:
@@ -229,6 +237,33 @@ def _textgrid_entries(
             )
         entries.append((start, end, span.symbol))
     return entries
+
+
+def fit_textgrid(spans: Sequence[Span], duration: float) -> list[Span]:
+    """Move spans onto a TextGrid's grid of 0.1 ms: each lasts one step or more, and none overlap.
+
+    Args:
+        spans: in order of time, at most one for each 0.1 ms of the duration.
+        duration: the utterance's length in seconds.
+    """
+    last = _textgrid_steps(duration)
+    starts, ends = [], []
+    now = 0
+    for number, span in enumerate(spans):
+        # Those that follow need a step each.
+        latest = last - (len(spans) - number)
+        starts.append(min(max(_textgrid_steps(span.start), now), latest))
+        now = min(max(_textgrid_steps(span.end), starts[-1] + 1), latest + 1)
+        ends.append(now)
+    return [
+        Span(span.symbol, start / _TEXTGRID_STEPS, end / _TEXTGRID_STEPS, span.score)
+        for span, start, end in zip(spans, starts, ends, strict=True)
+    ]
+
+
+def _textgrid_steps(seconds: float) -> int:
+    # Rounded as the writer of TextGrids rounds: in decimals.
+    return round(round(seconds, _TEXTGRID_DECIMALS) * _TEXTGRID_STEPS)
 
 
 def spans_of(

@@ -18,7 +18,8 @@ from lhotse import CutSet, Recording
 from lhotse.cut import Cut
 
 from espnet_ottc.alignment.aligners import ALIGNERS, ctc_aligner, make_aligner
-from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.alignment.formats import read_text, write_columns
+from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import StepError
 
@@ -45,12 +46,7 @@ def align(options: argparse.Namespace) -> None:
     jobs.log_to(options.out / "align.log")
     # Late, since ESPnet takes long to import.
     with jobs.hushed():
-        from espnet_ottc.espnet.set_alignment import (
-            align_set,
-            transcript,
-            write_columns,
-            write_times,
-        )
+        from espnet_ottc.espnet.set_alignment import align_set, transcript
         from espnet_ottc.espnet.trained_model import DEFAULT_CHECKPOINT, TrainedModel
 
         path = options.model

@@ -1,6 +1,5 @@
-"""Alignments of a set by a trained model, and the files that hold them."""
+"""Alignments of a set by a trained model."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -12,36 +11,19 @@ from lhotse.cut import Cut
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
-from espnet_ottc.alignment.formats import (
-    SpansById,
-    ctm_lines,
-    write_ctm,
-    write_supervisions,
-    write_textgrid,
-)
+from espnet_ottc.alignment.formats import ctm_lines
 from espnet_ottc.alignment.spans import Span, words_from_tokens
+from espnet_ottc.alignment.writing import Times, write_infeasible
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.decoding.labels import kept_frames
 from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
-# A TextGrid's times are whole tenths of a millisecond, and an interval lasts one at least.
-_TEXTGRID_DECIMALS = 4
-_TEXTGRID_STEPS = 10_000
 _ALIGNED_TOGETHER = 16
 
 # The text of an utterance, given what the model says about it.
 TextOf = Callable[[Cut, Posteriors], str]
-
-
-@dataclass
-class Times:
-    """What one aligner found: spans by utterance id, and why others have none."""
-
-    words: SpansById = field(default_factory=dict)
-    tokens: SpansById = field(default_factory=dict)
-    infeasible: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,7 +114,6 @@ def align_frames(
     with (
         written_aside(out / "ali") as ali,
         written_aside(out / "words.ctm") as ctm,
-        written_aside(out / "infeasible") as reasons,
     ):
         # Line by line: the words of a large training set fill the memory.
         with ali.open("w", encoding="utf-8") as frames, ctm.open("w", encoding="utf-8") as times:
@@ -148,7 +129,7 @@ def align_frames(
                         frames.write(" ".join([cut.id, *map(str, tokens)]) + "\n")
                         _, words = _spans(model, cut, group.texts[cut.id], alignment)
                         times.writelines(ctm_lines(cut.id, words))
-        _write_infeasible(reasons, infeasible)
+        write_infeasible(out / "infeasible", infeasible)
     return infeasible, count
 
 
@@ -240,61 +221,3 @@ def _frame_labels(model: TrainedModel, posteriors: Posteriors) -> list[str]:
         kept = kept_frames(best, posteriors.alpha, posteriors.lengths, threshold)
         best = torch.where(kept, best, model.blank)
     return [model.token_list[token] for token in best[0, : int(posteriors.lengths[0])].tolist()]
-
-
-def write_times(out: Path, times: Times, durations: Mapping[str, float]) -> tuple[Path, ...]:
-    """Write `words.ctm`, `tokens.ctm`, `words.jsonl.gz`, `textgrid/` and `infeasible`; their paths."""
-    paths = tuple(
-        out / name
-        for name in ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
-    )
-    words, tokens, supervisions, grids, infeasible = paths
-    write_ctm(words, times.words)
-    write_ctm(tokens, times.tokens)
-    write_supervisions(supervisions, times.words, durations, others={"token": times.tokens})
-    aside = out / ".textgrid.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    for name, spans in times.words.items():
-        tiers = {"words": spans, "tokens": times.tokens[name]}
-        drawn = {tier: drawable(content, durations[name]) for tier, content in tiers.items()}
-        write_textgrid(aside / f"{name}.TextGrid", drawn, durations[name])
-    shutil.rmtree(grids, ignore_errors=True)
-    aside.rename(grids)
-    with written_aside(infeasible) as path:
-        _write_infeasible(path, times.infeasible)
-    return paths
-
-
-def _write_infeasible(path: Path, infeasible: Mapping[str, str]) -> None:
-    lines = "".join(f"{name} {why}\n" for name, why in infeasible.items())
-    path.write_text(lines, encoding="utf-8")
-
-
-def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
-    """Write Kaldi text: an id and its columns."""
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
-        for name, columns in rows.items():
-            file.write(" ".join([name, *map(str, columns)]) + "\n")
-
-
-def drawable(spans: Sequence[Span], duration: float) -> list[Span]:
-    """Spans on a TextGrid's grid of 0.1 ms, each at least one step long and none over another."""
-    last = _textgrid_steps(duration)
-    starts, ends = [], []
-    now = 0
-    for number, span in enumerate(spans):
-        # Those that follow need a step each.
-        latest = last - (len(spans) - number)
-        starts.append(min(max(_textgrid_steps(span.start), now), latest))
-        now = min(max(_textgrid_steps(span.end), starts[-1] + 1), latest + 1)
-        ends.append(now)
-    return [
-        Span(span.symbol, start / _TEXTGRID_STEPS, end / _TEXTGRID_STEPS, span.score)
-        for span, start, end in zip(spans, starts, ends, strict=True)
-    ]
-
-
-def _textgrid_steps(seconds: float) -> int:
-    # Rounded as the writer of TextGrids rounds: in decimals.
-    return round(round(seconds, _TEXTGRID_DECIMALS) * _TEXTGRID_STEPS)

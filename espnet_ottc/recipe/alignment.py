@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from lhotse import CutSet
 
 from espnet_ottc.alignment.aligners import make_aligner
+from espnet_ottc.alignment.formats import write_columns
+from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.options import Recipe, System, parse
@@ -62,7 +64,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         jobs.log_to(experiment / "align.log")
         logging.info("aligners of %s: %s", set_name, chosen)
         with jobs.hushed():
-            from espnet_ottc.espnet.set_alignment import align_set, write_columns, write_times
+            from espnet_ottc.espnet.set_alignment import align_set
             from espnet_ottc.espnet.trained_model import TrainedModel
         trained = TrainedModel(experiment, model.name, recipe.device)
         with written_aside(experiment / "frame_grid.json") as aside:

@@ -357,3 +357,25 @@ def test_broken_durations_are_named(tmp_path: Path, line: str) -> None:
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=r"^a: "):
         formats.read_durations(path)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [(0.0, 0.3), (0.3, 1.0)],
+        [(0.2, 0.2), (0.2, 0.2), (0.2, 0.20001)],
+        [(0.99999, 1.0), (1.0, 1.0), (1.0, 1.00005)],
+        [(0.0, 1.00005)],
+    ],
+)
+def test_spans_of_no_length_are_fitted_onto_a_textgrid(
+    tmp_path: Path, times: list[tuple[float, float]]
+) -> None:
+    spans = [Span(f"W{number}", *pair) for number, pair in enumerate(times)]
+    path = tmp_path / "utt.TextGrid"
+    formats.write_textgrid(path, {"words": formats.fit_textgrid(spans, 1.00005)}, 1.00005)
+    found = formats.read_textgrid(path)
+    assert [span.symbol for span in found] == [span.symbol for span in spans]
+    for span, fitted in zip(spans, found, strict=True):
+        assert fitted.start == pytest.approx(span.start, abs=4e-4)
+        assert fitted.end == pytest.approx(span.end, abs=4e-4)

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.alignment.formats import read_textgrid, write_textgrid
-from espnet_ottc.alignment.spans import Span
-from espnet_ottc.espnet.set_alignment import drawable
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.utils.provenance import provenance
 
@@ -111,23 +108,3 @@ def test_provenance_names_versions_and_hardware():
     assert found["versions"]["espnet"] == "202511"
     assert found["hardware"]["cores"] >= 1
     assert (found["commit"] is None) == (found["dirty"] is None)
-
-
-@pytest.mark.parametrize(
-    "times",
-    [
-        [(0.0, 0.3), (0.3, 1.0)],
-        [(0.2, 0.2), (0.2, 0.2), (0.2, 0.20001)],
-        [(0.99999, 1.0), (1.0, 1.0), (1.0, 1.00005)],
-        [(0.0, 1.00005)],
-    ],
-)
-def test_words_of_no_length_can_still_be_drawn(tmp_path, times):
-    spans = [Span(f"W{number}", *pair) for number, pair in enumerate(times)]
-    path = tmp_path / "utt.TextGrid"
-    write_textgrid(path, {"words": drawable(spans, 1.00005)}, 1.00005)
-    found = read_textgrid(path)
-    assert [span.symbol for span in found] == [span.symbol for span in spans]
-    for span, drawn in zip(spans, found, strict=True):
-        assert drawn.start == pytest.approx(span.start, abs=4e-4)
-        assert drawn.end == pytest.approx(span.end, abs=4e-4)
