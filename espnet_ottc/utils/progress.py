@@ -3,9 +3,10 @@
 import io
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _SECONDS = 30.0
 _LINE = "  {desc}: {n_fmt} of {total_fmt} in {elapsed}, {remaining} to go"
@@ -13,7 +14,7 @@ _LINE = "  {desc}: {n_fmt} of {total_fmt} in {elapsed}, {remaining} to go"
 
 def progress(
     items: Iterable[Any] | None = None, *, title: str, unit: str, total: int | None = None
-) -> tqdm:
+) -> "tqdm":
     """tqdm's bar over `items` (or to `update()`), drawn as suits standard error.
 
     Args:
@@ -22,6 +23,8 @@ def progress(
         unit: what is counted.
         total: number of items, where they have no length.
     """
+    from tqdm import tqdm  # late: a command's help needs it not
+
     if sys.stderr.isatty():
         return tqdm(items, desc=title, unit=unit, total=total, leave=False)
     return tqdm(

@@ -7,8 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import espnet_ottc
 
 _PACKAGES = ("espnet", "lhotse", "torch", "torchaudio")
@@ -25,6 +23,8 @@ def provenance() -> dict[str, Any]:
 
 def hardware() -> dict[str, Any]:
     """Processor, its cores that this process may use, memory in GB, GPUs."""
+    import torch  # late: a command's help needs no PyTorch
+
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),

@@ -18,6 +18,7 @@ from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.ops.distributed import sum_over_processes
 from espnet_ottc.ops.regularizers import consistency
 from espnet_ottc.ops.validation import valid_mask
+from espnet_ottc.utils.extras import MissingExtraError
 
 # A token that the last epoch hardly used must not get an unbounded bonus.
 _RAREST = math.exp(-12.0)
@@ -283,8 +284,6 @@ def _tslearn() -> types.ModuleType:
     try:
         import tslearn.metrics
     except ImportError as error:
-        raise ImportError(
-            "ctc_type: soft_dtw needs the package tslearn: pip install 'espnet-ottc[soft_dtw]'"
-        ) from error
+        raise MissingExtraError("ctc_type: soft_dtw", "soft_dtw", ["tslearn"]) from error
     module: types.ModuleType = tslearn.metrics
     return module
