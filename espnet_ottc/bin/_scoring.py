@@ -2,8 +2,7 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +76,6 @@ def read_folding(path: Path | None) -> dict[str, str]:
             raise ValueError(f"{path}:{number}: must be a new phone and its class, got {line!r}")
         folding[fields[0]] = fields[1] if len(fields) == 2 else ""
     return folding
-
-
-def run(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
-    """Run a command; a fault of the input is one line on stderr and status 1."""
-    try:
-        command(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def write_json(path: Path, scores: Mapping[str, Any]) -> None:

@@ -20,8 +20,7 @@ from lhotse.cut import Cut
 from espnet_ottc.alignment.aligners import ALIGNERS, ctc_aligner, make_aligner
 from espnet_ottc.alignment.formats import read_text, write_columns
 from espnet_ottc.alignment.writing import write_times
-from espnet_ottc.recipe import jobs
-from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
 
 if TYPE_CHECKING:
     from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 1 too where an utterance got no times."""
     options = _parser().parse_args(arguments)
-    return jobs.run(lambda: align(options))
+    return run(lambda: align(options))
 
 
 def align(options: argparse.Namespace) -> None:
@@ -39,13 +38,13 @@ def align(options: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: recordings, cuts or a model that are not there.
         ValueError: options or texts that do not fit them, or what the model or the aligner refuses.
-        StepError: utterances without times, once those of the others are written.
+        UserError: utterances without times, once those of the others are written.
     """
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
-    jobs.log_to(options.out / "align.log")
+    log_to(options.out / "align.log")
     # Late, since ESPnet takes long to import.
-    with jobs.hushed():
+    with quiet_imports():
         from espnet_ottc.espnet.set_alignment import align_set, transcript
         from espnet_ottc.espnet.trained_model import DEFAULT_CHECKPOINT, TrainedModel
 
@@ -66,12 +65,10 @@ def align(options: argparse.Namespace) -> None:
     write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
     write_times(options.out, times, aligned.durations)
     words = sum(map(len, times.words.values()))
-    jobs.say(
-        f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}"
-    )
+    say(f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}")
     if times.infeasible:
         utterance, why = next(iter(times.infeasible.items()))
-        raise StepError(
+        raise UserError(
             f"{len(times.infeasible)} of {len(aligned.texts)} utterances have no times "
             f"({options.out / 'infeasible'}), the first is {utterance}: {why}"
         )

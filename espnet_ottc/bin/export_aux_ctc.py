@@ -10,20 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.recipe import jobs
+from espnet_ottc.utils.commands import quiet_imports, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    return jobs.run(lambda: _export(options))
+    return run(lambda: _export(options))
 
 
 def _export(options: argparse.Namespace) -> None:
-    with jobs.hushed():
+    with quiet_imports():
         from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
     export_auxiliary_ctc(options.experiment, options.checkpoint, options.out)
-    jobs.say(f"{options.out / options.checkpoint}")
+    say(f"{options.out / options.checkpoint}")
 
 
 def _parser() -> argparse.ArgumentParser:

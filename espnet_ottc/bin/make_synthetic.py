@@ -11,21 +11,26 @@ from pathlib import Path
 from espnet_ottc.recipe.corpora import CORPORA
 from espnet_ottc.synthesis.building import build_corpus, summary_table
 from espnet_ottc.synthesis.synthetic import SetPlan
+from espnet_ottc.utils.commands import UserError, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    return run(lambda: _make(options))
+
+
+def _make(options: argparse.Namespace) -> None:
+    plan = _plan(options)
     try:
         sessions = build_corpus(
-            _plan(options), layout=options.layout, out=options.out, seed=options.seed, nj=options.nj
+            plan, layout=options.layout, out=options.out, seed=options.seed, nj=options.nj
         )
-    except (OSError, ImportError, RuntimeError, ValueError) as fault:
-        print(f"make_synthetic: {fault}", file=sys.stderr)
-        return 1
+    except RuntimeError as fault:
+        # Of the synthesiser: its library does not start, or a process of it died.
+        raise UserError(str(fault)) from fault
     print(summary_table(sessions))
     print(f"Written to {options.out}. This is synthetic speech: see README.TXT there.")
-    return 0
 
 
 def _plan(options: argparse.Namespace) -> tuple[SetPlan, ...]:

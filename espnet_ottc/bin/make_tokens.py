@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from espnet_ottc.alignment.formats import read_text
-from espnet_ottc.recipe import jobs
+from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import written_aside
 
 BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
@@ -22,7 +22,7 @@ BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    return jobs.run(lambda: _make(options))
+    return run(lambda: _make(options))
 
 
 def _make(options: argparse.Namespace) -> None:

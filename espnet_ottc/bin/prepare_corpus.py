@@ -14,6 +14,7 @@ from pathlib import Path
 
 from espnet_ottc.corpora.manifests import write_cuts
 from espnet_ottc.recipe.corpora import CORPORA
+from espnet_ottc.utils.commands import run
 
 # Of a part's notes, how many are printed.
 _SHOWN = 5
@@ -22,15 +23,7 @@ _SHOWN = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 1 where the corpus has problems."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.command == "manifests":
-            _manifests(options)
-        else:
-            _cuts(options)
-    except (OSError, ValueError) as fault:
-        print(f"prepare_corpus: {fault}", file=sys.stderr)
-        return 1
-    return 0
+    return run(lambda: (_manifests if options.command == "manifests" else _cuts)(options))
 
 
 def _manifests(options: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ from espnet_ottc.report import (
     render_page,
     short_table,
 )
+from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import written_aside
 
 _MODULE = "python -m espnet_ottc.bin.report"
@@ -33,12 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     command = f"{_MODULE} {shlex.join(given)}"
-    try:
-        write(options, command)
-    except (OSError, ValueError, ImportError) as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return 1
-    return 0
+    return run(lambda: write(options, command))
 
 
 def write(options: argparse.Namespace, command: str) -> None:

@@ -26,6 +26,7 @@ from espnet_ottc.alignment.metrics import (
 from espnet_ottc.alignment.metrics.alignment import COLLAR, THRESHOLDS_MS
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.bin import _scoring
+from espnet_ottc.utils.commands import run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return _scoring.run(score, parser().parse_args(arguments))
+    options = parser().parse_args(arguments)
+    return run(lambda: score(options))
 
 
 def score(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from espnet_ottc.alignment.metrics import (
     pair_by_id,
 )
 from espnet_ottc.bin import _scoring
+from espnet_ottc.utils.commands import run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return _scoring.run(score, parser().parse_args(arguments))
+    options = parser().parse_args(arguments)
+    return run(lambda: score(options))
 
 
 def score(options: argparse.Namespace) -> None:

@@ -1,25 +1,25 @@
 """What the recipe's commands share: messages, exit status, jobs with logs."""
 
-import contextlib
-import io
 import logging
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.utils import commands
 
 Item = TypeVar("Item")
+
+say = commands.say
+log_to = commands.log_to
+hushed = commands.quiet_imports
 
 # Environment variables (cmd.sh) with the words in front of a command that trains, or does other work.
 TRAIN = "train_cmd"
@@ -29,12 +29,6 @@ _AWAY = "espnet_ottc_on_cluster"
 _LAST_LINES = 15
 # What runs now, in any thread.
 _jobs: set["subprocess.Popen[str]"] = set()
-
-
-def say(line: str) -> None:
-    """Print one line for the user, above a progress bar if there is one."""
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
 
 
 def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None:
@@ -56,43 +50,15 @@ def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None
 
 
 def run(command: Callable[[], object]) -> int:
-    """Run a command; a fault of the user's is one message on stderr and status 1.
+    """Run a command of the recipe as `utils.commands.run` does.
 
     Being told to end (SIGTERM, as clusters do) ends the command's own jobs too.
     """
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        command()
-    except (StepError, OSError, ValueError, ImportError) as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return 1
+        return commands.run(command)
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """Keep what other packages print while they are imported from the user; errors still show."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def log_to(path: Path) -> None:
-    """Send log messages and warnings of this process to a file instead of the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=path,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        force=True,
-    )
-    logging.captureWarnings(True)
 
 
 def go_to_cluster(command: str, arguments: Sequence[str] | None) -> None:

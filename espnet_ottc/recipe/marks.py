@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.utils.commands import UserError
 from espnet_ottc.utils.files import written_aside
 
 Fingerprint = dict[str, Any]
 _BLOCK = 1 << 20
 
 
-class StepError(Exception):
+class StepError(UserError):
     """A step that cannot run or did not succeed; the message is for the user."""
 
 

@@ -14,7 +14,7 @@ from lhotse import CutSet
 from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.bin import align
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "espnet.md"
 
 
 @pytest.fixture(scope="module")

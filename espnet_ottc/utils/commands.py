@@ -1,0 +1,67 @@
+"""What every command shares: exit status, lines for the user, logs."""
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+class UserError(Exception):
+    """A fault that the user has to put right; its text is the message, and says how."""
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command; a fault of the user's is one message on standard error and status 1.
+
+    Args:
+        command: what to do.  ValueError, OSError, ImportError and UserError are faults of the user's:
+            of options and files, of a package that is not installed.  Others are our own, and are
+            shown with their traceback.
+
+    Returns:
+        The exit status, 0 or 1.
+    """
+    try:
+        command()
+    except (UserError, OSError, ValueError, ImportError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def say(line: str) -> None:
+    """Print one line for the user, above a progress bar if there is one."""
+    # Whoever draws a bar has imported tqdm; nobody else needs it.
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:
+        print(line)
+    else:
+        tqdm.tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Hide what other packages print and warn of while they are imported; errors still show."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def log_to(path: Path) -> None:
+    """Send log messages and warnings of this process to a file instead of the terminal."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
