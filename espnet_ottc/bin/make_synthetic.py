@@ -35,12 +35,9 @@ def _make(options: argparse.Namespace) -> None:
 
 def _plan(options: argparse.Namespace) -> tuple[SetPlan, ...]:
     corpus = CORPORA[options.layout]
-    given = (options.hours, options.dev_hours, options.test_hours, options.test_other_hours)
-    hours = [
-        default if wanted is None else wanted
-        for wanted, default in zip(given, corpus.hours, strict=True)
-    ]
-    return corpus.plan(*hours)
+    return corpus.synthetic_sets(
+        options.hours, options.dev_hours, options.test_hours, options.test_other_hours
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,9 @@ from espnet_ottc.alignment.formats import write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.options import Recipe, System, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.files import written_aside
 
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
@@ -37,16 +39,16 @@ def _align_all(recipe: Recipe) -> None:
 
 
 def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
-    experiment = recipe.experiment(system.name, seed)
-    model = recipe.model(system.name, seed)
+    experiment = recipe.paths.experiment(system.name, seed)
+    model = recipe.paths.model(system.name, seed)
     frames = experiment / "frames" / set_name
     folders = {name: experiment / f"align_{name}" / set_name for name in system.aligners}
     chosen = {name: recipe.aligner(name) for name in system.aligners}
     step = Step(
         title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
-        mark=recipe.mark(system.name, f"seed{seed}", "align", set_name),
+        mark=recipe.paths.mark(system.name, f"seed{seed}", "align", set_name),
         options={"aligners": chosen},
-        inputs=(model, experiment / "config.yaml", recipe.cuts(set_name)),
+        inputs=(model, experiment / "config.yaml", recipe.paths.cuts(set_name)),
         outputs=(
             experiment / "frame_grid.json",
             frames / "labels",
@@ -54,8 +56,8 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             *(folder / file for folder in folders.values() for file in _FILES),
         ),
         after={
-            recipe.mark(system.name, f"seed{seed}", "train"): system.trained,
-            recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)",
+            recipe.paths.mark(system.name, f"seed{seed}", "train"): system.trained,
+            recipe.paths.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)",
         },
     )
 
@@ -72,7 +74,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
         aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
-        cuts = CutSet.from_file(recipe.cuts(set_name))
+        cuts = CutSet.from_file(recipe.paths.cuts(set_name))
         found = align_set(trained, cuts, aligners, title)
         write_columns(frames / "labels", found.frame_labels)
         write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})

@@ -14,7 +14,9 @@ from queue import Queue
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import Recipe, System, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
@@ -39,7 +41,7 @@ class Job:
     @property
     def out(self) -> Path:
         """Where its results lie."""
-        experiment = self.recipe.experiment(self.system.name, self.seed)
+        experiment = self.recipe.paths.experiment(self.system.name, self.seed)
         return experiment / f"decode_{self.decoder}" / self.set_name
 
 
@@ -78,22 +80,24 @@ def _gpus(count: int) -> "Queue[str] | None":
 
 def _decode(job: Job) -> None:
     recipe = job.recipe
-    model = recipe.model(job.system.name, job.seed)
+    model = recipe.paths.model(job.system.name, job.seed)
     config = recipe.decoders[job.decoder]
     step = Step(
         title=f"stage 8: decode {job.set_name} by {job.system.name}, seed {job.seed}, {job.decoder}",
-        mark=recipe.mark(job.system.name, f"seed{job.seed}", f"decode_{job.decoder}", job.set_name),
+        mark=recipe.paths.mark(
+            job.system.name, f"seed{job.seed}", f"decode_{job.decoder}", job.set_name
+        ),
         options={},
-        inputs=(model, model.with_name("config.yaml"), config, recipe.cuts(job.set_name)),
+        inputs=(model, model.with_name("config.yaml"), config, recipe.paths.cuts(job.set_name)),
         outputs=(job.out / "text",),
         after={
-            recipe.mark(job.system.name, f"seed{job.seed}", "train"): job.system.trained,
-            recipe.data_mark(f"cuts_{job.set_name}"): "stage 2 (cuts)",
+            recipe.paths.mark(job.system.name, f"seed{job.seed}", "train"): job.system.trained,
+            recipe.paths.data_mark(f"cuts_{job.set_name}"): "stage 2 (cuts)",
         },
     )
 
     def work(_: bool) -> None:
-        ids = list(read_text(recipe.text(job.set_name)))
+        ids = list(read_text(recipe.paths.text(job.set_name)))
         count = max(1, min(job.splits, len(ids) // _LEAST))
         shutil.rmtree(job.out / "splits", ignore_errors=True)
         splits = []
@@ -118,12 +122,12 @@ def _decode(job: Job) -> None:
 
 def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
     recipe = job.recipe
-    model = recipe.model(job.system.name, job.seed)
+    model = recipe.paths.model(job.system.name, job.seed)
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_inference"]
     command += ["--config", str(recipe.decoders[job.decoder])]
     command += ["--asr_train_config", str(model.with_name("config.yaml"))]
     command += ["--asr_model_file", str(model)]
-    command += ["--data_path_and_name_and_type", f"{recipe.cuts(job.set_name)},speech,lhotse"]
+    command += ["--data_path_and_name_and_type", f"{recipe.paths.cuts(job.set_name)},speech,lhotse"]
     command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
     gpu = None if job.gpus is None else job.gpus.get()

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.options import Recipe, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.progress import progress
 
 # Fewer are not worth a process, which takes seconds to start.
@@ -34,28 +35,31 @@ def _collect(recipe: Recipe) -> None:
     system = recipe.systems[0]
     sets = {"train": recipe.sets.train, "valid": recipe.sets.valid}
     names = tuple(sets.values())
-    token_files = [recipe.tokens, *([recipe.bpe_model] if recipe.bpe_model else [])]
+    token_files = [
+        recipe.paths.tokens,
+        *([recipe.paths.bpe_model] if recipe.paths.bpe_model else []),
+    ]
     step = Step(
         title="stage 4: statistics",
-        mark=recipe.mark("stats"),
+        mark=recipe.paths.mark("stats"),
         options={
             "features": system.features,
             "tokens": recipe.token_options(),
             "more": recipe.feature_options,
         },
-        inputs=(*token_files, *map(recipe.cuts, names), *map(recipe.text, names)),
-        outputs=(recipe.stats,),
+        inputs=(*token_files, *map(recipe.paths.cuts, names), *map(recipe.paths.text, names)),
+        outputs=(recipe.paths.stats,),
         after={
-            recipe.data_mark(f"tokens_{recipe.token_dir.name}"): "stage 3 (tokens)",
-            **{recipe.data_mark(f"cuts_{name}"): "stage 2 (cuts)" for name in names},
+            recipe.paths.data_mark(f"tokens_{recipe.paths.token_dir.name}"): "stage 3 (tokens)",
+            **{recipe.paths.data_mark(f"cuts_{name}"): "stage 2 (cuts)" for name in names},
         },
     )
 
     def work(_: bool) -> None:
-        aside = recipe.stats.with_name(".stats.partial")
+        aside = recipe.paths.stats.with_name(".stats.partial")
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(recipe.stats, ignore_errors=True)
-        ids = {part: list(read_text(recipe.text(name))) for part, name in sets.items()}
+        shutil.rmtree(recipe.paths.stats, ignore_errors=True)
+        ids = {part: list(read_text(recipe.paths.text(name))) for part, name in sets.items()}
         count = max(1, min(recipe.options.nj, len(ids["train"]) // _LEAST, len(ids["valid"])))
         splits = [aside / f"split{number}" for number in range(count)]
         for number, split in enumerate(splits):
@@ -67,7 +71,7 @@ def _collect(recipe: Recipe) -> None:
             jobs.run_parallel(lambda split: _collect_split(recipe, split, bar), splits, count)
         whole = aside / "whole"
         _aggregate(splits, whole)
-        whole.rename(recipe.stats)
+        whole.rename(recipe.paths.stats)
         shutil.rmtree(aside)
 
     perform(step, work, jobs.say)
@@ -87,7 +91,7 @@ def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
     # The statistics that a global_mvn of the YAML needs do not exist yet.
     command += [*recipe.token_options(), *recipe.training_options(recipe.systems[0])]
     command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
-    log = recipe.expdir / "logs" / f"{split.name}.stats.log"
+    log = recipe.paths.expdir / "logs" / f"{split.name}.stats.log"
     log.unlink(missing_ok=True)
     seen = 0
 

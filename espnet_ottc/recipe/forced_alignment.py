@@ -14,7 +14,8 @@ from lhotse import CutSet
 from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.options import Recipe, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.teacher import Teacher, teacher
 
 
@@ -42,7 +43,7 @@ def _align(recipe: Recipe, model: Teacher) -> None:
         title=f"stage 6: forced alignment by {model.title}",
         mark=model.mark,
         options={"aligner": aligner},
-        inputs=(model.model, model.model.with_name("config.yaml"), *map(recipe.cuts, sets)),
+        inputs=(model.model, model.model.with_name("config.yaml"), *map(recipe.paths.cuts, sets)),
         # What trainings take; words.ctm and infeasible are for readers.
         outputs=tuple(map(model.stream, sets)),
         after=model.after,
@@ -55,10 +56,10 @@ def _align(recipe: Recipe, model: Teacher) -> None:
             from espnet_ottc.espnet.set_alignment import align_frames, check_teacher
             from espnet_ottc.espnet.trained_model import TrainedModel
         trained = TrainedModel(model.model.parent, model.model.name, recipe.device)
-        check_teacher(trained, recipe.tokens)
+        check_teacher(trained, recipe.paths.tokens)
         logging.info("aligner: %s", aligner)
         for name in sets:
-            cuts = CutSet.from_file(recipe.cuts(name))
+            cuts = CutSet.from_file(recipe.paths.cuts(name))
             folder = model.stream(name).parent
             infeasible, count = align_frames(trained, cuts, make_aligner(aligner), folder)
             jobs.say_infeasible(infeasible, count, f"of {name} by {aligner}")

@@ -18,7 +18,9 @@ import torch
 
 from espnet_ottc.alignment.aligners.k2_ctc import import_k2
 from espnet_ottc.recipe import jobs
-from espnet_ottc.recipe.options import TRAINING_STAGES, Recipe, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.systems import TRAINING_STAGES
 from espnet_ottc.recipe.teacher import teacher
 from espnet_ottc.utils.files import written_aside
 
@@ -66,13 +68,17 @@ def plan(recipe: Recipe) -> str:
     alignments, drop_bad = _alignment_options(recipe)
     if alignments:
         inputs += [Path(alignments[1], part) for part in sets.parts]
-    bind(recipe.datadir, {"corpus": str(corpus.resolve()), "training set": sets.train}, "--datadir")
     bind(
-        recipe.expdir,
+        recipe.paths.datadir,
+        {"corpus": str(corpus.resolve()), "training set": sets.train},
+        "--datadir",
+    )
+    bind(
+        recipe.paths.expdir,
         {
-            "data": str(recipe.datadir.resolve()),
+            "data": str(recipe.paths.datadir.resolve()),
             "configurations": str(recipe.conf.resolve()),
-            "tokens": recipe.token_dir.name,
+            "tokens": recipe.paths.token_dir.name,
         },
         "--expdir",
     )
@@ -89,18 +95,18 @@ def plan(recipe: Recipe) -> str:
         "alignments": alignments,
         "bad_alignments": ["--drop_bad_alignments"] if drop_bad else [],
         "corpus_inputs": inputs,
-        "prefix": preparation.PREFIX,
+        "prefix": preparation.PREFIX,  # type: ignore[attr-defined]
         "sets": [f"{name}={','.join(parts)}" for name, parts in sets.members.items()],
         "train_set": sets.train,
-        "datadir": recipe.datadir,
-        "expdir": recipe.expdir,
-        "tokens": recipe.tokens,
-        "bpe_model": recipe.bpe_model or "",
+        "datadir": recipe.paths.datadir,
+        "expdir": recipe.paths.expdir,
+        "tokens": recipe.paths.tokens,
+        "bpe_model": recipe.paths.bpe_model or "",
         "token_type": recipe.token_type,
         "nbpe": options.nbpe,
-        "results": recipe.results,
-        "html": recipe.expdir / f"report{recipe.suffix}.html",
-        "markdown": options.markdown or recipe.expdir / f"RESULTS{recipe.suffix}.md",
+        "results": recipe.paths.results,
+        "html": recipe.paths.expdir / f"report{recipe.paths.suffix}.html",
+        "markdown": options.markdown or recipe.paths.expdir / f"RESULTS{recipe.paths.suffix}.md",
     }
     return "\n".join(f"{name}={_shell(value)}" for name, value in values.items())
 
@@ -163,8 +169,6 @@ def _synthetic_options(recipe: Recipe) -> list[str]:
 def _alignment_options(recipe: Recipe) -> tuple[list[str], bool]:
     """`--alignments DIR`, if given, and whether bad ones are dropped."""
     options = recipe.options
-    if not recipe.corpus.alignments_apart:
-        return [], False
     if options.alignments is None:
         return [], options.drop_bad_alignments
     if recipe.options.corpus_dir is None:

@@ -18,8 +18,10 @@ from espnet_ottc.alignment.formats import spans_of, text_tier, write_ctm
 from espnet_ottc.bin import score_alignment, score_words
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import Recipe, System, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
+from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.files import written_aside
 
 # What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _score_all(recipe: Recipe) -> None:
     timed = set(recipe.sets.evaluated)
-    if recipe.reference_system is None:
+    if recipe.paths.reference_system is None:
         timed = {name for name in timed if _write_reference(recipe, name)}
     for system in recipe.models:
         for seed in recipe.seeds:
@@ -42,11 +44,13 @@ def _score_all(recipe: Recipe) -> None:
                 for decoder in recipe.decoders:
                     _score_words(recipe, system, seed, decoder, set_name)
                 # Nothing is scored against itself.
-                if set_name in timed and system.name != recipe.reference_system:
+                if set_name in timed and system.name != recipe.paths.reference_system:
                     for aligner in system.aligners:
                         _score_times(recipe, system, seed, aligner, set_name)
-    rows = collect_rows(recipe.expdir, next(iter(recipe.decoders)), recipe.reference_system)
-    path = recipe.results
+    rows = collect_rows(
+        recipe.paths.expdir, next(iter(recipe.decoders)), recipe.paths.reference_system
+    )
+    path = recipe.paths.results
     text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
     # Left alone where nothing changed, so that the report need not be made again.
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -57,14 +61,14 @@ def _score_all(recipe: Recipe) -> None:
 
 def _write_reference(recipe: Recipe, set_name: str) -> bool:
     """Write the times that came with a set's words, or phones, as a CTM; whether it has any."""
-    cuts, out = recipe.cuts(set_name), recipe.annotation(set_name)
+    cuts, out = recipe.paths.cuts(set_name), recipe.paths.annotation(set_name)
     step = Step(
         title=f"stage 10: reference times of {set_name}",
-        mark=recipe.data_mark(f"reference_{set_name}"),
+        mark=recipe.paths.data_mark(f"reference_{set_name}"),
         options={},
         inputs=(cuts,),
         outputs=(out,),
-        after={recipe.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)"},
+        after={recipe.paths.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)"},
     )
 
     def work(_: bool) -> None:
@@ -87,28 +91,28 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
 
 
 def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
-    out = recipe.experiment(system.name, seed) / f"decode_{decoder}" / set_name
+    out = recipe.paths.experiment(system.name, seed) / f"decode_{decoder}" / set_name
     _score(
         recipe,
         title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
         names=(system.name, f"seed{seed}", f"decode_{decoder}"),
         out=out,
-        inputs=(recipe.text(set_name), out / "text"),
-        arguments=["--ref", str(recipe.text(set_name)), "--hyp", str(out / "text")],
+        inputs=(recipe.paths.text(set_name), out / "text"),
+        arguments=["--ref", str(recipe.paths.text(set_name)), "--hyp", str(out / "text")],
         command=score_words.main,
         after="stage 8 (decoding)",
     )
 
 
 def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_name: str) -> None:
-    experiment = recipe.experiment(system.name, seed)
+    experiment = recipe.paths.experiment(system.name, seed)
     out = experiment / f"align_{aligner}" / set_name
     frames = experiment / "frames" / set_name
-    reference = recipe.reference(set_name, seed)
-    teacher = recipe.reference_system
+    reference = recipe.paths.reference(set_name, seed)
+    teacher = recipe.paths.reference_system
     before = {}
     if teacher is not None:
-        mark = recipe.mark(teacher, f"seed{seed}", "align", set_name)
+        mark = recipe.paths.mark(teacher, f"seed{seed}", "align", set_name)
         before[mark] = f"the alignment by {teacher}, the reference (stage 9)"
     arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
     arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
@@ -124,7 +128,7 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
         arguments=arguments,
         command=score_alignment.main,
         after="stage 9 (alignment)",
-        suffix=recipe.suffix,
+        suffix=recipe.paths.suffix,
         before=before,
     )
 
@@ -143,17 +147,17 @@ def _score(
     before: Mapping[Path, str] | None = None,
 ) -> None:
     set_name = out.name
-    folding = recipe.corpus.folding
+    folding = recipe.corpus.folding_path
     if folding is not None:
         inputs, arguments = (*inputs, folding), [*arguments, "--fold", str(folding)]
     json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
     step = Step(
         title=f"stage 10: {title}",
-        mark=recipe.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
+        mark=recipe.paths.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
         options={"arguments": arguments},
         inputs=inputs,
         outputs=(json_path, text_path),
-        after={recipe.mark(*names, set_name): after, **(before or {})},
+        after={recipe.paths.mark(*names, set_name): after, **(before or {})},
     )
 
     def work(_: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe.marks import StepError
-from espnet_ottc.recipe.options import Recipe
+from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.files import written_aside
 
 
@@ -44,17 +44,17 @@ def teacher(recipe: Recipe, seed: int) -> Teacher:
         return Teacher(
             title=str(given),
             model=_model_file(given, recipe.options.inference_model),
-            folder=recipe.expdir / "ali_from",
-            mark=recipe.mark("ali_from"),
+            folder=recipe.paths.expdir / "ali_from",
+            mark=recipe.paths.mark("ali_from"),
             after={},
         )
     system = recipe.options.ali_system
     return Teacher(
         title=f"{system}, seed {seed}",
-        model=recipe.model(system, seed),
-        folder=recipe.experiment(system, seed) / "ali",
-        mark=recipe.mark(system, f"seed{seed}", "ali"),
-        after={recipe.mark(system, f"seed{seed}", "train"): f"the training of {system}"},
+        model=recipe.paths.model(system, seed),
+        folder=recipe.paths.experiment(system, seed) / "ali",
+        mark=recipe.paths.mark(system, f"seed{seed}", "ali"),
+        after={recipe.paths.mark(system, f"seed{seed}", "train"): f"the training of {system}"},
     )
 
 

@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import TRAINING_STAGES, Recipe, System, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.teacher import teacher, write_aligned_shapes
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
@@ -61,18 +63,23 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
 def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     """The step that trains one system with one seed."""
     sets = (recipe.sets.train, recipe.sets.valid)
-    experiment = recipe.experiment(system.name, seed)
-    inputs = [system.path, recipe.tokens, *map(recipe.cuts, sets), *map(recipe.text, sets)]
-    inputs += [recipe.bpe_model] if recipe.bpe_model else []
-    inputs += [recipe.stats / part / "speech_shape" for part in ("train", "valid")]
-    after = {recipe.mark("stats"): "stage 4 (statistics)"}
+    experiment = recipe.paths.experiment(system.name, seed)
+    inputs = [
+        system.path,
+        recipe.paths.tokens,
+        *map(recipe.paths.cuts, sets),
+        *map(recipe.paths.text, sets),
+    ]
+    inputs += [recipe.paths.bpe_model] if recipe.paths.bpe_model else []
+    inputs += [recipe.paths.stats / part / "speech_shape" for part in ("train", "valid")]
+    after = {recipe.paths.mark("stats"): "stage 4 (statistics)"}
     if system.needs_alignment:
         model = teacher(recipe, seed)
         inputs += map(model.stream, sets)
         after[model.mark] = "stage 6 (forced alignment)"
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
-        mark=recipe.mark(system.name, f"seed{seed}", "train"),
+        mark=recipe.paths.mark(system.name, f"seed{seed}", "train"),
         options={"seed": seed, "more": recipe.training_options(system)},
         inputs=tuple(inputs),
         # Not the model to decode with: another choice of it must not train again.
@@ -85,33 +92,33 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
 def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     """ESPnet's training with its options."""
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--config", str(system.path)]
-    command += ["--output_dir", str(recipe.experiment(system.name, seed)), "--resume", "true"]
+    command += ["--output_dir", str(recipe.paths.experiment(system.name, seed)), "--resume", "true"]
     command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
     if recipe.options.ngpu > 1:
         command += ["--multiprocessing_distributed", "true"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)
-        shapes = recipe.stats / part / "speech_shape"
+        shapes = recipe.paths.stats / part / "speech_shape"
         if system.needs_alignment:
             shapes = _aligned_shapes(recipe, system, seed, part)
             stream = f"{teacher(recipe, seed).stream(name)},ali,text_int"
             command += [f"--{part}_data_path_and_name_and_type", stream]
         command += [f"--{part}_shape_file", str(shapes)]
     if system.config.get("normalize") == "global_mvn":
-        stats = recipe.stats / "train" / "feats_stats.npz"
+        stats = recipe.paths.stats / "train" / "feats_stats.npz"
         command += ["--normalize_conf", f"stats_file={stats}"]
     return command + recipe.training_options(system)
 
 
 def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:
     """The shape file of those utterances that have a forced alignment."""
-    return recipe.experiment(system.name, seed) / "aligned" / part / "speech_shape"
+    return recipe.paths.experiment(system.name, seed) / "aligned" / part / "speech_shape"
 
 
 def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         kept, count = write_aligned_shapes(
-            recipe.stats / part / "speech_shape",
+            recipe.paths.stats / part / "speech_shape",
             teacher(recipe, seed).stream(name),
             _aligned_shapes(recipe, system, seed, part),
         )
@@ -123,7 +130,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
 
 
 def _train(recipe: Recipe, system: System, seed: int) -> None:
-    experiment = recipe.experiment(system.name, seed)
+    experiment = recipe.paths.experiment(system.name, seed)
     command = training_command(recipe, system, seed)
 
     def work(resumed: bool) -> None:
@@ -176,14 +183,14 @@ def _shared_cores(trainings: int) -> dict[str, str]:
 
 def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
     """Make a model of its own of an auxiliary CTC head."""
-    model, out = recipe.model(system.name, seed), recipe.model(head.name, seed)
+    model, out = recipe.paths.model(system.name, seed), recipe.paths.model(head.name, seed)
     step = Step(
         title=f"stage {system.stage}: the auxiliary CTC head of {system.name}, seed {seed}",
-        mark=recipe.mark(head.name, f"seed{seed}", "train"),
+        mark=recipe.paths.mark(head.name, f"seed{seed}", "train"),
         options={},
         inputs=(model, model.with_name("config.yaml")),
         outputs=(out, out.with_name("config.yaml")),
-        after={recipe.mark(system.name, f"seed{seed}", "train"): system.trained},
+        after={recipe.paths.mark(system.name, f"seed{seed}", "train"): system.trained},
     )
 
     def work(_: bool) -> None:
@@ -245,7 +252,9 @@ def _move_aside(recipe: Recipe, experiment: Path) -> None:
     if not experiment.exists():
         return
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    target = recipe.expdir / ".replaced" / f"{experiment.parent.name}-{experiment.name}-{stamp}"
+    target = (
+        recipe.paths.expdir / ".replaced" / f"{experiment.parent.name}-{experiment.name}-{stamp}"
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     experiment.rename(target)
     jobs.say(f"  {experiment} was trained with other inputs: moved to {target}")

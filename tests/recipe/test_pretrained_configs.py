@@ -12,7 +12,7 @@ from espnet2.layers.global_mvn import GlobalMVN
 from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.espnet.schedule import LinearDecay, count_updates
-from espnet_ottc.recipe.options import System
+from espnet_ottc.recipe.systems import System
 
 EGS = Path(__file__).parents[2] / "egs2"
 CORPORA = ("librispeech", "timit", "ami")

@@ -10,7 +10,7 @@ from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
 from espnet_ottc.ops.flat_start import flat_start_share
-from espnet_ottc.recipe.options import System
+from espnet_ottc.recipe.systems import System
 
 RECIPES = Path(__file__).parents[2] / "egs2"
 CONF = RECIPES / "librispeech_ottc" / "conf"

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from espnet_ottc.recipe import feature_statistics, jobs, plan
-from espnet_ottc.recipe.options import Recipe, parse
+from espnet_ottc.recipe.options import parse
+from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.sets import librispeech_sets, official_sets
 
 ROOT = Path(__file__).parents[2]
@@ -254,7 +255,7 @@ def test_a_gpu_to_align_on_has_to_be_there(folder, monkeypatch):
 
 def test_a_bpe_vocabulary_has_its_own_folder(folder):
     found = recipe("--token_type", "bpe", "--nbpe", "70")
-    assert found.tokens == Path("data/token_list/bpe70/tokens.txt")
+    assert found.paths.tokens == Path("data/token_list/bpe70/tokens.txt")
     assert "--bpemodel" in found.token_options()
 
 
@@ -308,9 +309,9 @@ def test_timit_has_phones_and_silences_to_score(folder, capsys):
     assert shell(found, "parts") == ["TRAIN", "DEV", "TEST"]
     assert shell(found, "tokens") == ["data/token_list/word/tokens.txt"]
     made = recipe("--corpus", "timit")
-    assert made.corpus.folding.name == "phones_timit.txt"
+    assert made.corpus.folding_path.name == "phones_timit.txt"
     assert made.corpus.silences == ("h#", "pau", "epi")
-    assert (recipe().corpus.folding, recipe().corpus.silences) == (None, ())
+    assert (recipe().corpus.folding_path, recipe().corpus.silences) == (None, ())
     assert plan.main(["--corpus", "timit", "--timit", str(folder)]) == 1
     assert "got no sentence" in capsys.readouterr().err
 

@@ -1,0 +1,153 @@
+"""A run of a recipe: its options, checked, with the systems, sets and paths that follow from them."""
+
+import argparse
+import shlex
+from functools import cached_property
+from pathlib import Path
+
+from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
+from espnet_ottc.recipe.corpora import CORPORA, Corpus
+from espnet_ottc.recipe.options import LAST_STAGE, SHARED_CONF, numbers, several, split
+from espnet_ottc.recipe.paths import Paths
+from espnet_ottc.recipe.sets import RecipeSets
+from espnet_ottc.recipe.systems import FEATURES, System, config_path, read_system
+
+
+class Recipe:
+    """The options of a run, checked, and what follows from them.
+
+    Args:
+        options: as `options.parse` gives them.
+
+    Raises:
+        ValueError, OSError: options that cannot be; a corpus without the sets that are needed.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.conf: Path = options.conf
+        self.seeds: tuple[int, ...] = tuple(numbers("--seed", options.seed))
+        if not 0 <= options.stage <= options.stop_stage <= LAST_STAGE:
+            raise ValueError(
+                f"0 <= --stage <= --stop_stage <= {LAST_STAGE} must hold, "
+                f"got {options.stage} and {options.stop_stage}"
+            )
+        self.paths = Paths(
+            datadir=options.datadir,
+            expdir=options.expdir,
+            token_type=options.token_type,
+            nbpe=options.nbpe,
+            inference_model=options.inference_model,
+            reference_system=options.ali_system if options.reference == "forced" else None,
+        )
+        names = several("--systems", options.systems)
+        self.systems = tuple(read_system(self.conf, name) for name in names)
+        self.decoders = {
+            name: config_path("decode", name, self.conf, SHARED_CONF)
+            for name in several("--decoders", options.decoders)
+        }
+        self._check_systems()
+
+    @property
+    def models(self) -> tuple[System, ...]:
+        """What is decoded, aligned and scored: the systems, and the auxiliary heads that some have."""
+        pairs = ((system, system.auxiliary) for system in self.systems)
+        return tuple(model for pair in pairs for model in pair if model is not None)
+
+    @property
+    def corpus(self) -> Corpus:
+        """What the recipe is for."""
+        return CORPORA[self.options.corpus]
+
+    @cached_property
+    def sets(self) -> RecipeSets:
+        """Training, validation and evaluation sets."""
+        given = self.options.corpus_dir
+        present = (
+            self.corpus.synthetic_parts
+            if given is None
+            else self.corpus.preparation.present_parts(given)
+        )
+        return self.corpus.sets(
+            present, self.options.train_set, split(self.options.eval_sets or [])
+        )
+
+    @property
+    def token_type(self) -> str:
+        """char, bpe or word."""
+        return self.paths.token_type
+
+    def training_options(self, system: System) -> list[str]:
+        """Options of ESPnet's training beside the YAML: the user's come last and win."""
+        own = []
+        if self.token_type == "bpe" and system.ctc_conf.get("boundary_label") == "<space>":
+            # A word break among SentencePiece's tokens.
+            own = ["--ctc_conf", "boundary_label=▁"]
+        return own + shlex.split(self.options.train_args)
+
+    @property
+    def feature_options(self) -> list[str]:
+        """What of the user's own options for ESPnet's training decides the feature statistics."""
+        found, wanted = [], False
+        for word in shlex.split(self.options.train_args):
+            if word.startswith("--"):
+                wanted = word[2:].partition("=")[0] in FEATURES
+            if wanted:
+                found.append(word)
+        return found
+
+    @property
+    def device(self) -> str:
+        """Where alignment runs.
+
+        Raises:
+            ValueError: --ngpu, and no GPU here.
+        """
+        if not self.options.ngpu:
+            return "cpu"
+        # Late: it takes long to import.
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(
+                "--ngpu asks for a GPU to align on, and this machine has none: decode_cmd (cmd.sh) has to "
+                'ask the cluster for one, as "srun --gres=gpu:1" does; or go on with --ngpu 0'
+            )
+        return "cuda"
+
+    def aligner(self, decoder: str) -> str:
+        """The aligner (see espnet_ottc.alignment.aligners) behind a decoder in time."""
+        if decoder != "forced_align":
+            return decoder
+        # Late: it imports torch, and looks for k2.
+        from espnet_ottc.alignment.aligners import ctc_aligner
+
+        return ctc_aligner(self.options.ctc_aligner)
+
+    def data_options(self, part: str, name: str) -> list[str]:
+        """ESPnet's options for the data of a set; `part` is train or valid."""
+        flag = f"--{part}_data_path_and_name_and_type"
+        cuts, text = self.paths.cuts(name), self.paths.text(name)
+        return [flag, f"{cuts},speech,lhotse", flag, f"{text},text,text"]
+
+    def token_options(self) -> list[str]:
+        """ESPnet's options for the tokens."""
+        tokens, bpe_model = self.paths.tokens, self.paths.bpe_model
+        options = ["--token_type", self.token_type, "--token_list", str(tokens)]
+        return options if bpe_model is None else [*options, "--bpemodel", str(bpe_model)]
+
+    def _check_systems(self) -> None:
+        first = self.systems[0]
+        for system in self.systems:
+            if system.features != first.features:
+                raise ValueError(
+                    f"{system.path} must have the frontend and normalisation of {first.path}, since "
+                    f"they share {self.paths.stats}; or run them with an --expdir each"
+                )
+            conf = system.ctc_conf
+            kind = OPTIONS.get(str(conf.get("ctc_type")))
+            if kind is not None:
+                try:
+                    parse_conf(conf, kind)
+                except (TypeError, ValueError) as error:
+                    raise ValueError(f"{system.path}: {error}") from error
