@@ -48,7 +48,7 @@ def plan(recipe: Recipe) -> str:
             --ali_from without a model, nobody to align for a system that needs it.
         ImportError: --ctc_aligner k2 without k2.
     """
-    options = recipe.options
+    options, paths = recipe.options, recipe.paths
     synthetic = _synthetic_options(recipe)
     corpus = options.corpus_dir
     made_here = corpus is None
@@ -56,11 +56,7 @@ def plan(recipe: Recipe) -> str:
         sizes = zip(synthetic[::2], synthetic[1::2], strict=True)
         names = ["synthetic", *(name.removeprefix("--") + value for name, value in sizes)]
         corpus = Path("downloads", "-".join(names))
-    available = torch.cuda.device_count()
-    if options.ngpu > available and not os.environ.get(jobs.TRAIN):
-        raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
-    if options.ctc_aligner == "k2":
-        import_k2()
+    _check_machine(recipe)
     _check_teachers(recipe)
     sets = recipe.sets
     preparation = recipe.corpus.preparation
@@ -69,16 +65,16 @@ def plan(recipe: Recipe) -> str:
     if alignments:
         inputs += [Path(alignments[1], part) for part in sets.parts]
     bind(
-        recipe.paths.datadir,
+        paths.datadir,
         {"corpus": str(corpus.resolve()), "training set": sets.train},
         "--datadir",
     )
     bind(
-        recipe.paths.expdir,
+        paths.expdir,
         {
-            "data": str(recipe.paths.datadir.resolve()),
+            "data": str(paths.datadir.resolve()),
             "configurations": str(recipe.conf.resolve()),
-            "tokens": recipe.paths.token_dir.name,
+            "tokens": paths.token_dir.name,
         },
         "--expdir",
     )
@@ -98,17 +94,26 @@ def plan(recipe: Recipe) -> str:
         "prefix": preparation.PREFIX,  # type: ignore[attr-defined]
         "sets": [f"{name}={','.join(parts)}" for name, parts in sets.members.items()],
         "train_set": sets.train,
-        "datadir": recipe.paths.datadir,
-        "expdir": recipe.paths.expdir,
-        "tokens": recipe.paths.tokens,
-        "bpe_model": recipe.paths.bpe_model or "",
+        "datadir": paths.datadir,
+        "expdir": paths.expdir,
+        "tokens": paths.tokens,
+        "bpe_model": paths.bpe_model or "",
         "token_type": recipe.token_type,
         "nbpe": options.nbpe,
-        "results": recipe.paths.results,
-        "html": recipe.paths.expdir / f"report{recipe.paths.suffix}.html",
-        "markdown": options.markdown or recipe.paths.expdir / f"RESULTS{recipe.paths.suffix}.md",
+        "results": paths.results,
+        "html": paths.expdir / f"report{paths.suffix}.html",
+        "markdown": options.markdown or paths.expdir / f"RESULTS{paths.suffix}.md",
     }
     return "\n".join(f"{name}={_shell(value)}" for name, value in values.items())
+
+
+def _check_machine(recipe: Recipe) -> None:
+    options = recipe.options
+    available = torch.cuda.device_count()
+    if options.ngpu > available and not os.environ.get(jobs.TRAIN):
+        raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
+    if options.ctc_aligner == "k2":
+        import_k2()
 
 
 def _check_teachers(recipe: Recipe) -> None:
