@@ -11,7 +11,7 @@ from torch import Tensor
 
 from espnet_ottc.espnet.criteria.base import BLANK
 from espnet_ottc.espnet.criteria.options.boundary_label import SPACE
-from espnet_ottc.espnet.criteria.ottc import OTTC, Batch
+from espnet_ottc.espnet.criteria.ottc import OTTC, ObservedBatch
 from espnet_ottc.espnet.criteria.sequence import Labels
 from espnet_ottc.espnet.decoding.labels import kept_frames
 from espnet_ottc.ops.boundaries import boundaries
@@ -56,7 +56,7 @@ class TransportDiagnostics:
             self._pending = True
             yield utterances, batch
 
-    def see(self, batch: Batch) -> None:
+    def see(self, batch: ObservedBatch) -> None:
         """Add a batch; the first one's first utterances are the ones whose alignment is followed.
 
         Of a batch that comes several times, for the encoder's last layer and then for intermediate ones,
@@ -163,7 +163,7 @@ def _heaviest_token(labels: Labels) -> dict[str, Tensor | float]:
     return {"heaviest": of_token.amax(1)[several].sum(), "weighted": several.sum()}
 
 
-def _alignments(batch: Batch, utterances: list[str]) -> Alignments:
+def _alignments(batch: ObservedBatch, utterances: list[str]) -> Alignments:
     count = min(len(utterances), FOLLOWED_UTTERANCES)
     alpha, frames = batch.alpha[:count], batch.lengths[:count]
     targets, lengths, weights = batch.labels

@@ -9,7 +9,7 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
-from espnet_ottc.espnet.criteria.base import BLANK, Criterion
+from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.decoding.labels import stripped
@@ -101,7 +101,9 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
             loss, cer = super()._calc_ctc_loss(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens)
             return loss, cer
         alignment = self._alignment or (None, None)
-        losses = self.ctc.losses(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens, *alignment)
+        losses = self.ctc.losses(
+            CriterionBatch(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens, *alignment)
+        )
         stats: dict[str, Any] = dict(losses.parts)
         cer = None
         if not self.training and self.error_calculator is not None:

@@ -20,21 +20,19 @@ from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
 
 from espnet_ottc.espnet.criteria.base import Criterion
-from espnet_ottc.espnet.criteria.baselines import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.criteria.consistency import ConsistencyCTC
+from espnet_ottc.espnet.criteria.ctc_prior import PriorCTC
 from espnet_ottc.espnet.criteria.options import (
     OPTIONS,
-    ConsistencyCTCOptions,
     CriterionOptions,
-    OTTCOptions,
-    PriorCTCOptions,
-    SinglePathOptions,
-    SoftDTWOptions,
     boundary_label_id,
     describe_options,
     parse_conf,
     resolve_boundary_label,
 )
 from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.criteria.single_path import SinglePath
+from espnet_ottc.espnet.criteria.soft_dtw import SoftDTW
 from espnet_ottc.espnet.data import CutAudio
 from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
 from espnet_ottc.espnet.encoders.pretrained import parameters_in
@@ -48,12 +46,9 @@ from espnet_ottc.espnet.schedule import (
 )
 from espnet_ottc.espnet.trainer import OTTCTrainer
 
-CRITERIA: dict[type[CriterionOptions], type[Criterion]] = {
-    OTTCOptions: OTTC,
-    PriorCTCOptions: PriorCTC,
-    ConsistencyCTCOptions: ConsistencyCTC,
-    SinglePathOptions: SinglePath,
-    SoftDTWOptions: SoftDTW,
+CRITERIA: dict[str, type[Criterion]] = {
+    kind.options_type.ctc_type: kind
+    for kind in (OTTC, PriorCTC, ConsistencyCTC, SinglePath, SoftDTW)
 }
 MODEL = "ottc"
 ENCODERS = {
@@ -76,11 +71,11 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
     Raises:
         ValueError, TypeError: an unknown option or a bad value.
     """
-    kind = OPTIONS.get(conf.get("ctc_type", ""))
+    kind = CRITERIA.get(conf.get("ctc_type", ""))
     if kind is None:
         return CTC(odim=odim, encoder_output_size=encoder_output_size, **conf)
-    options, shared = parse_conf(conf, kind)
-    return CRITERIA[kind](odim, encoder_output_size, options, **shared)
+    options, shared = parse_conf(conf, kind.options_type)
+    return kind(odim, encoder_output_size, options, **shared)
 
 
 def register() -> None:

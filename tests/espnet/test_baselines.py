@@ -8,12 +8,17 @@ import pytest
 import torch
 from espnet2.asr.ctc import CTC
 
-from espnet_ottc.espnet.criteria.baselines import ConsistencyCTC, PriorCTC, SinglePath, SoftDTW
+from espnet_ottc.espnet.criteria.base import CriterionBatch
+from espnet_ottc.espnet.criteria.consistency import ConsistencyCTC
+from espnet_ottc.espnet.criteria.ctc_prior import PriorCTC
 from espnet_ottc.espnet.criteria.options import (
     ConsistencyCTCOptions,
+    OTTCOptions,
     PriorCTCOptions,
     SoftDTWOptions,
 )
+from espnet_ottc.espnet.criteria.single_path import SinglePath
+from espnet_ottc.espnet.criteria.soft_dtw import SoftDTW
 from espnet_ottc.ops.regularizers import consistency
 
 V, D = 4, 6
@@ -43,6 +48,14 @@ def _enumerated(scores, labels):
     paths = [p for p in itertools.product(range(V), repeat=T) if _spelt(p) == labels]
     totals = torch.stack([scores[range(T), list(p)].sum() for p in paths])
     return -totals.logsumexp(0)
+
+
+@pytest.mark.parametrize("criterion", [PriorCTC, ConsistencyCTC, SinglePath, SoftDTW])
+def test_a_criterion_refuses_the_options_of_another(criterion):
+    with pytest.raises(
+        TypeError, match=f"options of {criterion.__name__} must be .* got OTTCOptions"
+    ):
+        criterion(V, D, OTTCOptions())
 
 
 def test_without_a_prior_it_is_ctc():
@@ -167,7 +180,7 @@ def test_cr_ctc_is_the_mean_of_both_views_and_their_divergence():
         a, c = p[b, :n], q[b, :n]
         apart += 0.5 * ((c.exp() * (c - a)).sum() + (a.exp() * (a - c)).sum()) / 2
     expected = 0.5 * (builtin(*one) + builtin(*two)) + 0.2 * apart
-    losses = criterion.losses(*batch)
+    losses = criterion.losses(CriterionBatch(*batch))
     torch.testing.assert_close(losses.loss, expected)
     torch.testing.assert_close(losses.parts["loss_consistency"], apart.detach())
     torch.testing.assert_close(criterion.eval()(*one), builtin(*one))
@@ -178,7 +191,8 @@ def test_single_path_is_the_cross_entropy_of_the_alignment():
     criterion = SinglePath(V, D, reduce=False)
     hidden, lengths, targets, target_lengths = _batch()
     alignment = torch.tensor([[0, 1, 1, 2, 0], [3, 3, 0, 0, -1]])
-    losses = criterion(hidden, lengths, targets, target_lengths, alignment, lengths)
+    batch = CriterionBatch(hidden, lengths, targets, target_lengths, alignment, lengths)
+    losses = criterion.losses(batch).loss
     log_probs = criterion.ctc_lo(hidden).log_softmax(2)
     for b, n in enumerate([5, 4]):
         expected = -sum(log_probs[b, t, alignment[b, t]].item() for t in range(n))
@@ -191,11 +205,12 @@ def test_single_path_refuses_an_alignment_of_other_frames_and_none():
     hidden, lengths, targets, target_lengths = _batch()
     with pytest.raises(ValueError, match="single_path needs the data stream ali"):
         criterion(hidden, lengths, targets, target_lengths)
-    alignment = torch.zeros(2, 5, dtype=torch.long)
+    alignment = torch.zeros(2, 5, dtype=torch.long), torch.tensor([5, 3])
+    batch = CriterionBatch(hidden, lengths, targets, target_lengths, *alignment)
     with pytest.raises(
         ValueError, match=r"utterance 1: ali must have one label .* 4 frames, got 3"
     ):
-        criterion(hidden, lengths, targets, target_lengths, alignment, torch.tensor([5, 3]))
+        criterion.losses(batch)
 
 
 def _warped(costs, gamma):

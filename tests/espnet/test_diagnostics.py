@@ -8,7 +8,7 @@ import torch
 
 from espnet_ottc import transport_plan
 from espnet_ottc.espnet.criteria.options import OTTCOptions
-from espnet_ottc.espnet.criteria.ottc import OTTC, Batch, Labels
+from espnet_ottc.espnet.criteria.ottc import OTTC, Labels, ObservedBatch
 from espnet_ottc.espnet.diagnostics import (
     TransportDiagnostics,
     boundary_movement,
@@ -31,7 +31,7 @@ def _diagnostics(**options):
 def _batch(alpha, lengths, frame_labels, targets):
     logits = 5.0 * torch.nn.functional.one_hot(torch.tensor(frame_labels), 4)
     labels = Labels(torch.tensor(targets), torch.tensor([len(row) for row in targets]), None)
-    return Batch(logits, torch.tensor(alpha), torch.tensor(lengths), labels)
+    return ObservedBatch(logits, torch.tensor(alpha), torch.tensor(lengths), labels)
 
 
 def test_measures_are_averages_over_utterances_and_over_frames():

@@ -6,6 +6,7 @@ import torch
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
 
+from espnet_ottc.espnet.criteria.base import CriterionBatch
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.ops.flat_start import flat_start_loss
@@ -68,7 +69,9 @@ def test_an_alignment_gives_labels_weights_and_its_edge_blanks_the_boundary_labe
     criterion = _criterion(boundary_label=SPACE, label_weights="ali")
     hidden, lengths, targets, target_lengths = (x[:1] for x in _batch())
     path = torch.tensor([[0, 0, 3, 3, 0, 3, 2, 4, 4, 0, -1, -1]])
-    loss = criterion(hidden, lengths, targets, target_lengths, path, torch.tensor([10]))
+    alignment = path, torch.tensor([10])
+    batch = CriterionBatch(hidden, lengths, targets, target_lengths, *alignment)
+    loss = criterion.losses(batch).loss
     log_probs, alpha = _utterance(criterion, hidden[0], 15)
     beta = np.array([2, 2, 1, 1, 1, 2, 1]) / 10
     expected = 15 * _dense_loss(log_probs, alpha, [2, 3, 0, 3, 2, 4, 2], beta)
@@ -112,7 +115,7 @@ def test_the_auxiliary_loss_is_espnets_ctc_with_the_heads_parameters():
     criterion = _criterion(aux_ctc_weight=0.25)
     builtin = CTC(V, D).eval()
     builtin.ctc_lo.load_state_dict(criterion.aux_ctc_lo.state_dict())
-    losses = criterion.losses(*_batch())
+    losses = criterion.losses(CriterionBatch(*_batch()))
     torch.testing.assert_close(losses.parts["loss_aux_ctc"], builtin(*_batch()))
     torch.testing.assert_close(
         losses.loss, losses.parts["loss_ottc"] + 0.25 * losses.parts["loss_aux_ctc"]
@@ -125,7 +128,7 @@ def test_penalties_on_the_frame_weights_are_in_the_unit_of_the_loss(scale):
         scale=scale, alpha_kl_weight=0.7, alpha_roughness_weight=0.3, reduce=False
     )
     hidden, lengths, targets, target_lengths = _batch()
-    losses = criterion.losses(hidden, lengths, targets, target_lengths)
+    losses = criterion.losses(CriterionBatch(hidden, lengths, targets, target_lengths))
     for b, (length, labels) in enumerate(zip(lengths.tolist(), [5, 1, 3], strict=True)):
         _, alpha = _utterance(criterion, hidden[b], length)
         steps = np.diff(np.log(alpha))
@@ -140,7 +143,7 @@ def test_two_views_that_disagree_cost_in_the_unit_of_the_loss(scale):
     criterion = _criterion(scale=scale, consistency_weight=0.5, reduce=False, dropout=0.0).train()
     one, two = _batch(seed=0), _batch(seed=1)
     batch = [torch.cat(pair) for pair in zip(one, two, strict=True)]
-    losses = criterion.losses(*batch)
+    losses = criterion.losses(CriterionBatch(*batch))
     log_probs = criterion.ctc_lo(batch[0]).log_softmax(2)
     for b, (length, labels) in enumerate(zip([15, 9, 12], [5, 1, 3], strict=True)):
         p, q = log_probs[b, :length], log_probs[3 + b, :length]
@@ -151,7 +154,7 @@ def test_two_views_that_disagree_cost_in_the_unit_of_the_loss(scale):
         )
     added = 0.5 * losses.parts["loss_consistency"]
     torch.testing.assert_close(losses.loss, losses.parts["loss_ottc"] + added)
-    assert "loss_consistency" not in criterion.eval().losses(*_batch()).parts
+    assert "loss_consistency" not in criterion.eval().losses(CriterionBatch(*_batch())).parts
 
 
 @pytest.mark.parametrize("scale", ["frames", "labels", "utterance"])
@@ -169,12 +172,12 @@ def test_a_flat_start_hands_over_to_ottc_in_the_unit_of_the_loss(scale):
     for epoch, share in ((None, 1.0), (3, 1.0), (4, 0.5), (5, 0.0), (1, 1.0)):
         if epoch is not None:
             criterion.set_epoch(epoch)
-        losses = criterion.train().losses(hidden, lengths, *texts)
+        losses = criterion.train().losses(CriterionBatch(hidden, lengths, *texts))
         ottc = losses.parts["loss_ottc"]
         torch.testing.assert_close(losses.loss, share * searched * unit + (1 - share) * ottc)
         assert ("loss_flat_start" in losses.parts) is (share > 0)
         # The best model is chosen by one and the same loss in all epochs.
-        losses = criterion.eval().losses(hidden, lengths, *texts)
+        losses = criterion.eval().losses(CriterionBatch(hidden, lengths, *texts))
         torch.testing.assert_close(losses.loss, ottc)
         assert list(losses.parts) == ["loss_ottc"]
 

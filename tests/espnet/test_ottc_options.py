@@ -16,7 +16,7 @@ from espnet_ottc.espnet.criteria.options import (
     resolve_boundary_label,
 )
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "espnet.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "espnet.md"
 
 
 def test_a_misspelt_option_is_an_error_that_names_the_near_match():

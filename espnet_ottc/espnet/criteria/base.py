@@ -1,16 +1,39 @@
 """What ESPnet's model and trainer, as this package extends them, ask of a criterion in CTC's place."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from espnet2.asr.ctc import CTC
 from torch import Tensor
 
+from espnet_ottc.espnet.criteria.options import CriterionOptions
 from espnet_ottc.espnet.decoding.labels import greedy_labels
 
 # ESPnet reserves the first token for the blank wherever CTC is used.
 BLANK = 0
+
+
+@dataclass(frozen=True)
+class CriterionBatch:
+    """What a criterion's loss is computed from: B utterances of at most T frames and U tokens.
+
+    Attributes:
+        encoded: (B, T, D) the encoder's output.
+        lengths: (B,) valid frames.
+        targets: (B, U) token ids without boundary labels, padded with anything.
+        target_lengths: (B,) valid tokens.
+        alignment: (B, N) token id of each frame of a forced alignment, for criteria that train on one.
+        alignment_lengths: (B,) valid frames of it.
+    """
+
+    encoded: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    alignment: Tensor | None = None
+    alignment_lengths: Tensor | None = None
 
 
 class Losses(NamedTuple):
@@ -23,17 +46,24 @@ class Losses(NamedTuple):
 class Criterion(CTC):  # type: ignore[misc]
     """A criterion with CTC's token head (`ctc_lo`) and CTC's interface.
 
-    Whatever reads CTC's posteriors, or loads a CTC model's parameters, works with it.
+    Whatever reads CTC's posteriors, or loads a CTC model's parameters, works with it.  A subclass names its
+    `options_type`, makes its own parameters in `set_up` and computes `losses`.
 
     Args:
         odim: V, number of tokens; 0 is the blank.
         encoder_output_size: D.
-        options: the criterion's own, a dataclass of `espnet_ottc.espnet.criteria.options`.
-        dropout_rate: dropout in front of the token heads, in training mode only (ESPnet's CTC applies it in
-            evaluation mode too).
+        options: the criterion's own, an `options_type`; None: their defaults.
+        dropout_rate: dropout in front of the token heads, in [0, 1), in training mode only (ESPnet's CTC
+            applies it in evaluation mode too).
         reduce: the mean loss over the batch; otherwise one loss per utterance, which is not divided by the
             batch (ESPnet's CTC does so).
+
+    Raises:
+        TypeError: the options of another criterion.
     """
+
+    options_type: ClassVar[type[CriterionOptions]]
+    options: Any
 
     # Above 0, training batches come twice, masked differently: rows b and B/2 + b are one utterance.
     consistency_weight: float = 0.0
@@ -42,50 +72,49 @@ class Criterion(CTC):  # type: ignore[misc]
         self,
         odim: int,
         encoder_output_size: int,
-        options: Any,
+        options: CriterionOptions | None = None,
         *,
         dropout_rate: float = 0.0,
         reduce: bool = True,
     ) -> None:
         super().__init__(odim, encoder_output_size, dropout_rate=dropout_rate, reduce=reduce)
-        self.ctc_type = options.ctc_type
+        options = options or self.options_type()
+        if not isinstance(options, self.options_type):
+            raise TypeError(
+                f"options of {type(self).__name__} must be {self.options_type.__name__}, "
+                f"got {type(options).__name__}"
+            )
         self.options = options
+        self.ctc_type = options.ctc_type
+        self.set_up(odim, encoder_output_size)
+
+    def set_up(self, odim: int, encoder_output_size: int) -> None:
+        """Make what this criterion has beside the token head, as its options ask; called once."""
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the criterion which epoch of training begins, counted from 1."""
 
-    def forward(
-        self,
-        hs_pad: Tensor,
-        hlens: Tensor,
-        ys_pad: Tensor,
-        ys_lens: Tensor,
-        alignment: Tensor | None = None,
-        alignment_lengths: Tensor | None = None,
-    ) -> Tensor:
-        """The loss alone; arguments as in `losses`."""
-        return self.losses(hs_pad, hlens, ys_pad, ys_lens, alignment, alignment_lengths).loss
+    def forward(self, hs_pad: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
+        """The loss alone, with ESPnet's arguments: the first four fields of `CriterionBatch`."""
+        return self.losses(CriterionBatch(hs_pad, hlens, ys_pad, ys_lens)).loss
 
-    def losses(
-        self,
-        hs_pad: Tensor,
-        hlens: Tensor,
-        ys_pad: Tensor,
-        ys_lens: Tensor,
-        alignment: Tensor | None = None,
-        alignment_lengths: Tensor | None = None,
-    ) -> Losses:
-        """The loss and its parts.
-
-        Args:
-            hs_pad: (B, T, D) encoder output.
-            hlens: (B,) valid frames.
-            ys_pad: (B, U) token ids, padded with anything.
-            ys_lens: (B,) valid tokens.
-            alignment: (B, N) token id of each frame of a forced alignment, for criteria that train on one.
-            alignment_lengths: (B,).
-        """
+    def losses(self, batch: CriterionBatch) -> Losses:
+        """The loss and its parts."""
         raise NotImplementedError
+
+    def dropped(self, encoded: Tensor) -> Tensor:
+        """(B, T, D) encoder output behind the dropout in front of the token heads."""
+        return F.dropout(encoded, self.dropout_rate, self.training)
+
+    def ctc_losses(self, log_probs: Tensor, batch: CriterionBatch) -> Tensor:
+        """CTC's loss (B,) of log-probabilities (B, T, V); 0 where the text does not fit the frames."""
+        losses: Tensor = self.ctc_loss(
+            log_probs.transpose(0, 1),
+            batch.targets.clamp(min=0),
+            batch.lengths,
+            batch.target_lengths,
+        )
+        return losses
 
     def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""

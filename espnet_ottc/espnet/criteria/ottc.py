@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from espnet_ottc.espnet.criteria.base import BLANK, Losses
+from espnet_ottc.espnet.criteria.base import BLANK, CriterionBatch, Losses
 from espnet_ottc.espnet.criteria.heads import FrameWeightHead
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
@@ -25,7 +25,7 @@ from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
 from espnet_ottc.ops.transport import frame_weights
 
 
-class Batch(NamedTuple):
+class ObservedBatch(NamedTuple):
     """What an observer sees of one batch; nothing in it has a gradient."""
 
     logits: Tensor  # (B, T, V)
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 class Observer(Protocol):
     """Something that wants to see the batches that the criterion works on."""
 
-    def see(self, batch: Batch) -> None:
+    def see(self, batch: ObservedBatch) -> None:
         """Look at one batch."""
 
 
@@ -49,30 +49,19 @@ class OTTC(SequenceCriterion):
     and a second token head for an auxiliary CTC loss.
 
     Args:
-        odim: V, number of tokens; 0 is the blank.
-        encoder_output_size: D.
+        odim, encoder_output_size, dropout_rate, reduce: see `Criterion`.
         options: see `OTTCOptions`.
-        dropout_rate: dropout in front of the token heads, in training mode only (ESPnet's CTC applies it in
-            evaluation mode too).
-        reduce: the mean loss over the batch; otherwise one loss per utterance, which is not divided by the
-            batch (ESPnet's CTC does so).
 
     Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.
     """
 
-    def __init__(
-        self,
-        odim: int,
-        encoder_output_size: int,
-        options: OTTCOptions | None = None,
-        *,
-        dropout_rate: float = 0.0,
-        reduce: bool = True,
-    ) -> None:
-        options = options or OTTCOptions()
-        super().__init__(
-            odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
-        )
+    options_type = OTTCOptions
+    options: OTTCOptions
+
+    def set_up(self, odim: int, encoder_output_size: int) -> None:
+        """Make the frame-weight head, learnt label weights and the auxiliary head, as the options ask."""
+        super().set_up(odim, encoder_output_size)
+        options = self.options
         self.consistency_weight = options.consistency_weight
         self.drop_threshold = options.drop_threshold
         self.frozen = options.freeze_alpha_after_epoch == 0
@@ -104,76 +93,37 @@ class OTTC(SequenceCriterion):
             self.frame_head.eval()
         return self
 
-    def losses(
-        self,
-        hs_pad: Tensor,
-        hlens: Tensor,
-        ys_pad: Tensor,
-        ys_lens: Tensor,
-        alignment: Tensor | None = None,
-        alignment_lengths: Tensor | None = None,
-    ) -> Losses:
+    def losses(self, batch: CriterionBatch) -> Losses:
         """The loss and its parts.
-
-        Args:
-            hs_pad: (B, T, D) encoder output.
-            hlens: (B,) valid frames.
-            ys_pad: (B, U) token ids without boundary labels, padded with anything.
-            ys_lens: (B,) valid tokens.
-            alignment: (B, N) token id of each frame of a forced alignment, for `label_weights: ali`.
-            alignment_lengths: (B,).
 
         Raises:
             ValueError: `label_weights: ali` without an alignment, or values that break the loss's rules.
         """
-        hidden = F.dropout(hs_pad, self.dropout_rate, self.training)
+        hidden = self.dropped(batch.encoded)
         logits = self.ctc_lo(hidden)
-        frame_logits = self._frame_logits(hs_pad)
-        labels = self.labels(ys_pad, ys_lens, alignment, alignment_lengths)
-        lengths = (hlens, labels.lengths, labels.weights)
-        ottc = ottc_loss(
-            logits,
-            frame_logits,
-            labels.targets,
-            *lengths,
-            reduction="mean" if self.reduce else "none",
-            scale=self.options.scale,
-        )
-        loss, parts = ottc, {"loss_ottc": ottc.detach()}
-        if self.training and self.flat_start > 0:
-            searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
-            searched = self._scaled(searched, hlens, labels)
-            parts["loss_flat_start"] = searched.detach()
-            # Not the sum alone: OTTC's loss may be infinite while it does not count.
-            loss = searched if self.flat_start == 1 else torch.lerp(ottc, searched, self.flat_start)
+        frame_logits = self._frame_logits(batch.encoded)
+        labels = self.labels(batch)
+        loss, parts = self._transport_loss(logits, frame_logits, batch.lengths, labels)
         if self.options.penalised:
-            loss = loss + self._penalty(frame_logits, hlens, labels)
+            loss = loss + self._penalty(frame_logits, batch.lengths, labels)
         if self.aux_ctc_lo is not None:
-            aux_ctc = self._aux_ctc(self.aux_ctc_lo(hidden), hlens, ys_pad, ys_lens)
+            log_probs = F.log_softmax(self.aux_ctc_lo(hidden).float(), dim=2)
+            aux_ctc = self.reduced(self.ctc_losses(log_probs, batch))
             loss = loss + self.options.aux_ctc_weight * aux_ctc
             parts["loss_aux_ctc"] = aux_ctc.detach()
         if self.training and self.consistency_weight > 0:
-            apart = self._scaled(consistency(logits, hlens) / hlens.clamp(min=1), hlens, labels)
+            per_frame = consistency(logits, batch.lengths) / batch.lengths.clamp(min=1)
+            apart = self._scaled(per_frame, batch.lengths, labels)
             loss = loss + self.consistency_weight * apart
             parts["loss_consistency"] = apart.detach()
         if self.frozen and self.frame_head is not None:
             # DistributedDataParallel waits for a gradient of every parameter; these are zeros,
             # which the trainer keeps from the optimizer.
             loss = loss + 0.0 * sum(p.sum() for p in self.frame_head.parameters())
-        if self.training and isinstance(self.label_weighting, EstimatedLabelWeights):
-            self._measure(self.label_weighting, frame_logits, hlens, labels)
-        if self.observer is not None:
-            alpha = frame_weights(frame_logits.detach(), hlens)
-            self.observer.see(Batch(logits.detach(), alpha, hlens, labels))
+        self._observe(logits, frame_logits, batch.lengths, labels)
         return Losses(loss, parts)
 
-    def labels(
-        self,
-        ys_pad: Tensor,
-        ys_lens: Tensor,
-        alignment: Tensor | None = None,
-        alignment_lengths: Tensor | None = None,
-    ) -> Labels:
+    def labels(self, batch: CriterionBatch) -> Labels:
         """The label sequences that the loss transports to: boundary labels and separating blanks added.
 
         With `label_weights: ali` they are the runs of the alignment; its blanks at both ends, where there
@@ -182,14 +132,14 @@ class OTTC(SequenceCriterion):
         Raises:
             ValueError: `label_weights: ali` without an alignment.
         """
-        if self.options.label_weights == "ali":
-            if alignment is None or alignment_lengths is None:
-                raise ValueError(
-                    "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
-                    "training and validation data, and model: ottc; no such stream came"
-                )
-            return _labels_of_alignment(alignment, alignment_lengths, self.boundary)
-        return self.labels_of_text(ys_pad, ys_lens)
+        if self.options.label_weights != "ali":
+            return self.labels_of_text(batch.targets, batch.target_lengths)
+        if batch.alignment is None or batch.alignment_lengths is None:
+            raise ValueError(
+                "label_weights: ali needs the data stream ali (frame labels of a forced alignment) in "
+                "training and validation data, and model: ottc; no such stream came"
+            )
+        return _labels_of_alignment(batch.alignment, batch.alignment_lengths, self.boundary)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
@@ -227,17 +177,42 @@ class OTTC(SequenceCriterion):
         frame_logits = functional_call(self.frame_head, fixed, (hs_pad,))
         return frame_logits
 
-    def _measure(
-        self,
-        weighting: EstimatedLabelWeights,
-        frame_logits: Tensor,
-        hlens: Tensor,
-        labels: Labels,
+    def _transport_loss(
+        self, logits: Tensor, frame_logits: Tensor, frames: Tensor, labels: Labels
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """OTTC's loss, with the flat start's as long as it lasts, and both as parts."""
+        lengths = (frames, labels.lengths, labels.weights)
+        ottc = ottc_loss(
+            logits,
+            frame_logits,
+            labels.targets,
+            *lengths,
+            reduction="mean" if self.reduce else "none",
+            scale=self.options.scale,
+        )
+        parts = {"loss_ottc": ottc.detach()}
+        if not self.training or self.flat_start == 0:
+            return ottc, parts
+        searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
+        searched = self._scaled(searched, frames, labels)
+        parts["loss_flat_start"] = searched.detach()
+        # Not the sum alone: OTTC's loss may be infinite while it does not count.
+        loss = searched if self.flat_start == 1 else torch.lerp(ottc, searched, self.flat_start)
+        return loss, parts
+
+    def _observe(
+        self, logits: Tensor, frame_logits: Tensor, frames: Tensor, labels: Labels
     ) -> None:
-        assert labels.weights is not None
-        alpha = frame_weights(frame_logits.detach(), hlens)
-        starts, ends = boundaries(alpha, labels.weights, hlens, labels.lengths)
-        weighting.measure(labels.targets, labels.lengths, ends - starts)
+        """Let the label weights learn from the plan, and the observer see the batch."""
+        weighting = self.label_weighting
+        if self.training and isinstance(weighting, EstimatedLabelWeights):
+            assert labels.weights is not None
+            alpha = frame_weights(frame_logits.detach(), frames)
+            starts, ends = boundaries(alpha, labels.weights, frames, labels.lengths)
+            weighting.measure(labels.targets, labels.lengths, ends - starts)
+        if self.observer is not None:
+            alpha = frame_weights(frame_logits.detach(), frames)
+            self.observer.see(ObservedBatch(logits.detach(), alpha, frames, labels))
 
     def _penalty(self, frame_logits: Tensor, hlens: Tensor, labels: Labels) -> Tensor:
         options = self.options
@@ -250,11 +225,6 @@ class OTTC(SequenceCriterion):
         if self.options.scale != "utterance":
             values = values * (hlens if self.options.scale == "frames" else labels.lengths)
         return self.reduced(values)
-
-    def _aux_ctc(self, logits: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> Tensor:
-        log_probs = F.log_softmax(logits.float(), dim=2).transpose(0, 1)
-        losses: Tensor = self.ctc_loss(log_probs, ys_pad.clamp(min=0), hlens, ys_lens)
-        return self.reduced(losses)
 
 
 def _label_weighting(

@@ -1,6 +1,6 @@
 """Criteria whose label sequences are complete: every label, silence too, gets frames of its own."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,10 +25,8 @@ class SequenceCriterion(Criterion):
     label at both ends, so that silence has a label.  Hypotheses come without it at their ends.
 
     Args:
-        odim: V, number of tokens; 0 is the blank.
-        encoder_output_size: D.
+        odim, encoder_output_size, dropout_rate, reduce: see `Criterion`.
         options: with `boundary_label`, an id or None.
-        dropout_rate, reduce: see `Criterion`.
 
     Raises:
         ValueError: a boundary label outside the vocabulary.
@@ -38,19 +36,11 @@ class SequenceCriterion(Criterion):
     # Frames that weigh less than this share of 1/T do not count in greedy decoding.
     drop_threshold: float = 0.0
 
-    def __init__(
-        self,
-        odim: int,
-        encoder_output_size: int,
-        options: Any,
-        *,
-        dropout_rate: float = 0.0,
-        reduce: bool = True,
-    ) -> None:
-        super().__init__(
-            odim, encoder_output_size, options, dropout_rate=dropout_rate, reduce=reduce
-        )
-        self.boundary: int | None = _boundary_id(options.boundary_label, odim)
+    boundary: int | None
+
+    def set_up(self, odim: int, encoder_output_size: int) -> None:
+        """Check the boundary label."""
+        self.boundary = _boundary_id(self.options.boundary_label, odim)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor | None:
         """Frame weights (B, T), sum 1 over the valid frames; None where all frames count the same."""
