@@ -2,7 +2,7 @@
 VENV ?= .venv
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: demo test test-slow lint venv lock
+.PHONY: demo test test-slow lint docs venv lock
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
@@ -21,6 +21,12 @@ lint: venv
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SCRIPTS)
+	$(VENV)/bin/python tools/check_prose.py
+	$(VENV)/bin/python tools/check_links.py
+
+# The documents as a site in site/, with a reference of every command, option and module.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 venv:
 	tools/venv.sh "$(VENV)"

@@ -1,0 +1,126 @@
+"""The tools that check the documents, and the site that is made of them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_sentence_of_more_than_forty_words_is_named_with_its_line() -> None:
+    check = tool("check_prose")
+    page = f"# Title\n\nShort. Short. Another short one. {'word ' * 41}end.\n\nAnother.\n"
+    (fault,) = check.faults("page.md", page)
+    assert fault.startswith("page.md:3: 42 words")
+
+
+def test_a_page_of_long_sentences_breaks_the_mean() -> None:
+    check = tool("check_prose")
+    (fault,) = check.faults("page.md", f"{'word ' * 24}end. {'Word ' * 22}end.\n")
+    assert "24.0 words a sentence on average" in fault
+
+
+def test_code_formulas_headings_and_comments_are_no_prose() -> None:
+    check = tool("check_prose")
+    long = "word " * 60
+    page = (
+        f"# {long}\n\n```text\n{long}\n```\n\n    {long}\n    {long}\n\n<!-- {long} -->\n\nEnd.\n"
+    )
+    assert [sentence.text for sentence in check.sentences(page)] == ["End."]
+
+
+def test_list_items_and_cells_are_sentences_of_their_own() -> None:
+    check = tool("check_prose")
+    page = (
+        "Two things:\n\n* one `a b c` [link text](https://x.y)\n* two\n\n| a cell | "
+        + "w " * 41
+        + "|\n"
+    )
+    found = check.sentences(page)
+    assert [sentence.words for sentence in found] == [2, 4, 1, 2, 41]
+    assert [sentence.in_table for sentence in found] == [False, False, False, True, True]
+    assert len(check.faults("page.md", page)) == 1
+
+
+def test_abbreviations_end_no_sentence() -> None:
+    check = tool("check_prose")
+    assert len(check.sentences("Huang et al. 2024 say so (Eq. 12), e.g. Here it ends. Next.")) == 2
+
+
+def test_dead_links_are_found_to_files_and_to_headings(tmp_path: Path) -> None:
+    check = tool("check_links")
+    other = tmp_path / "other.md"
+    other.write_text("# A title, `code` & more\n\n```\n# no heading\n```\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](other.md) [b](other.md#a-title-code--more) [c](gone.md) [d](other.md#no-heading)\n"
+        "[e](https://example.org/gone) [f](#here) `[g](gone_too.md)`\n## Here\n"
+    )
+    assert check.dead_links(page, tmp_path) == [
+        "page.md: no such file: gone.md",
+        "page.md: other.md has no heading for #no-heading",
+    ]
+
+
+@pytest.fixture
+def site() -> ModuleType:
+    pytest.importorskip("mkdocs")
+    return tool("site_pages")
+
+
+def test_every_public_module_has_a_page_in_the_navigation(site: ModuleType) -> None:
+    from mkdocs.config.defaults import MkDocsConfig
+
+    config = MkDocsConfig()
+    config.nav = [{"Reference": []}]
+
+    def leaves(entry: object) -> list[str]:
+        if isinstance(entry, dict):
+            return [leaf for value in entry.values() for leaf in leaves(value)]
+        return (
+            [leaf for item in entry for leaf in leaves(item)]
+            if isinstance(entry, list)
+            else [str(entry)]
+        )
+
+    pages = leaves(site.on_config(config).nav)
+    expected = {
+        path.relative_to(ROOT).with_suffix("")
+        for path in (ROOT / "espnet_ottc").rglob("*.py")
+        if not any(
+            part.startswith("_") and part != "__init__" for part in path.with_suffix("").parts
+        )
+    }
+    assert len(expected) > 80
+    for path in expected:
+        name = ".".join(path.parts).removesuffix(".__init__")
+        assert site.page_of(name) in pages
+
+
+def test_a_commands_page_has_the_options_of_its_parser(site: ModuleType) -> None:
+    page = site.command_page("ottc-score-words", "espnet_ottc.bin.score_words")
+    assert "| `--ref` `REF` |" in page
+    assert "`--ignore-case`" in page
+
+
+def test_links_that_leave_the_documents_lead_to_the_sites_pages(site: ModuleType) -> None:
+    text = "[a](docs/demo.md#x) [b](docs/decisions/index.md) [c](egs2/TEMPLATE/ottc.sh) [d](https://x.y)"
+    assert site.relinked(text, "README.md", "index.md") == (
+        "[a](demo.md#x) [b](decisions/index.md) egs [d](https://x.y)".replace("egs", "c")
+    )
+    assert (
+        site.relinked("[r](../../README.md)", "docs/howto/x.md", "howto/x.md") == "[r](../index.md)"
+    )
