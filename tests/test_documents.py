@@ -22,7 +22,7 @@ def tool(name: str) -> ModuleType:
 
 def test_a_sentence_of_more_than_forty_words_is_named_with_its_line() -> None:
     check = tool("check_prose")
-    page = f"# Title\n\nShort. Short. Another short one. {'word ' * 41}end.\n\nAnother.\n"
+    page = f"# Title\n\nShort. Short. Also short. Word {'word ' * 40}end.\n\nAnother.\n"
     (fault,) = check.faults("page.md", page)
     assert fault.startswith("page.md:3: 42 words")
 

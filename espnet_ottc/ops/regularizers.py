@@ -3,8 +3,8 @@
 Those on the frame weights are in nats per unit of mass like the loss itself.  The transport alone does not
 care how α spreads a label's mass over its frames: a few heavy frames and many light ones cost no more than
 equal ones, and where silence is easy the encoder makes the separator's frames light and wide.  Both penalties
-pull α towards the uniform weights, under which every label lasts as long as its β says; docs/mathematics/loss.md has the
-formulas.
+pull α towards the uniform weights, under which every label lasts as long as its β says.
+docs/mathematics/loss.md has the formulas.
 """
 
 import torch

@@ -2,8 +2,8 @@
 
 With A(t) = Σ_{t'≤t} α_t' and B(u) = Σ_{u'≤u} β_u' the plan is γ(t,u) = |[A(t−1), A(t)) ∩ [B(u−1), B(u))|
 (the unique monotone coupling; OTTC, arXiv 2502.01588, Eqs. 2-5 and Section 4.2).  It has at most T+U−1
-entries, found by merging the two sorted lists of breakpoints: linear in T+U.  docs/mathematics/loss.md has the
-derivation.
+entries, found by merging the two sorted lists of breakpoints: linear in T+U.
+docs/mathematics/loss.md has the derivation.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Forward: one program per utterance accumulates the frame weights, one program per frame reads its
 logits once and walks along its labels, one program per utterance sums up.  Backward: one program per
-frame reads its logits once and writes their gradient once.  The arithmetic is that of docs/mathematics/loss.md.
+frame reads its logits once and writes their gradient once.  docs/mathematics/loss.md has the arithmetic.
 The same kernels run on the CPU in Triton's interpreter (TRITON_INTERPRET=1), which is how they are
 tested where there is no GPU.
 """
