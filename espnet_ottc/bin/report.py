@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.bin import _scoring
+from espnet_ottc.alignment.scoring.tables import table
 from espnet_ottc.report import (
     fill_page,
     gather,
@@ -41,7 +41,7 @@ def write(options: argparse.Namespace, command: str) -> None:
     """Read the results, write what the options name, print the short table."""
     rows = read_rows(*options.results)
     source = ", ".join(map(str, options.results))
-    print(_scoring.table(short_table(group_rows(rows))))
+    print(table(short_table(group_rows(rows))))
     if options.markdown is not None:
         _write(options.markdown, render_markdown(rows, source, command))
         print(f"table: {options.markdown}")

@@ -5,8 +5,6 @@ the score files alone `EXPDIR/results.json`.  Scores against a forced alignment 
 have `_by_<ali_system>` in these names.
 """
 
-import contextlib
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +13,24 @@ from pathlib import Path
 from lhotse import CutSet
 
 from espnet_ottc.alignment.formats import spans_of, text_tier, write_ctm
-from espnet_ottc.bin import score_alignment, score_words
+from espnet_ottc.alignment.scoring import (
+    Folding,
+    ScoringOptions,
+    TimesReport,
+    TimesScoringOptions,
+    WordReport,
+    WordScoringOptions,
+    read_folding,
+    score_time_files,
+    score_word_files,
+)
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.recipe.systems import System
-from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.files import write_json, written_aside
 
 # What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
 SPECIAL = ("<blank>", "<space>", "▁")
@@ -92,14 +100,15 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
 
 def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
     out = recipe.paths.experiment(system.name, seed) / f"decode_{decoder}" / set_name
+    options = WordScoringOptions(folding=_folding(recipe))
     _score(
         recipe,
         title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
         names=(system.name, f"seed{seed}", f"decode_{decoder}"),
         out=out,
         inputs=(recipe.paths.text(set_name), out / "text"),
-        arguments=["--ref", str(recipe.paths.text(set_name)), "--hyp", str(out / "text")],
-        command=score_words.main,
+        options=options,
+        score=lambda: score_word_files(recipe.paths.text(set_name), out / "text", options),
         after="stage 8 (decoding)",
     )
 
@@ -114,19 +123,22 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
     if teacher is not None:
         mark = recipe.paths.mark(teacher, f"seed{seed}", "align", set_name)
         before[mark] = f"the alignment by {teacher}, the reference (stage 9)"
-    arguments = ["--ref", str(reference), "--hyp", str(out / "words.ctm")]
-    arguments += ["--frames", str(frames / "labels"), "--durations", str(frames / "utt2dur")]
-    # No line for an utterance that could not be aligned; no reference for some, perhaps.
-    arguments += ["--missing-is-empty", "--ignore-extra"]
-    arguments += ["--special", *SPECIAL, *recipe.corpus.silences]
+    options = TimesScoringOptions(
+        # No line for an utterance that could not be aligned; no reference for some, perhaps.
+        missing_is_empty=True,
+        ignore_extra=True,
+        special=(*SPECIAL, *recipe.corpus.silences),
+        folding=_folding(recipe),
+    )
+    files = {"frames": frames / "labels", "durations": frames / "utt2dur"}
     _score(
         recipe,
         title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
         names=(system.name, f"seed{seed}", "align"),
         out=out,
-        inputs=(reference, out / "words.ctm", frames / "labels", frames / "utt2dur"),
-        arguments=arguments,
-        command=score_alignment.main,
+        inputs=(reference, out / "words.ctm", *files.values()),
+        options=options,
+        score=lambda: score_time_files(reference, out / "words.ctm", options, **files),
         after="stage 9 (alignment)",
         suffix=recipe.paths.suffix,
         before=before,
@@ -140,36 +152,40 @@ def _score(
     names: tuple[str, ...],
     out: Path,
     inputs: tuple[Path, ...],
-    arguments: list[str],
-    command: Callable[[Sequence[str]], int],
+    options: ScoringOptions,
+    score: Callable[[], WordReport | TimesReport],
     after: str,
     suffix: str = "",
     before: Mapping[Path, str] | None = None,
 ) -> None:
     set_name = out.name
-    folding = recipe.corpus.folding_path
-    if folding is not None:
-        inputs, arguments = (*inputs, folding), [*arguments, "--fold", str(folding)]
+    if recipe.corpus.folding_path is not None:
+        inputs = (*inputs, recipe.corpus.folding_path)
     json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
     step = Step(
         title=f"stage 10: {title}",
         mark=recipe.paths.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
-        options={"arguments": arguments},
+        options={"scoring": options.as_json()},
         inputs=inputs,
         outputs=(json_path, text_path),
         after={recipe.paths.mark(*names, set_name): after, **(before or {})},
     )
 
     def work(_: bool) -> None:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            status = command([*arguments, "--json", str(json_path)])
-        if status:
-            raise StepError(f"{title}: scoring failed, see the message above")
+        try:
+            report = score()
+        except ValueError as fault:
+            raise StepError(f"{title}: {fault}") from fault
+        write_json(json_path, report.as_json())
         with written_aside(text_path) as aside:
-            aside.write_text(said.getvalue(), encoding="utf-8")
+            aside.write_text(f"{report.as_text()}\n", encoding="utf-8")
 
     perform(step, work, jobs.say)
+
+
+def _folding(recipe: Recipe) -> Folding | None:
+    path = recipe.corpus.folding_path
+    return None if path is None else read_folding(path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Files: written aside and renamed, so that half of one never looks finished; data of this package."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -42,6 +44,18 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON aside and rename it.
+
+    Raises:
+        ValueError: a number that JSON does not have (NaN, infinity).
+        TypeError: what is no JSON value.
+    """
+    with written_aside(path) as aside:
+        text = json.dumps(content, indent=2, allow_nan=False)
+        aside.write_text(f"{text}\n", encoding="utf-8")
 
 
 def data_lines(package: str, name: str) -> list[str]:

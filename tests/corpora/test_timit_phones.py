@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lhotse.recipes.timit import get_phonemes
 
-from espnet_ottc.bin._scoring import read_folding
+from espnet_ottc.alignment.scoring import read_folding
 from espnet_ottc.corpora.timit_phones import SILENCES, folding_path, timit_61
 from espnet_ottc.synthesis.phones import timit_phones
 
@@ -12,7 +12,7 @@ RATE = 1000
 
 
 def test_61_phones_fold_to_39_classes_and_the_glottal_stop_to_none() -> None:
-    folding = read_folding(folding_path())
+    folding = read_folding(folding_path()).classes
     assert len(folding) == len(timit_61()) == 61
     assert len(set(folding.values()) - {""}) == 39
     assert [phone for phone, name in folding.items() if not name] == ["q"]
@@ -35,18 +35,18 @@ def test_the_folding_is_lee_and_hons() -> None:
         "uw": "ux",
     }
     expected = {phone: name for name, phones in folded.items() for phone in phones.split()}
-    folding = read_folding(folding_path())
+    folding = read_folding(folding_path()).classes
     assert expected == {phone: name for phone, name in folding.items() if name and phone != name}
 
 
 def test_the_folding_is_lhotses() -> None:
     theirs = get_phonemes(39)
     del theirs["sil"]
-    assert read_folding(folding_path()) == theirs
+    assert read_folding(folding_path()).classes == theirs
 
 
 def test_silences_are_scored_as_silence() -> None:
-    folding = read_folding(folding_path())
+    folding = read_folding(folding_path()).classes
     assert {folding[phone] for phone in SILENCES} == {"sil"}
 
 
