@@ -35,7 +35,7 @@ from espnet_ottc.espnet.criteria.single_path import SinglePath
 from espnet_ottc.espnet.criteria.soft_dtw import SoftDTW
 from espnet_ottc.espnet.data import CutAudio
 from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
-from espnet_ottc.espnet.encoders.pretrained import parameters_in
+from espnet_ottc.espnet.encoders.interface import PackageEncoder
 from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.schedule import (
@@ -51,9 +51,8 @@ CRITERIA: dict[str, type[Criterion]] = {
     for kind in (OTTC, PriorCTC, ConsistencyCTC, SinglePath, SoftDTW)
 }
 MODEL = "ottc"
-ENCODERS = {
-    "dilated_conv": DilatedConvEncoder,
-    "torchaudio_wav2vec2": TorchaudioWav2Vec2Encoder,
+ENCODERS: dict[str, type[PackageEncoder]] = {
+    kind.name: kind for kind in (DilatedConvEncoder, TorchaudioWav2Vec2Encoder)
 }
 DATA_TYPE = "lhotse"
 ALIGNMENT_STREAM = "ali"
@@ -105,7 +104,9 @@ def _build_model(original: Any) -> Any:
         given = args.ctc_conf or {}
         named, args.ctc_conf = _boundary_labels(given, args.token_list)
         model = original(cls, args)
-        _check_waveforms(model)
+        encoder = getattr(model, "encoder", None)
+        if isinstance(encoder, PackageEncoder):
+            encoder.check_model(model)
         criterion = getattr(model, "ctc", None)
         args.ctc_conf = {**given, **named}
         if isinstance(criterion, Criterion):
@@ -150,37 +151,17 @@ def _build_optimizers(original: Any) -> Any:
         # puts into it, and for training only.
         encoder = getattr(model, "encoder", None)
         optimizers: list[torch.optim.Optimizer] = original(cls, args, model)
-        if isinstance(encoder, TorchaudioWav2Vec2Encoder):
-            if _needs_weights(args, encoder):
-                encoder.load_weights()
+        if isinstance(encoder, PackageEncoder):
+            encoder.prepare_training(args)
             names = dict(encoder.named_parameters())
-            factors = {names[name]: factor for name, factor in encoder.lr_factors().items()}
+            factors = {
+                names[name]: factor for name, factor in encoder.learning_rate_factors().items()
+            }
             for optimizer in optimizers:
                 scale_learning_rates(optimizer, factors, args.scheduler)
         return optimizers
 
     return build_optimizers
-
-
-def _needs_weights(args: argparse.Namespace, encoder: TorchaudioWav2Vec2Encoder) -> bool:
-    """Whether a training starts from pretrained weights: no checkpoint and no --init_param has them all."""
-    if args.collect_stats or args.dry_run:
-        return False
-    if args.resume and (Path(args.output_dir) / "checkpoint.pth").exists():
-        return False
-    names = {f"encoder.{name}" for name in encoder.pretrained_names}
-    return bool(names.difference(*map(parameters_in, args.init_param)))
-
-
-def _check_waveforms(model: torch.nn.Module) -> None:
-    if not isinstance(getattr(model, "encoder", None), TorchaudioWav2Vec2Encoder):
-        return
-    for option in ("normalize", "specaug", "preencoder"):
-        if getattr(model, option, None) is not None:
-            raise ValueError(
-                f"encoder: torchaudio_wav2vec2 takes the raw waveform: {option} must be null "
-                f"(ESPnet's default for normalize is utterance_mvn), got {getattr(model, option)}"
-            )
 
 
 def _optional_data_names(original: Any) -> Any:

@@ -20,14 +20,10 @@ from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
 from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
-from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
-from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
+from espnet_ottc.espnet.encoders.frame_grid import frame_grid
 
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
 DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
-# Multiples of the usual hops and subsampling factors: counting frames over this many samples is
-# exact.
-_PROBE_SAMPLES = 420 * 160
 
 
 @dataclass(frozen=True)
@@ -207,50 +203,6 @@ class TrainedModel:
         if len(audio) != 1:
             raise ValueError(f"{cut.id}: the cut must have one channel, got {len(audio)}")
         return torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))
-
-
-def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
-    """Shift and offset of a model's encoder frames.
-
-    The shift is measured: frames counted over silence of two lengths, rounded to whole frontend hops.  The
-    offset is that of the frontend and of strided convolutions in front of the encoder's layers, on features
-    or on the waveform; where neither is known, frames are taken to tile the audio from its start.
-
-    Args:
-        model: ESPnet ASR model in evaluation mode.
-        sampling_rate: Hz.
-    """
-    device = next(model.parameters()).device
-    lengths = torch.tensor([_PROBE_SAMPLES, 2 * _PROBE_SAMPLES], device=device)
-    with torch.no_grad():
-        _, frames = model.encode(torch.zeros(2, 2 * _PROBE_SAMPLES, device=device), lengths)
-    shift = _PROBE_SAMPLES / int(frames[1] - frames[0])
-    if isinstance(model.encoder, TorchaudioWav2Vec2Encoder):
-        centre = model.encoder.first_centre
-        return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
-    hop = getattr(model.frontend, "hop_length", None)
-    if hop is None:
-        return FrameGrid(shift / sampling_rate)
-    shift = round(shift / hop) * hop
-    centre = _first_centre(model.encoder) * hop
-    stft = getattr(model.frontend, "stft", None)
-    if stft is not None and not stft.center:
-        centre += stft.n_fft / 2
-    return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
-
-
-def _first_centre(encoder: nn.Module) -> float:
-    """Where the first output frame is centred, in feature frames; 0 is the centre of the first of these."""
-    if isinstance(encoder, DilatedConvEncoder):
-        return (encoder.subsampling - 1) / 2
-    centre, jump = 0.0, 1
-    # ESPnet's Conv2dSubsampling and its relatives: time is the first axis of their kernels.
-    for layer in getattr(getattr(encoder, "embed", None), "conv", None) or ():
-        if isinstance(layer, nn.Conv2d):
-            padding = layer.padding[0] if isinstance(layer.padding, tuple) else 0
-            centre += ((layer.kernel_size[0] - 1) / 2 - padding) * jump
-            jump *= layer.stride[0]
-    return centre
 
 
 def _find_files(args: argparse.Namespace, directory: Path) -> None:

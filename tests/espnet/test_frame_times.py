@@ -8,7 +8,7 @@ from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.frontend.default import DefaultFrontend
 
 from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
-from espnet_ottc.espnet.trained_model import frame_grid
+from espnet_ottc.espnet.encoders.frame_grid import frame_grid
 
 HOP, RATE = 160, 16000
 

@@ -8,8 +8,9 @@ import torch
 from torchaudio.pipelines._wav2vec2.utils import _extend_model
 from wav2vec2_lab import BASE, LARGE, SIZES, tiny_encoder
 
-from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder, span_mask
-from espnet_ottc.espnet.trained_model import frame_grid
+from espnet_ottc.espnet.encoders.frame_grid import frame_grid
+from espnet_ottc.espnet.encoders.masking import span_mask
+from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 
 KINDS = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -182,7 +183,7 @@ def test_spans_cover_their_share_and_nothing_beyond_the_lengths(share, span):
 
 def test_layers_have_learning_rates_that_fall_towards_the_waveform():
     for sizes, top in ((LARGE, 0.5), (BASE, 0.5 * 0.1**3)):
-        factors = tiny_encoder(sizes, lr_scale=0.5, layer_lr_decay=0.1).lr_factors()
+        factors = tiny_encoder(sizes, lr_scale=0.5, layer_lr_decay=0.1).learning_rate_factors()
         prefix = "model.encoder.transformer"
         for layer in range(3):
             name = f"{prefix}.layers.{layer}.layer_norm.weight"

@@ -1,1 +1,1 @@
-"""Encoders that ESPnet does not bring."""
+"""Encoders that ESPnet lacks, and where the frames of any encoder lie in time."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
 
+from espnet_ottc.espnet.encoders.interface import PackageEncoder
 from espnet_ottc.ops.validation import valid_mask
 
 
-class DilatedConvEncoder(AbsEncoder):  # type: ignore[misc]
+class DilatedConvEncoder(PackageEncoder):
     """Strided input convolution, then residual dilated convolutions (`encoder: dilated_conv`).
 
     The blocks of the core see `pooling` frames as one, which costs a fraction and sees further; their
@@ -34,6 +34,8 @@ class DilatedConvEncoder(AbsEncoder):  # type: ignore[misc]
     Raises:
         ValueError: a size below 1, an even kernel, no block, or a dropout outside [0, 1).
     """
+
+    name = "dilated_conv"
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class DilatedConvEncoder(AbsEncoder):  # type: ignore[misc]
             ResidualBlock(channels, kernel_size, dilation, dropout) for dilation in output_dilations
         )
         self.norm = nn.LayerNorm(channels)
+
+    @property
+    def first_centre(self) -> float:
+        """Where the first output frame is centred, in frames of the input; 0 is the centre of the first."""
+        return (self.subsampling - 1) / 2
 
     def output_size(self) -> int:
         """Width of the output."""

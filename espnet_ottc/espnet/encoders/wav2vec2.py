@@ -1,5 +1,6 @@
 """Pretrained encoders on the raw waveform: wav2vec 2.0, XLS-R, HuBERT and WavLM, by torchaudio."""
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,18 +8,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from espnet_ottc.espnet.encoders import pretrained
+from espnet_ottc.espnet.encoders.interface import PackageEncoder
+from espnet_ottc.espnet.encoders.masking import span_mask
 from espnet_ottc.ops.validation import raise_first, valid_mask
 
 # Of torch's layer_norm, which torchaudio's bundles have their waveforms normalised by.
 _EPSILON = 1e-5
 
 
-class TorchaudioWav2Vec2Encoder(AbsEncoder):  # type: ignore[misc]
+class TorchaudioWav2Vec2Encoder(PackageEncoder):
     """A model of torchaudio's wav2vec2 family (`encoder: torchaudio_wav2vec2`), with `input_size: 1`.
 
     The modules and their numbers are torchaudio's; batches are handled here, so that an utterance's output
@@ -54,6 +56,9 @@ class TorchaudioWav2Vec2Encoder(AbsEncoder):  # type: ignore[misc]
         ValueError: an option outside its range, another input size, an unknown bundle, or sizes that are
             unknown or missing.
     """
+
+    name = "torchaudio_wav2vec2"
+    takes_waveform = True
 
     def __init__(
         self,
@@ -141,7 +146,34 @@ class TorchaudioWav2Vec2Encoder(AbsEncoder):  # type: ignore[misc]
         elif self.bundle is not None:
             pretrained.load_bundle(self.model, self.bundle)
 
-    def lr_factors(self) -> dict[str, float]:
+    def check_model(self, model: nn.Module) -> None:
+        """Nothing may stand between the waveform and the encoder.
+
+        Raises:
+            ValueError: normalisation, SpecAugment or a pre-encoder.
+        """
+        for option in ("normalize", "specaug", "preencoder"):
+            if getattr(model, option, None) is not None:
+                raise ValueError(
+                    f"encoder: {self.name} takes the raw waveform: {option} must be null "
+                    f"(ESPnet's default for normalize is utterance_mvn), got {getattr(model, option)}"
+                )
+
+    def prepare_training(self, args: argparse.Namespace) -> None:
+        """Load the pretrained weights, unless a checkpoint or --init_param has all of them.
+
+        Raises:
+            FileNotFoundError, ValueError: as `load_weights`.
+        """
+        if args.collect_stats or args.dry_run:
+            return
+        if args.resume and (Path(args.output_dir) / "checkpoint.pth").exists():
+            return
+        names = {f"encoder.{name}" for name in self.pretrained_names}
+        if names.difference(*map(pretrained.parameters_in, args.init_param)):
+            self.load_weights()
+
+    def learning_rate_factors(self) -> dict[str, float]:
         """A factor on the learning rate for each of the encoder's parameters, by name.
 
         The topmost of L layers has `lr_scale`, layer l (from 0) has `lr_scale * layer_lr_decay ** (L-1-l)`,
@@ -244,27 +276,6 @@ class TorchaudioWav2Vec2Encoder(AbsEncoder):  # type: ignore[misc]
                 hidden, _ = layer(*arguments)
         # torchaudio's name says where the norm of the whole stands: in front of the layers, or behind.
         return hidden if transformer.layer_norm_first else transformer.layer_norm(hidden)
-
-
-def span_mask(lengths: Tensor, longest: int, share: float, span: int) -> Tensor:
-    """Random spans to mask: (B, longest) bool, true inside them.
-
-    Of n entries about share·n/span spans are drawn (rounded up or down at random, so that the mean is
-    right), with starts anywhere a span fits, all different; spans may overlap, so that fewer than `share` of
-    the entries are covered.  The masks of wav2vec 2.0 (Baevski et al. 2020, section 3.1).
-
-    Args:
-        lengths: (B,) valid entries; one shorter than a span gets no mask.
-        longest: the padded length.
-        share: in [0, 1].
-        span: ≥ 1 entries.
-    """
-    counts = (lengths * share / span + torch.rand(lengths.shape, device=lengths.device)).floor()
-    fits = valid_mask(lengths - span + 1, longest)
-    draws = torch.rand(fits.shape, device=lengths.device).masked_fill(~fits, -1.0)
-    rank = draws.argsort(1, descending=True).argsort(1)
-    started = ((rank < counts[:, None]) & fits).int().cumsum(1)
-    return started > F.pad(started, (span, 0))[:, :longest]
 
 
 def _normalized(waveform: Tensor, valid: Tensor) -> Tensor:
