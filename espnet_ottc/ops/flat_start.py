@@ -18,6 +18,7 @@ from espnet_ottc.ops.validation import (
     check_shape,
     valid_mask,
 )
+from espnet_ottc.ops.weights import uniform_label_weights
 
 # For `ctc_loss`, whose gradient would be NaN with -inf: a label of probability 0, and what no path may take.
 _LOG_ZERO, _LOG_NEVER = -1e5, -1e6
@@ -67,7 +68,7 @@ def searched_plan(
         left-to-right model with a state for each label; the weights β are OTTC's.
     """
     check_floating("log_probs", log_probs, 3)
-    B, T, _ = log_probs.shape
+    T = log_probs.shape[1]
     check_labels(log_probs, targets, logit_lengths, target_lengths, label_weights)
     logit_lengths = logit_lengths.to(log_probs.device)
     target_lengths = target_lengths.to(log_probs.device)
@@ -79,7 +80,7 @@ def searched_plan(
     posterior = torch.where(inside & found[:, None, None], posterior, 0.0)
     frames = posterior.sum(1, keepdim=True)
     if label_weights is None:
-        beta = (1 / target_lengths.clamp(min=1).to(wide))[:, None].expand(B, U)
+        beta = uniform_label_weights(target_lengths, U, dtype=wide)
     else:
         beta = label_weights.to(wide)
     share = torch.where(frames > 0, posterior / frames.clamp(min=torch.finfo(wide).tiny), 0.0)

@@ -1,4 +1,8 @@
-"""The most probable label sequence under the transport with uniform label weights."""
+"""The label sequence of the smallest OTTC loss, with uniform label weights: what `best_path` means here.
+
+In the literature on CTC "best path" decoding is greedy: the best label of each frame.  Here it is the label
+sequence whose one alignment, the transport, scores best as a whole.
+"""
 
 import math
 from typing import NamedTuple
@@ -53,8 +57,9 @@ def best_path(
     boundary label (if there is one) at both ends, no blank there otherwise.  That leaves a search which
     remembers the last label alone, O(T·V + Σ_U U·V) over the U of `candidate_sizes`.
 
-    Greedy decoding, the best label of each frame, loses a label that is nowhere the best and repeats one
-    whose frames flicker; here each label answers for its share of the mass.
+    This is not what "best path" means for CTC, which is greedy decoding.  The best label of each
+    frame loses a label that is nowhere the best and repeats one whose frames flicker; here each label answers
+    for its share of the mass.
 
     Args:
         log_probs: (B, T, V) float, log-probabilities of labels, V ≥ 2.

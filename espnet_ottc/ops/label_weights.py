@@ -1,8 +1,6 @@
-"""Label weights beta: uniform, from the run lengths of an alignment, or learnt from the text.
+"""Label weights beta that are not uniform: run lengths of an alignment, learnt from the text, estimated.
 
-Label weights are positive and sum to 1 over each utterance's labels (paper, section 4.2: beta
-"with no zero components"): a label of weight zero would take no part in the alignment, and the
-model could leave it out for nothing.  `check_label_weights` is that constraint.
+`espnet_ottc.ops.weights` has the uniform ones, and the rules that all of them keep.
 """
 
 import math
@@ -13,57 +11,14 @@ from torch import Tensor, nn
 from espnet_ottc.ops.distributed import sum_over_processes
 from espnet_ottc.ops.targets import compact, run_starts
 from espnet_ottc.ops.validation import (
-    SMALLEST_LABEL_WEIGHT,
-    check_floating,
     check_integer,
     check_lengths,
     check_shape,
     check_targets,
-    check_weights,
     valid_mask,
     values_are_checked,
 )
-
-
-def check_label_weights(weights: Tensor, lengths: Tensor, *, name: str = "label_weights") -> None:
-    """Raise unless each utterance's label weights are positive and sum to 1 (reads the values).
-
-    Args:
-        weights: (B, U) floating point; what stands beyond `lengths` is ignored.
-        lengths: (B,) labels of each sequence; an utterance without labels is accepted.
-        name: what the caller calls the weights.
-
-    Raises:
-        TypeError, ValueError: a wrong dtype or shape, a length outside [0, U], a weight below
-            1e-9, infinite or NaN, or a sum that differs from 1 by more than rounding.
-    """
-    check_floating(name, weights, 2)
-    _check_lengths(lengths, weights, validate=True)
-    check_weights(name, weights, lengths, zeros_allowed=False)
-
-
-def uniform_label_weights(
-    lengths: Tensor,
-    max_length: int,
-    *,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Give every label the same weight, 1/U_b: the paper's choice (section 5).
-
-    Args:
-        lengths: (B,) labels of each sequence, 0 <= U_b <= max_length.
-        max_length: the padded length U.
-        dtype: floating-point dtype of the weights.
-        device: where the weights go; None is where `lengths` is.
-
-    Returns:
-        (B, U) weights, zero in the padding; an utterance without labels has none at all.
-    """
-    check_integer("lengths", lengths, 1)
-    lengths = lengths.to(device) if device is not None else lengths
-    share = 1 / lengths.clamp(min=1).to(dtype)
-    return torch.where(valid_mask(lengths, max_length), share[:, None], 0.0)
+from espnet_ottc.ops.weights import SMALLEST_LABEL_WEIGHT, uniform_label_weights
 
 
 def run_length_label_weights(

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from espnet_ottc.ops.kernels import BACKENDS, GradientsWanted, OTTCForward, OTTCInputs, choose
-from espnet_ottc.ops.label_weights import check_label_weights, uniform_label_weights
 from espnet_ottc.ops.transport import TransportPlan, check_feasible, frame_weights, transport_plan
 from espnet_ottc.ops.validation import (
     check_device,
@@ -25,6 +24,7 @@ from espnet_ottc.ops.validation import (
     valid_mask,
     values_are_checked,
 )
+from espnet_ottc.ops.weights import check_label_weights, uniform_label_weights
 
 Reduction = Literal["mean", "sum", "none"]
 Scale = Literal["utterance", "labels", "frames"]

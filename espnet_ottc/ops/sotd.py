@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from espnet_ottc.ops.label_weights import check_label_weights, uniform_label_weights
 from espnet_ottc.ops.validation import (
     check_floating,
     check_integer,
@@ -21,6 +20,7 @@ from espnet_ottc.ops.validation import (
     valid_mask,
     values_are_checked,
 )
+from espnet_ottc.ops.weights import check_label_weights, uniform_label_weights
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 

@@ -12,17 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.label_weights import check_label_weights
 from espnet_ottc.ops.validation import (
     check_floating,
     check_integer,
     check_lengths,
     check_shape,
-    check_weights,
     raise_first,
     valid_mask,
     values_are_checked,
 )
+from espnet_ottc.ops.weights import check_label_weights, check_weights
 
 # Breakpoints closer than this are one.  Far below the smallest label weight, far above the rounding
 # of a double-precision running sum.

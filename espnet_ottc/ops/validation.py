@@ -12,16 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# A label weight below this could not be told from rounding once it has been accumulated.
-SMALLEST_LABEL_WEIGHT = 1e-9
-
-_SUM_TOLERANCE = {
-    torch.float64: 1e-5,
-    torch.float32: 1e-3,
-    torch.bfloat16: 5e-2,
-    torch.float16: 1e-2,
-}
-
 
 def values_are_checked(validate: bool | None, tensor: Tensor) -> bool:
     """Resolve the option `validate`: None means on the CPU only, where reading a value is free."""
@@ -87,39 +77,6 @@ def check_targets(name: str, targets: Tensor, lengths: Tensor, vocabulary: int) 
         )
 
     raise_first(bad.any(1), message)
-
-
-def check_weights(name: str, weights: Tensor, lengths: Tensor, *, zeros_allowed: bool) -> None:
-    """Raise ValueError unless each utterance's valid weights lie on the simplex (reads the values).
-
-    Args:
-        weights: (B, N) floating point; what stands beyond `lengths` is ignored.
-        lengths: (B,) valid entries; an utterance with none is accepted.
-        zeros_allowed: frame weights may be zero, label weights must be at least 1e-9.
-    """
-    valid = valid_mask(lengths, weights.shape[1])
-    values = weights.detach().double()
-    smallest = 0.0 if zeros_allowed else SMALLEST_LABEL_WEIGHT
-    rule = "not be negative" if zeros_allowed else f"be at least {SMALLEST_LABEL_WEIGHT}"
-    bad = ~(values >= smallest) & valid | (valid & values.isinf())
-
-    def bad_value(b: int) -> str:
-        position = int(bad[b].nonzero()[0, 0])
-        return (
-            f"{name} must be finite and {rule}; got {float(values[b, position])} "
-            f"at position {position}"
-        )
-
-    raise_first(bad.any(1), bad_value)
-    total = torch.where(valid, values, 0.0).sum(1)
-    tolerance = _SUM_TOLERANCE[weights.dtype]
-    off = ((total - 1).abs() > tolerance) & (lengths > 0)
-    raise_first(
-        off,
-        lambda b: (
-            f"{name} must sum to 1 within {tolerance} over the valid entries; got {float(total[b])}"
-        ),
-    )
 
 
 def valid_mask(lengths: Tensor, longest: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from espnet_ottc.alignment.aligners import AlignmentBatch, TokenAlignment, make_aligner
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.ops.boundaries import boundaries, labels_at_centres
-from espnet_ottc.ops.label_weights import uniform_label_weights
+from espnet_ottc.ops.weights import uniform_label_weights
 
 
 def _lengths(*lengths: int) -> Tensor:

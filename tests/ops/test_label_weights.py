@@ -12,11 +12,10 @@ from torch import Tensor
 from espnet_ottc.ops.label_weights import (
     EstimatedLabelWeights,
     LearnedLabelWeights,
-    check_label_weights,
     run_length_label_weights,
-    uniform_label_weights,
 )
 from espnet_ottc.ops.targets import collapse, insert_blanks
+from espnet_ottc.ops.weights import check_label_weights, uniform_label_weights
 
 BLANK = 0
 JUNK = -1

@@ -16,8 +16,8 @@ from espnet_ottc.alignment.aligners.interface import (
     mean_probabilities,
 )
 from espnet_ottc.ops.boundaries import boundaries, labels_at_centres
-from espnet_ottc.ops.label_weights import uniform_label_weights
 from espnet_ottc.ops.transport import transport_plan
+from espnet_ottc.ops.weights import uniform_label_weights
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
 from espnet_ottc.ops.transport import TIE
-from espnet_ottc.ops.validation import SMALLEST_LABEL_WEIGHT
+from espnet_ottc.ops.weights import SMALLEST_LABEL_WEIGHT
 
 _ELEMENTS_PER_THREAD = 1 << 15
 

@@ -27,6 +27,7 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     alpha = frame_weights(inputs.frame_logits.to(wide), frame_lengths)
     beta = inputs.label_weights
     if beta is None:
+        # Not 1/U: sums of ones are exact, and only their shares count.
         beta = torch.ones(targets.shape, dtype=torch.float64, device=logits.device)
     A, B = cumulative_weights(alpha, frame_lengths), cumulative_weights(beta, label_lengths)
     A = join_ties(A, B)
