@@ -25,7 +25,6 @@ ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "RELEASING.md": "releasing.md",
     "CHANGELOG.md": "changelog.md",
-    "results/README.md": "results_read_me.md",
 }
 ROOMS = {
     "ops": "The loss and what belongs to it",

@@ -1,10 +1,12 @@
-"""The report of an experiment: RESULTS.md and one self-contained HTML page.
+"""The report of an experiment: tables, and one self-contained HTML page.
 
-    python -m espnet_ottc.bin.report --results exp/results.json --expdir exp --data data \\
-        --html exp/report.html --markdown RESULTS.md
+    python -m espnet_ottc.bin.report --results exp/results.jsonl --expdir exp --data data \\
+        --html exp/report.html --markdown exp/RESULTS.md
+    python -m espnet_ottc.bin.report --results results/digits_mini.jsonl --details
 
-Prints the short table and where the report is.  What is missing is said on the page and on stderr.
-Exit status: 0; 1 for a fault of the input or a missing package; 2 for wrong options.
+Prints the short table, or with `--details` every score, and where the report is.  What is missing is
+said on the page and on stderr.  Exit status: 0; 1 for a fault of the input or a missing package; 2 for
+wrong options.
 """
 
 import argparse
@@ -13,16 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.alignment.scoring.tables import table
-from espnet_ottc.report import (
-    fill_page,
-    gather,
-    group_rows,
-    read_rows,
-    render_markdown,
-    render_page,
-    short_table,
-)
 from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import written_aside
 
@@ -38,16 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write(options: argparse.Namespace, command: str) -> None:
-    """Read the results, write what the options name, print the short table."""
+    """Read the results, print the table, write what the options name."""
+    from espnet_ottc.alignment.scoring.tables import table
+    from espnet_ottc.report.markdown import render_markdown
+    from espnet_ottc.report.page import render_page
+    from espnet_ottc.report.results import group_rows, read_rows, short_table
+    from espnet_ottc.report.sections import gather
+
     rows = read_rows(*options.results)
     source = ", ".join(map(str, options.results))
-    print(table(short_table(group_rows(rows))))
+    if options.details:
+        print(render_markdown(rows, source, command), end="")
+    else:
+        print(table(short_table(group_rows(rows))))
     if options.markdown is not None:
         _write(options.markdown, render_markdown(rows, source, command))
         print(f"table: {options.markdown}")
-    if options.fill is not None:
-        _write(options.fill, fill_page(options.fill.read_text(encoding="utf-8"), rows))
-        print(f"filled: {options.fill}")
     if options.html is not None:
         limit = int(1e6 * options.audio_limit_mb)
         sections = gather(rows, options.expdir, options.data, options.utterances, limit)
@@ -62,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(
         prog=_MODULE,
-        description="Make RESULTS.md and a self-contained HTML page from results.json.",
+        description="Show results as tables and as a self-contained HTML page.",
         allow_abbrev=False,
     )
     options.add_argument(
@@ -71,17 +69,19 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="FILE",
-        help="the rows (results.json); several files, of systems trained apart, make one table",
+        help="the scores (results.jsonl); several files, of systems trained apart, make one table",
+    )
+    options.add_argument(
+        "--details",
+        action="store_true",
+        help="print each seed's metrics with counts, intervals and provenance, as Markdown, instead of the "
+        "short table",
     )
     options.add_argument("--expdir", type=Path, default=Path("exp"), help="default: %(default)s")
     options.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     options.add_argument("--html", type=Path, help="write the page here")
-    options.add_argument("--markdown", type=Path, help="write the tables here, as Markdown")
     options.add_argument(
-        "--fill",
-        type=Path,
-        metavar="PAGE",
-        help="renew the tables of this page (docs/ablations.md, README.md)",
+        "--markdown", type=Path, metavar="FILE", help="write what --details prints here"
     )
     options.add_argument(
         "--utterances", type=_count, default=3, help="recordings to show (default: %(default)s)"

@@ -111,7 +111,7 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
                           help="package that aligns with CTC models; auto: k2, else torchaudio")  # fmt: skip
     training.add_argument("--reference", choices=["annotation", "forced"], default="annotation",
                           help="word times to score against: the corpus's own, or the forced "
-                          "alignment of --ali_system (then in results_by_<SYSTEM>.json, "
+                          "alignment of --ali_system (then in results_by_<SYSTEM>.jsonl, "
                           "RESULTS_by_<SYSTEM>.md)")  # fmt: skip
     training.add_argument("--markdown", type=Path,
                           help="where the table goes; none: RESULTS.md in --expdir")  # fmt: skip

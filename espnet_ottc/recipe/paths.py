@@ -136,7 +136,7 @@ class Paths:
     @property
     def results(self) -> Path:
         """The rows of all scores."""
-        return self.expdir / f"results{self.suffix}.json"
+        return self.expdir / f"results{self.suffix}.jsonl"
 
     @property
     def html(self) -> Path:

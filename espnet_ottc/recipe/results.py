@@ -1,4 +1,4 @@
-"""Rows of results from the score files of an experiment folder."""
+"""Rows of results from the score files of an experiment folder; `report.records` writes them."""
 
 import json
 import re

@@ -1,11 +1,10 @@
 """Score words and times of everything that was decoded and aligned (stage 10).
 
 Takes the options of `run.sh`; writes `score.json` and `score.txt` beside each hypothesis, and from
-the score files alone `EXPDIR/results.json`.  Scores against a forced alignment (`--reference forced`)
+the score files alone `EXPDIR/results.jsonl`.  Scores against a forced alignment (`--reference forced`)
 have `_by_<ali_system>` in these names.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.report.records import results_text
 from espnet_ottc.utils.files import write_json, written_aside
 
 # What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
@@ -59,7 +59,7 @@ def _score_all(recipe: Recipe) -> None:
         recipe.paths.expdir, next(iter(recipe.decoders)), recipe.paths.reference_system
     )
     path = recipe.paths.results
-    text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
+    text = results_text(rows)
     # Left alone where nothing changed, so that the report need not be made again.
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with written_aside(path) as aside:

@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 
-from espnet_ottc.report.results import (
-    Group,
-    Metric,
-    Row,
-    count_text,
-    group_rows,
-    interval_text,
-    metrics_of,
-)
+from espnet_ottc.report.metrics import Metric, count_text, interval_text
+from espnet_ottc.report.results import Group, Row, group_rows, metrics_of
 
 
 def render_markdown(rows: Sequence[Row], source: str, command: str) -> str:
     """The text of RESULTS.md.
 
     Args:
-        rows: in the order of `results.json`.
+        rows: in the order of the file.
         source: name of the file that they come from.
         command: the command that writes this text.
     """

@@ -6,14 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from espnet_ottc.report.results import (
-    Row,
-    count_text,
-    group_rows,
-    interval_text,
-    metrics_of,
-    unit_of,
-)
+from espnet_ottc.report.metrics import count_text, interval_text
+from espnet_ottc.report.results import Row, group_rows, metrics_of, unit_of
 from espnet_ottc.report.sections import Sections
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -23,7 +17,7 @@ def render_page(rows: Sequence[Row], sections: Sections, source: str, command: s
     """The text of `report.html`; everything from outside is escaped.
 
     Args:
-        rows: in the order of `results.json`.
+        rows: in the order of the file.
         sections: figures and recordings.
         source: name of the file that the rows come from.
         command: the command that makes this page.

@@ -1,78 +1,22 @@
-"""Result rows: what `results.json` holds, grouped over seeds, as numbers for tables.
+"""Result rows, grouped over seeds, as numbers for tables.
 
 A row is one system, decoder, set and seed: an object with these four, the metrics (percent or
 milliseconds, null where there is none), `intervals` {metric: [low, high]}, `counts` {words,
-characters, times: {name: number}} and `provenance` (commit, dirty, versions, hardware, config,
-command, ...).  `unit`, "word" where a row does not say, is what was recognised and timed, the same in all
+characters, times: {name: number}} and the `provenance` of its training (`records.py` has the files).
+`unit`, "word" where a row does not say, is what was recognised and timed, the same in all
 rows of a file: where it is "phone", `wer` is the phone error rate and `words` are phones.  Nothing here
 computes a metric: every number is a row's own, or the mean of a group's.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of the tables.
-
-    Attributes:
-        key: the field of the row.
-        title: what it is called.
-        unit: "%" or "ms".
-        lower_is_better: which way is good.
-        meaning: one line for the legend.
-        decimals: how many to show.
-    """
-
-    key: str
-    title: str
-    unit: str
-    lower_is_better: bool
-    meaning: str
-    decimals: int = 2
-
-    @property
-    def heading(self) -> str:
-        """Title, the direction that is good, and the unit."""
-        return f"{self.title} {'↓' if self.lower_is_better else '↑'} {self.unit}"
-
-    def of(self, unit: str) -> "Metric":
-        """The metric in the words of a unit, "word" or "phone"."""
-        return replace(self, title=_in_unit(self.title, unit), meaning=_in_unit(self.meaning, unit))
-
-    def text(self, value: float | None) -> str:
-        """The value as tables show it; an en dash where there is none."""
-        return "–" if value is None else f"{value:.{self.decimals}f}"
-
-
-METRICS = (
-    Metric("wer", "WER", "%", True, "word errors over reference words"),
-    Metric("cer", "CER", "%", True, "character errors over reference characters"),
-    Metric(
-        "boundary_mae_ms", "Boundary mean", "ms", True, "mean |error| of word starts and ends", 1
-    ),
-    Metric("boundary_median_ms", "Boundary median", "ms", True, "its median", 1),
-    Metric(
-        "idr", "IDR", "%", False, "share of the reference words' time that the hypothesis covers", 1
-    ),
-    Metric("iou", "IoU", "%", False, "mean intersection over union of words", 1),
-    Metric("start_f1", "Start F1", "%", False, "word starts found within the collar", 1),
-    Metric("strict_f1_20ms", "Strict F1", "%", False, "start and end both within 20 ms", 1),
-    Metric(
-        "peaky", "Peaky", "%", True, "frames on blank or space, less the share of real silence", 1
-    ),
-    Metric("coverage", "Coverage", "%", False, "reference words that got a time", 1),
-)
-UNITS = ("word", "phone")
-# What the texts about words say of phones.
-_OF_PHONES = {"WER": "PER", "Wrd": "Phn", "word": "phone", "space": "silence"}
-SHORT_KEYS = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
+from espnet_ottc.report.metrics import METRICS, SHORT_KEYS, UNITS, Metric, in_unit
+from espnet_ottc.report.records import Record, read_results
 
 # (label, field): what a metric was counted over, in the rows' own names.
 _COUNTS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -103,7 +47,7 @@ _OWN_PROVENANCE = ("seed", "config", "command")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of `results.json`.
+    """One row of the results.
 
     Attributes:
         system, decoder, set: names.
@@ -132,7 +76,7 @@ class Row:
         part = _ERROR_PARTS.get(key, "times")
         labels = _ERROR_COUNTS if key in _ERROR_PARTS else _COUNTS.get(key, ())
         counts = (self.fields.get("counts") or {}).get(part) or {}
-        found = [(_in_unit(label, self.unit), counts.get(name)) for label, name in labels]
+        found = [(in_unit(label, self.unit), counts.get(name)) for label, name in labels]
         return [(label, number) for label, number in found if number is not None]
 
     @property
@@ -180,15 +124,15 @@ class Group:
 
 
 def read_rows(*paths: Path) -> list[Row]:
-    """Read one `results.json` or several, as of systems that were trained apart, in the order given.
+    """Read one `results.jsonl` or several, as of systems that were trained apart, in the order given.
 
     Raises:
-        ValueError: no list of objects; a row without `system`, `decoder`, `set` or `seed`; a metric
-            that is no finite number; an interval that is no pair of them; an unknown unit; rows of
-            different units; two rows of one key.
+        ValueError: a line that is no record, or a score without its training (`read_results`); a score
+            without `decoder` or `set`; a metric that is no finite number; an interval that is no pair of
+            them; an unknown unit; rows of different units; two rows of one key.
         OSError: a file cannot be read.
     """
-    rows = [row for path in paths for row in _rows_of(path)]
+    rows = [_row(item, place) for path in paths for place, item in read_results(path)]
     names = ", ".join(map(str, paths))
     if len(units := {row.unit for row in rows}) > 1:
         raise ValueError(f"{names}: all rows must have one unit, got {', '.join(sorted(units))}")
@@ -242,44 +186,14 @@ def short_table(groups: Sequence[Group]) -> list[list[str]]:
     return cells
 
 
-def count_text(counts: Sequence[tuple[str, int | float]]) -> str:
-    """Counts in one line: `Snt 40, Wrd 200, ...`."""
-    return ", ".join(
-        f"{label} {number:.2f}" if isinstance(number, float) else f"{label} {number}"
-        for label, number in counts
-    )
-
-
-def interval_text(metric: Metric, interval: tuple[float, float] | None) -> str:
-    """An interval as tables show it; empty where there is none."""
-    if interval is None:
-        return ""
-    return f"[{metric.text(interval[0])}, {metric.text(interval[1])}]"
-
-
-def _rows_of(path: Path) -> list[Row]:
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON: {error}") from error
-    if not isinstance(items, list):
-        raise ValueError(f"{path}: must hold a list of rows, got {type(items).__name__}")
-    return [_row(item, f"{path}, row {number}") for number, item in enumerate(items)]
-
-
-def _row(item: Any, place: str) -> Row:
-    if not isinstance(item, dict):
-        raise ValueError(f"{place}: must be an object, got {type(item).__name__}")
-    for name in ("system", "decoder", "set"):
+def _row(item: Record, place: str) -> Row:
+    for name in ("decoder", "set"):
         if not isinstance(item.get(name), str) or not item[name]:
             raise ValueError(f"{place}: {name!r} must be a name, got {item.get(name)!r}")
-    seed = item.get("seed")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ValueError(f"{place}: 'seed' must be an integer, got {seed!r}")
-    row = Row(item["system"], item["decoder"], item["set"], seed, item)
+    row = Row(item["system"], item["decoder"], item["set"], item["seed"], item)
     if row.unit not in UNITS:
         raise ValueError(f"{place}: 'unit' must be one of {', '.join(UNITS)}, got {row.unit!r}")
-    for name in ("intervals", "counts", "provenance"):
+    for name in ("intervals", "counts"):
         if not isinstance(item.get(name) or {}, dict):
             raise ValueError(f"{place}: {name!r} must be an object, got {item[name]!r}")
     for part, counts in (item.get("counts") or {}).items():
@@ -295,13 +209,6 @@ def _row(item: Any, place: str) -> Row:
         ):
             raise ValueError(f"{place}: {metric.key!r} needs an interval [low, high], got {ends!r}")
     return row
-
-
-def _in_unit(text: str, unit: str) -> str:
-    if unit == "phone":
-        for word, phone in _OF_PHONES.items():
-            text = text.replace(word, phone)
-    return text
 
 
 def _is_number(value: Any) -> bool:

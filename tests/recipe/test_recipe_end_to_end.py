@@ -16,6 +16,7 @@ from lhotse import CutSet, SupervisionSet
 
 from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.corpora.timit_phones import SILENCES
+from espnet_ottc.report.records import read_results
 
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
 pytest.importorskip("matplotlib", reason="the report has figures")
@@ -108,7 +109,7 @@ def test_it_says_that_the_corpus_is_synthetic_and_ends_with_table_and_report(rec
 
 
 def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
-    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    rows = _rows(recipe / "exp" / "results.jsonl")
     assert [(row["system"], row["decoder"]) for row in rows] == ROWS
     words = sum(len(text) for text in read_text(recipe / "data/test-clean/text").values())
     for row in rows:
@@ -154,7 +155,7 @@ def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     words = ("--conf", "conf/raw", "--expdir", "exp_raw", "--systems", "ottc", "--stage", "4")
     done = _run(recipe, *words, "--stop_stage", "10")
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads((recipe / "exp_raw" / "results.json").read_text())
+    rows = _rows(recipe / "exp_raw" / "results.jsonl")
     assert [row["decoder"] for row in rows] == ["transport", "viterbi"]
     assert all(row["counts"]["times"]["reference_words"] for row in rows)
 
@@ -270,7 +271,7 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     done = _run(recipe, "--nbpe", "60", eval_set="test")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO AMI WAS GIVEN (--ami DIR" in done.stdout
-    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    rows = _rows(recipe / "exp" / "results.jsonl")
     assert [(row["system"], row["decoder"]) for row in rows] == ROWS
     texts = read_text(recipe / "data/test/text")
     assert {name.split("-")[0] for name in texts} == {"ES2004a", "IS1009a"}
@@ -285,8 +286,8 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     # Against the twin's forced alignment: tables of their own, without the twin's times.
     again = _run(recipe, "--nbpe", "60", "--stage", "10", "--reference", "forced", eval_set="test")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert json.loads((recipe / "exp" / "results.json").read_text()) == rows
-    forced = json.loads((recipe / "exp" / "results_by_ctc.json").read_text())
+    assert _rows(recipe / "exp" / "results.jsonl") == rows
+    forced = _rows(recipe / "exp" / "results_by_ctc.jsonl")
     assert [(row["system"], row["decoder"]) for row in forced] == [
         ("ctc", "best_path"),
         *ROWS[1:],
@@ -303,7 +304,7 @@ def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
     done = _run(recipe, eval_set="TEST")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO TIMIT WAS GIVEN (--timit DIR" in done.stdout
-    rows = json.loads((recipe / "exp" / "results.json").read_text())
+    rows = _rows(recipe / "exp" / "results.jsonl")
     assert [(row["system"], row["decoder"]) for row in rows] == ROWS
     texts = read_text(recipe / "data/TEST/text")
     assert all(text[0] == text[-1] == "h#" for text in texts.values())
@@ -351,6 +352,8 @@ def test_every_job_runs_on_the_cluster_where_there_is_one(tmp_path, monkeypatch)
 
 
 def _results(folder: Path) -> list[dict]:
-    path = folder / "egs2" / "librispeech_ottc" / "exp" / "results.json"
-    rows: list[dict] = json.loads(path.read_text())
-    return rows
+    return _rows(folder / "egs2" / "librispeech_ottc" / "exp" / "results.jsonl")
+
+
+def _rows(path: Path) -> list[dict]:
+    return [row for _, row in read_results(path)]

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from espnet_ottc.alignment.formats import write_ctm
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.report.records import results_text
 
 RATE = 8000
 WORDS = {
@@ -56,7 +57,7 @@ INTERVALS = {"wer": [3.91, 6.47], "idr": [80.3, 83.6], "peaky": None}
 
 
 class Experiment:
-    """Folders as the recipe leaves them, and the rows of `results.json`."""
+    """Folders as the recipe leaves them, and the rows of `results.jsonl`."""
 
     def __init__(self, root: Path) -> None:
         self.exp, self.data = root / "exp", root / "data"
@@ -65,11 +66,11 @@ class Experiment:
 
     @property
     def results(self) -> Path:
-        return self.exp / "results.json"
+        return self.exp / "results.jsonl"
 
     def save(self) -> None:
         self.exp.mkdir(parents=True, exist_ok=True)
-        self.results.write_text(json.dumps(self.rows), encoding="utf-8")
+        self.results.write_text(results_text(self.rows), encoding="utf-8")
 
     def arguments(self) -> list[str]:
         self.save()
@@ -145,7 +146,7 @@ class Experiment:
 
 
 def row(system: str, decoder: str, seed: int, **changes: Any) -> dict[str, Any]:
-    """A row of `results.json` with every field that the report knows."""
+    """A row of `results.jsonl` with every field that the report knows."""
     metrics = {name: round(value + seed / 5, 2) for name, value in METRICS.items()}
     provenance = {
         "commit": "c0ffee5",

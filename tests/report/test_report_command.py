@@ -24,7 +24,7 @@ def test_it_writes_both_files_and_prints_the_table_and_their_paths(
     assert f"--results {experiment.results}" in experiment.markdown.read_text()
     assert sorted(p.name for p in experiment.exp.iterdir() if p.is_file()) == [
         "report.html",
-        "results.json",
+        "results.jsonl",
     ]
 
 
@@ -70,3 +70,20 @@ def test_wrong_options_are_status_2(experiment: Any, option: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*experiment.arguments(), *option])
     assert end.value.code == 2
+
+
+def test_details_print_every_score_with_its_interval_counts_and_provenance(
+    experiment: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--results", str(experiment.results), "--details"]) == 0
+    said = capsys.readouterr().out
+    assert "| test-x | ctc | forced | 1 | WER | % | 5.33 | [3.91, 6.47] | Snt 211," in said
+    assert "commit: c0ffee5" in said
+
+
+def test_a_list_of_rows_of_an_earlier_version_is_refused(
+    experiment: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment.results.write_text('[\n {"system": "ctc"}\n]\n')
+    assert main(["--results", str(experiment.results)]) == 1
+    assert "results.jsonl:1: must be JSON, one record a line" in capsys.readouterr().err

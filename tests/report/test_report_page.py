@@ -13,8 +13,10 @@ import pytest
 import soundfile
 from torch.utils.tensorboard import SummaryWriter
 
-from espnet_ottc.report import Sections, gather, read_rows, render_page
-from espnet_ottc.report.results import METRICS
+from espnet_ottc.report.metrics import METRICS
+from espnet_ottc.report.page import render_page
+from espnet_ottc.report.results import read_rows
+from espnet_ottc.report.sections import Sections, gather
 
 pytest.importorskip("matplotlib")
 
@@ -67,7 +69,7 @@ def render(experiment: Any, utterances: int = 2, audio_limit: int = 10**6) -> st
     experiment.save()
     rows = read_rows(experiment.results)
     sections = gather(rows, experiment.exp, experiment.data, utterances, audio_limit)
-    return render_page(rows, sections, "results.json", "the command")
+    return render_page(rows, sections, "results.jsonl", "the command")
 
 
 def test_a_complete_experiment_gives_every_part_and_nothing_missing(experiment: Any) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from espnet_ottc.report import read_rows, render_markdown
-from espnet_ottc.report.results import METRICS
+from espnet_ottc.report.markdown import render_markdown
+from espnet_ottc.report.metrics import METRICS
+from espnet_ottc.report.results import read_rows
 
 
 def render(experiment: Any) -> str:
     experiment.save()
-    return render_markdown(read_rows(experiment.results), "results.json", "the command")
+    return render_markdown(read_rows(experiment.results), "results.jsonl", "the command")
 
 
 def cells(text: str, heading: str) -> list[list[str]]:
@@ -77,11 +78,11 @@ def test_a_fact_that_was_not_recorded_is_said(experiment: Any) -> None:
 
 def test_names_cannot_break_the_table_or_bring_markup(experiment: Any) -> None:
     for row in experiment.rows:
-        row["system"] = "a|b<i>"
+        row["system"], row["provenance"] = "a|b<i>", {}
     text = render(experiment)
     assert "a\\|b&lt;i>" in text
     assert "<i>" not in text
 
 
 def test_no_rows_are_said(tmp_path: Path) -> None:
-    assert "There are no rows." in render_markdown([], "results.json", "the command")
+    assert "There are no rows." in render_markdown([], "results.jsonl", "the command")

@@ -1,18 +1,19 @@
-"""The generated tables of docs/ablations.md and README.md."""
+"""The generated tables of our documents."""
 
 from pathlib import Path
 
 import pytest
 import yaml
+from fill_tables import PAGES, fill_page, main
+from result_tables import make_table, read_paper
 
 from espnet_ottc.espnet.criteria.options import OPTIONS
-from espnet_ottc.report import Row, fill_page, read_rows
-from espnet_ottc.report.ablations import read_paper
+from espnet_ottc.report.records import results_text
+from espnet_ottc.report.results import Row
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "ablations.md"
-README = ROOT / "README.md"
-RESULTS = sorted((ROOT / "docs" / "results").glob("digits_mini*.json"))
+RESULTS = ROOT / "results"
 MINI = ROOT / "egs2" / "librispeech_ottc" / "conf" / "mini"
 
 
@@ -24,10 +25,6 @@ def _rows(system, decoder, wer, error, dev=10.0, idr=(50.0, 50.0)):
     return rows
 
 
-def _page(name):
-    return f"before\n<!-- table: {name} -->\nold\n<!-- end -->\nafter\n"
-
-
 def _cells(page):
     lines = [line for line in page.splitlines() if line.startswith("| ")][2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -36,30 +33,34 @@ def _cells(page):
 def test_each_system_stands_with_the_decoder_that_is_better_on_the_development_set():
     rows = _rows("ottc", "transport", (1.0, 2.0), (90.0, 90.0), dev=60.0)
     rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0), dev=50.0)
-    page = fill_page(_page("systems"), rows)
-    assert page.startswith("before\n")
-    assert page.endswith("after\n")
-    assert "old" not in page
-    (cells,) = _cells(page)
+    (cells,) = _cells(make_table("systems", rows, ()))
     assert cells[:5] == ["`ottc`", "viterbi", "1, 2", "1.50 (1.00, 2.00)", "95.5 (95.0, 96.0)"]
     assert cells[-1] == read_paper()["systems"]["ottc"]
+    (cells,) = _cells(make_table("summary", rows, ()))
+    assert cells[:4] == ["`ottc`", "viterbi", "1.50", "95.5"]
 
 
 def test_an_overview_has_the_means_of_the_systems_that_it_names():
     rows = _rows("ctc", "forced_align", (1.0, 2.0), (90.0, 90.0))
     rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0))
     rows += _rows("cr_ctc", "forced_align", (1.0, 2.0), (95.0, 96.0))
-    page = fill_page(_page("overview ottc ctc"), rows)
-    assert _cells(page) == [
+    table = make_table("overview", rows, ("ottc", "ctc"))
+    assert _cells(table) == [
         ["`ottc`", "1.50", "95.5", "50.0", "1.0", "2.0"],
         ["`ctc`", "1.50", "90.0", "50.0", "1.0", "2.0"],
     ]
-    assert "Set test-clean, means over 2 seeds." in page
-    assert fill_page(page, rows) == page
+    assert "Set test-clean, means over 2 seeds." in table
     with pytest.raises(ValueError, match="single_path is not among ctc, ottc, cr_ctc"):
-        fill_page(_page("overview ottc single_path"), rows)
+        make_table("overview", rows, ("ottc", "single_path"))
     with pytest.raises(ValueError, match="no system is not among"):
-        fill_page(_page("overview"), rows)
+        make_table("overview", rows, ())
+
+
+def test_phones_get_the_words_of_phones():
+    rows = [Row("ottc", "viterbi", "TEST", 1, {"wer": 1.0, "unit": "phone"})]
+    table = make_table("summary", rows, ())
+    assert "| PER ↓ % |" in table
+    assert "Set TEST, one seed." in table
 
 
 def test_the_papers_measures_of_times_stand_beside_ours():
@@ -67,7 +68,7 @@ def test_the_papers_measures_of_times_stand_beside_ours():
     rows += _rows("single_path", "forced_align", (1.0, 2.0), (9.0, 9.0))
     for row in rows:
         row.fields["start_f1"] = 30.0
-    (cells,) = _cells(fill_page(_page("times"), rows))
+    (cells,) = _cells(make_table("times", rows, ()))
     assert cells == ["`ottc`", "2.0 / 30.0 / 60.0", *read_paper()["times"]["systems"]["ottc"]]
 
 
@@ -77,7 +78,7 @@ def test_an_ordering_is_counted_seed_by_seed_in_the_metrics_direction():
     rows += _rows("soft_dtw", "viterbi", (6.0, 9.0), (9.0, 9.0))
     rows += _rows("ctc", "forced_align", (1.0, 1.0), (9.0, 9.0))
     rows += _rows("ottc_oracle", "viterbi", (1.04, 1.06), (9.0, 9.0))
-    held = {cells[0]: cells[2] for cells in _cells(fill_page(_page("claims"), rows))}
+    held = {cells[0]: cells[2] for cells in _cells(make_table("claims", rows, ()))}
     assert held["a fixed α covers less of the words' time"] == "1 of 2"
     assert held["soft-DTW recognises far worse"] == "1 of 2"  # five times at least
     assert held["oracle β is at least as good as CTC"] == "1 of 2"  # within 5 %
@@ -88,39 +89,90 @@ def test_orderings_in_words_are_those_of_greedy_decoding_where_there_is_one():
     rows = _rows("ottc", "viterbi", (1.0, 2.0), (9.0, 9.0))
     rows += _rows("ottc", "greedy", (3.0, 2.0), (None, None))
     rows += _rows("single_path", "forced_align", (2.5, 2.5), (9.0, 9.0))
-    (cells,) = (c for c in _cells(fill_page(_page("claims"), rows)) if "single" in c[0])
+    (cells,) = (c for c in _cells(make_table("claims", rows, ())) if "single" in c[0])
     assert cells[1:] == ["WER, greedy: `ottc` 2.50, `single_path` 2.50 %", "1 of 2"]
 
 
-def test_a_winner_beats_every_rival_of_the_same_seed_in_words_and_in_times():
+def test_a_winner_beats_every_baseline_of_the_same_seed_in_words_and_in_times():
     rows = _rows("ctc", "forced_align", (3.0, 3.0), (50.0, 50.0))
     rows += _rows("cr_ctc", "forced_align", (2.0, 1.0), (70.0, 70.0))
     rows += _rows("ottc", "viterbi", (1.5, 1.5), (40.0, 40.0))
     rows += _rows("cr_ottc", "viterbi", (2.0, 0.5), (30.0, 60.0))
-    page = fill_page(_page("rivals"), rows)
+    page = make_table("baselines", rows, ())
     assert _cells(page) == [
         ["`ottc`", "1 of 2", "2 of 2", "1 of 2"],
         ["`cr_ottc`", "1 of 2", "1 of 2", "0 of 2"],
     ]
     assert "Against `ctc`, `cr_ctc`, in the same seed" in page
     without = [row for row in rows if (row.system, row.seed) != ("cr_ctc", 2)]
-    assert "Against `ctc`, `cr_ctc` (seed 1), in" in fill_page(_page("rivals"), without)
+    assert "Against `ctc`, `cr_ctc` (seed 1), in" in make_table("baselines", without, ())
 
 
-def test_a_page_without_places_or_with_unknown_ones_is_refused():
+def test_a_table_that_does_not_exist_or_has_no_results_is_refused():
     rows = _rows("ottc", "viterbi", (1.0, 2.0), (9.0, 9.0))
-    with pytest.raises(ValueError, match="got none"):
-        fill_page("text", rows)
-    with pytest.raises(ValueError, match="got colours"):
-        fill_page(_page("colours"), rows)
+    with pytest.raises(ValueError, match=r"must be one of overview, .* got colours"):
+        make_table("colours", rows, ())
+    with pytest.raises(ValueError, match="takes no systems, got ottc"):
+        make_table("claims", rows, ("ottc",))
     with pytest.raises(ValueError, match="need results on a test set"):
-        fill_page(_page("systems"), rows[:1])
+        make_table("systems", rows[:1], ())
 
 
-@pytest.mark.parametrize("page", [PAGE, README], ids=lambda page: page.name)
+def _saved(folder, rows):
+    fields = [
+        {"system": row.system, "decoder": row.decoder, "set": row.set, "seed": row.seed}
+        | dict(row.fields)
+        | {"provenance": {}}
+        for row in rows
+    ]
+    (folder / "small.jsonl").write_text(results_text(fields))
+    return folder
+
+
+def test_a_page_keeps_its_text_and_gets_the_tables_of_the_experiments_it_names(tmp_path):
+    results = _saved(tmp_path, _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0)))
+    place = "<!-- table: overview small ottc -->\nold\n<!-- end -->\n"
+    page = fill_page(f"before\n{place}between\n{place}after\n", results)
+    assert page.startswith("before\n<!-- table: overview small ottc -->\n\n| system |")
+    assert page.endswith("\n\n<!-- end -->\nafter\n")
+    assert "old" not in page
+    assert (
+        len(_cells(page)) == 4
+    )  # the second table's head, rule and row come after the first's row
+    assert fill_page(page, results) == page
+
+
+def test_a_page_without_places_or_without_experiment_is_refused(tmp_path):
+    results = _saved(tmp_path, _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0)))
+    with pytest.raises(ValueError, match="got none"):
+        fill_page("text", results)
+    with pytest.raises(ValueError, match="got <!-- table: systems -->"):
+        fill_page("<!-- table: systems -->\n<!-- end -->\n", results)
+    with pytest.raises(OSError, match="large"):
+        fill_page("<!-- table: systems large -->\n<!-- end -->\n", results)
+
+
+def test_the_command_fills_pages_and_names_a_fault(tmp_path, capsys):
+    results = _saved(tmp_path, _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0)))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: systems small -->\n<!-- end -->\n")
+    assert main(["--results", str(results), str(page)]) == 0
+    assert "`ottc`" in page.read_text()
+    assert main(["--results", str(results), str(page)]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"filled: {page}", f"unchanged: {page}"]
+    assert main(["--results", str(results), str(tmp_path / "none.md")]) == 1
+    assert "none.md" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_holds_the_tables_that_its_results_give(page):
-    text = page.read_text(encoding="utf-8")
-    assert fill_page(text, read_rows(*RESULTS)) == text
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert fill_page(text, RESULTS) == text
+
+
+def test_results_and_their_pages_stay_short():
+    paths = [*RESULTS.iterdir(), ROOT / "docs" / "results.md", PAGE]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) <= 1500
 
 
 def test_every_system_of_the_small_configurations_is_explained():

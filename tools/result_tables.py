@@ -1,26 +1,22 @@
-"""The tables of docs/ablations.md and README.md: systems beside the paper's figures, the paper's orderings
-checked.
+"""The tables of our documents: systems beside the papers' figures, the papers' orderings checked."""
 
-A page has marked places, each between `<!-- table: NAME -->` and `<!-- end -->`; what lies between is
-generated.  `<!-- table: overview SYSTEM SYSTEM ... -->` shows these systems alone.
-"""
-
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import yaml
 
 from espnet_ottc.report.markdown import table
-from espnet_ottc.report.results import METRICS, Group, Metric, Row, group_rows
+from espnet_ottc.report.metrics import METRICS, Metric
+from espnet_ottc.report.results import Group, Row, group_rows, unit_of
 
 # Columns beside the system's name.
 _SHOWN = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
 _BY_KEY = {metric.key: metric for metric in METRICS}
-_PLACE = re.compile(r"(<!-- table: (\w+)((?: \w+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+OVERVIEW = "overview"
+PAPER = Path(__file__).with_name("paper.yaml")
 
 
 @dataclass(frozen=True)
@@ -29,58 +25,47 @@ class Evidence:
 
     Attributes:
         name: of the set.
+        unit: "word" or "phone".
         groups: by system; the decoder is the one with the smaller boundary error on the development set.
         greedy: by system, the words of greedy decoding where there are rows of their own.
     """
 
     name: str
+    unit: str
     groups: Mapping[str, Group]
     greedy: Mapping[str, Group]
 
 
-def fill_page(text: str, rows: Sequence[Row]) -> str:
-    """The page with its tables made from the rows.
+def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
+    """One table as Markdown, with a line that says what it shows.
 
     Args:
-        text: of the page.
-        rows: in the order of `results.json`; sets whose names start with dev choose the decoder.
+        name: one of `TABLES`.
+        rows: of one experiment; sets whose names start with "dev" choose the decoder in time.
+        systems: those that an overview shows, in this order; no other table takes any.
 
     Raises:
-        ValueError: no marked place, an unknown table, no rows of a test set or of a system that is named.
+        ValueError: an unknown table; no rows of a test set, or of a system that is named; systems for a
+            table that takes none.
     """
-    evidence = _evidence(rows)
-    paper = read_paper()
-    tables: dict[str, Callable[[Sequence[str]], str]] = {
-        "overview": lambda systems: _overview(evidence, systems),
-        "systems": lambda _: _systems(evidence, paper),
-        "times": lambda _: _times(evidence, paper["times"]),
-        "claims": lambda _: _claims(evidence, paper),
-        "rivals": lambda _: _rivals(evidence),
-    }
-    names = [name for _, name, _, _ in _PLACE.findall(text)]
-    unknown = sorted(set(names) - set(tables))
-    if unknown or not names:
-        raise ValueError(
-            f"the page must have places <!-- table: NAME --> ... <!-- end --> with NAME of "
-            f"{', '.join(tables)}; got {', '.join(unknown) or 'none'}"
-        )
-
-    def renewed(place: re.Match[str]) -> str:
-        return f"{place[1]}\n{tables[place[2]](place[3].split())}\n\n{place[4]}"
-
-    return _PLACE.sub(renewed, text)
+    if name == OVERVIEW:
+        return _overview(_evidence(rows), systems)
+    if name not in _MAKERS:
+        raise ValueError(f"a table must be one of {', '.join(TABLES)}; got {name}")
+    if systems:
+        raise ValueError(f"the table {name} takes no systems, got {', '.join(systems)}")
+    return _MAKERS[name](_evidence(rows))
 
 
 def read_paper() -> dict[str, Any]:
     """The papers' figures and orderings: `source`, `systems`, `times`, `claims`."""
-    content = (files("espnet_ottc.report") / "data" / "paper.yaml").read_text(encoding="utf-8")
-    paper: dict[str, Any] = yaml.safe_load(content)
+    paper: dict[str, Any] = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
     return paper
 
 
 def _evidence(rows: Sequence[Row]) -> Evidence:
     groups = group_rows(rows)
-    tests = [group.set for group in groups if not group.set.startswith("dev")]
+    tests = [group.set for group in groups if not _is_dev(group.set)]
     if not tests:
         raise ValueError("the tables need results on a test set, got none")
     chosen: dict[str, Group] = {}
@@ -91,15 +76,19 @@ def _evidence(rows: Sequence[Row]) -> Evidence:
         if best is None or _dev_error(groups, group) < _dev_error(groups, best):
             chosen[group.system] = group
     greedy = {g.system: g for g in groups if g.set == tests[0] and g.decoder == "greedy"}
-    return Evidence(tests[0], chosen, greedy)
+    return Evidence(tests[0], unit_of(rows), chosen, greedy)
 
 
 def _dev_error(groups: Sequence[Group], of: Group) -> float:
     for group in groups:
-        if (group.system, group.decoder) == (of.system, of.decoder) and group.set.startswith("dev"):
+        if (group.system, group.decoder) == (of.system, of.decoder) and _is_dev(group.set):
             error = group.mean("boundary_mae_ms")
             return float("inf") if error is None else error
     return float("inf")
+
+
+def _is_dev(name: str) -> bool:
+    return name.lower().startswith("dev")
 
 
 def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
@@ -110,18 +99,40 @@ def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
             f"an overview must name systems that have results on {evidence.name}; "
             f"{', '.join(absent) or 'no system'} is not among {', '.join(evidence.groups)}"
         )
-    metrics = [_BY_KEY[key] for key in _SHOWN]
+    metrics = _shown(evidence)
     lines = [
         [f"`{name}`", *(m.text(evidence.groups[name].mean(m.key)) for m in metrics)]
         for name in systems
     ]
-    seeds = sorted({len(evidence.groups[name].seeds) for name in systems})
-    caption = f"Set {evidence.name}, means over {' or '.join(map(str, seeds))} seeds."
-    return f"{table(['system', *(m.heading for m in metrics)], lines, left=1)}\n\n{caption}"
+    header = ["system", *(m.heading for m in metrics)]
+    groups = [evidence.groups[name] for name in systems]
+    return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)}"
 
 
-def _systems(evidence: Evidence, paper: Mapping[str, Any]) -> str:
-    metrics = [_BY_KEY[key] for key in _SHOWN]
+def _summary(evidence: Evidence) -> str:
+    """Means over the seeds of every system."""
+    metrics = _shown(evidence)
+    lines = [
+        [f"`{name}`", group.decoder, *(m.text(group.mean(m.key)) for m in metrics)]
+        for name, group in evidence.groups.items()
+    ]
+    header = ["system", "times by", *(m.heading for m in metrics)]
+    return f"{table(header, lines, left=2)}\n\n{_means_of(evidence, evidence.groups.values())}"
+
+
+def _shown(evidence: Evidence) -> list[Metric]:
+    return [_BY_KEY[key].of(evidence.unit) for key in _SHOWN]
+
+
+def _means_of(evidence: Evidence, groups: Iterable[Group]) -> str:
+    counts = sorted({len(group.seeds) for group in groups})
+    if counts == [1]:
+        return f"Set {evidence.name}, one seed."
+    return f"Set {evidence.name}, means over {' or '.join(map(str, counts))} seeds."
+
+
+def _systems(evidence: Evidence) -> str:
+    paper, metrics = read_paper(), _shown(evidence)
     header = ["system", "times by", "seeds", *(m.heading for m in metrics), "WER in the paper"]
     lines = [
         [f"`{name}`", group.decoder, ", ".join(map(str, group.seeds))]
@@ -133,8 +144,9 @@ def _systems(evidence: Evidence, paper: Mapping[str, Any]) -> str:
     return f"{table(header, lines, left=2)}\n\n{caption} The paper: {paper['source']}."
 
 
-def _times(evidence: Evidence, paper: Mapping[str, Any]) -> str:
+def _times(evidence: Evidence) -> str:
     """The papers' measures of times, for the systems for which they have them."""
+    paper = read_paper()["times"]
     metrics = [_BY_KEY[key] for key in ("peaky", "start_f1", "idr")]
     lines = [
         [
@@ -156,9 +168,9 @@ def _with_seeds(group: Group, metric: Metric) -> str:
     return f"{metric.text(group.mean(metric.key))} ({values})"
 
 
-def _claims(evidence: Evidence, paper: Mapping[str, Any]) -> str:
+def _claims(evidence: Evidence) -> str:
     lines = []
-    for claim in paper["claims"]:
+    for claim in read_paper()["claims"]:
         better, than = (evidence.groups.get(claim[side]) for side in ("better", "than"))
         if better is None or than is None:
             continue
@@ -203,9 +215,9 @@ def _holds(claim: Mapping[str, Any], metric: Metric, better: float, than: float)
     return better * factor <= than * (1 + slack)
 
 
-def _rivals(evidence: Evidence) -> str:
+def _baselines(evidence: Evidence) -> str:
     """Which system beats all those that are not OTTC's, in words and in times at once."""
-    rivals = {name: g for name, g in evidence.groups.items() if not _is_ottc(g)}
+    baselines = {name: g for name, g in evidence.groups.items() if not _is_ottc(g)}
     lines = []
     for name, group in evidence.groups.items():
         if not _is_ottc(group):
@@ -215,7 +227,7 @@ def _rivals(evidence: Evidence) -> str:
                 seed
                 for seed, value in zip(group.seeds, group.values(key), strict=True)
                 if value is not None
-                and all(value < other for other in _of_seed(rivals.values(), key, seed))
+                and all(value < other for other in _of_seed(baselines.values(), key, seed))
             ]
             for key in ("wer", "boundary_mae_ms")
         }
@@ -223,12 +235,12 @@ def _rivals(evidence: Evidence) -> str:
         cells = (won["wer"], won["boundary_mae_ms"], both)
         lines.append([f"`{name}`", *(f"{len(seeds)} of {len(group.seeds)}" for seeds in cells)])
     compared = {seed for g in evidence.groups.values() if _is_ottc(g) for seed in g.seeds}
-    names = ", ".join(_rival(g, compared) for g in rivals.values())
+    names = ", ".join(_baseline(g, compared) for g in baselines.values())
     header = ["system", "seeds with the lowest WER", "with the lowest boundary error", "with both"]
     return f"{table(header, lines, left=1)}\n\nAgainst {names}, in the same seed."
 
 
-def _rival(group: Group, seeds: set[int]) -> str:
+def _baseline(group: Group, seeds: set[int]) -> str:
     """Its name, with its seeds where others were compared too."""
     lacks = seeds - set(group.seeds)
     return f"`{group.system}`" + (f" (seed {', '.join(map(str, group.seeds))})" if lacks else "")
@@ -242,3 +254,13 @@ def _is_ottc(group: Group) -> bool:
 def _of_seed(groups: Iterable[Group], key: str, seed: int) -> list[float]:
     found = [dict(zip(g.seeds, g.values(key), strict=True)).get(seed) for g in groups]
     return [value for value in found if value is not None]
+
+
+_MAKERS: Mapping[str, Callable[[Evidence], str]] = {
+    "summary": _summary,
+    "systems": _systems,
+    "times": _times,
+    "claims": _claims,
+    "baselines": _baselines,
+}
+TABLES = (OVERVIEW, *_MAKERS)
