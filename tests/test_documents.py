@@ -113,7 +113,7 @@ def test_every_public_module_has_a_page_in_the_navigation(site: ModuleType) -> N
 def test_a_commands_page_has_the_options_of_its_parser(site: ModuleType) -> None:
     page = site.command_page("ottc-score-words", "espnet_ottc.bin.score_words")
     assert "| `--ref` `REF` |" in page
-    assert "`--ignore-case`" in page
+    assert "`--ignore_case`" in page
 
 
 def test_links_that_leave_the_documents_lead_to_the_sites_pages(site: ModuleType) -> None:

@@ -232,7 +232,8 @@ def _row(action: argparse.Action) -> str:
         action.default in (None, argparse.SUPPRESS) or action.default is False or action.nargs == 0
     )
     default = "" if plain else f"`{action.default}`"
-    meaning = (action.help or "").replace("%(default)s", str(action.default)).replace("%%", "%")
+    meaning = re.sub(r"\s*\(?default: %\(default\)s\)?", "", action.help or "")
+    meaning = meaning.replace("%(default)s", str(action.default)).replace("%%", "%")
     return "| " + " | ".join(_cell(text) for text in (names, default, meaning)) + " |"
 
 
