@@ -270,10 +270,10 @@ def test_manifests_follow_a_changed_corpus(corpus: Path, tmp_path: Path) -> None
 
 
 def test_aside_leaves_nothing_after_a_fault(tmp_path: Path) -> None:
-    with (
+    with (  # noqa: PT012
         pytest.raises(RuntimeError, match="disk"),
         written_aside(tmp_path / "a.jsonl.gz") as partial,
-    ):  # noqa: PT012
+    ):
         partial.write_text("half")
         raise RuntimeError("disk")
     assert list(tmp_path.iterdir()) == []
