@@ -9,6 +9,7 @@ import argparse
 import importlib
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,14 @@ def commands_of_the_package() -> dict[str, str]:
     modules = {
         name.rpartition(".")[2]: name
         for name in public_modules("bin")
-        if name.count(".") == 2 and name not in scripts.values()
+        if name not in scripts.values() and _is_command(ROOT / f"{name.replace('.', '/')}.py")
     }
     return scripts | modules
+
+
+def _is_command(path: Path) -> bool:
+    """Whether a module of `bin` can be run, and is not one that the commands share."""
+    return path.exists() and '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 
 
 class _Captured(Exception):  # noqa: N818
@@ -187,24 +193,22 @@ def command_page(name: str, module: str) -> str:
         for action in parser._actions
         if action.help != argparse.SUPPRESS and not known & {action.dest} and action.dest != "help"
     ]
-    lines = [f"# {name}", ""]
-    lines += [
-        "",
-        "```text",
-        (parser.description or "").replace("%(prog)s", name).strip(),
-        "```",
-        "",
-    ]
+    described = (parser.description or "").replace("%(prog)s", name).strip()
     if known:
-        lines += [f"`{name}` takes every option of ESPnet's own command.  It adds:", ""]
+        described = (sys.modules[module].__doc__ or "").partition("\n\n")[0]
+    lines = [f"# {name}", ""]
+    lines += ["```text", described, "```", ""] if "\n" in described else [described, ""]
     lines += [f"`python -m {module}` is the same command.", ""]
+    if known and actions:
+        lines += ["Every option of ESPnet's own command is taken.  These are added:", ""]
+    elif known:
+        lines += [
+            "Every option of ESPnet's own command is taken.  Those of the criteria stand in `ctc_conf`"
+        ]
+        lines += ["([all of them](../criteria.md))."]
     if actions:
         lines += ["| option | default | meaning |", "|---|---|---|"]
         lines += [_row(action) for action in actions]
-    else:
-        lines += [
-            "It adds no option of its own; see the [options of the criteria](../criteria.md)."
-        ]
     return "\n".join(lines) + "\n"
 
 
@@ -224,7 +228,7 @@ def _row(action: argparse.Action) -> str:
     names = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.dest}`"
     value = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
     if action.choices is not None:
-        value = " | ".join(str(choice) for choice in action.choices)
+        value = " / ".join(str(choice) for choice in action.choices)
     if action.option_strings and action.nargs != 0 and value:
         shown = " ".join(value) if isinstance(value, tuple) else value
         names += f" `{shown}`"

@@ -100,7 +100,10 @@ def flat_start_loss(
     Args:
         logits: (B, T, V) unnormalised scores of the labels.
         frame_logits: (B, T) unnormalised scores of the frames, α = softmax over the valid ones.
-        targets, logit_lengths, target_lengths, label_weights: see `searched_plan`.
+        targets: (B, U) label ids, as for `searched_plan`.
+        logit_lengths: (B,) valid frames.
+        target_lengths: (B,) valid labels.
+        label_weights: (B, U) or None, as for `searched_plan`.
 
     Returns:
         (B,) nats per unit of mass, at least float32; 0 without gradient for an utterance without a path.

@@ -48,8 +48,9 @@ class OTTC(SequenceCriterion):
     parameters, works; beside it stand the frame-weight head and, as the options ask, learned label weights
     and a second token head for an auxiliary CTC loss.
 
+    The other arguments are those of `Criterion`.
+
     Args:
-        odim, encoder_output_size, dropout_rate, reduce: see `Criterion`.
         options: see `OTTCOptions`.
 
     Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.

@@ -24,8 +24,9 @@ class SequenceCriterion(Criterion):
     The sequence has a blank between equal neighbours and, where the option `boundary_label` is set, that
     label at both ends, so that silence has a label.  Hypotheses come without it at their ends.
 
+    The other arguments are those of `Criterion`.
+
     Args:
-        odim, encoder_output_size, dropout_rate, reduce: see `Criterion`.
         options: with `boundary_label`, an id or None.
 
     Raises:

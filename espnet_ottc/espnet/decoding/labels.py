@@ -83,7 +83,8 @@ def silence_to_blank(log_probs: Tensor, kept: Tensor, blank: int, boundary: int)
     Args:
         log_probs: (B, T, V) log-probabilities.
         kept: (B, T) bool, frames in use.
-        blank, boundary: label ids.
+        blank: id of the blank.
+        boundary: id of the boundary label.
 
     Returns:
         (B, T, V) log-probabilities; frames between the first and the last speech frame are unchanged.
