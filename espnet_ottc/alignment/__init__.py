@@ -1,5 +1,5 @@
-"""Times of tokens and words: aligners, spans, file formats and metrics.  Knows nothing of ESPnet."""
+"""Times of tokens and words: aligners, spans, file formats, metrics and scoring.  Knows nothing of ESPnet.
 
-from espnet_ottc.utils.extras import require_extra
-
-require_extra("align", "espnet_ottc.alignment", ("kaldialign", "lhotse", "numpy", "praatio"))
+Spans, Kaldi text and CTM need no other package; other formats and the scores need the extra [align], whose
+packages are imported where they are used first.
+"""

@@ -6,7 +6,7 @@ spans of tokens to those of words.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -52,6 +52,15 @@ class Span:
 
     def _times(self) -> str:
         return f"[{self.start}, {self.end})"
+
+
+# Spans in seconds, by utterance id.
+SpansById = dict[str, list[Span]]
+
+
+def in_order(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order of time: by start, then by end."""
+    return sorted(spans, key=lambda span: (span.start, span.end))
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ def run_without(packages: str, code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
-        ("espnet_ottc.alignment.formats", "lhotse", "align"),
-        ("espnet_ottc.alignment.metrics", "kaldialign", "align"),
         ("espnet_ottc.corpora.librispeech", "lhotse", "recipe"),
         ("espnet_ottc.espnet.register", "espnet2", "espnet"),
         ("espnet_ottc.report", "jinja2", "report"),
@@ -42,6 +40,38 @@ def test_importing_a_room_without_its_extra_names_it(module: str, package: str, 
     last = result.stderr.splitlines()[-1]
     assert f"needs the extra [{extra}]: pip install 'espnet-ottc[{extra}]'" in last
     assert package in last
+
+
+@pytest.mark.parametrize(
+    ("code", "package"),
+    [
+        ("formats.read_supervisions(Path('a.jsonl'))", "lhotse"),
+        ("formats.write_supervisions(Path('a.jsonl'), {}, {})", "lhotse"),
+        ("formats.read_textgrid(Path('a.TextGrid'))", "praatio"),
+        ("formats.write_textgrid(Path('a.TextGrid'), {}, 1.0)", "praatio"),
+        ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "kaldialign"),
+        ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "numpy"),
+    ],
+)
+def test_what_formats_and_scores_need_is_named_when_they_are_used(code: str, package: str) -> None:
+    imports = "from pathlib import Path; from espnet_ottc.alignment import formats, scoring\n"
+    result = run_without(package, imports + code)
+    assert result.returncode == 1
+    assert f"pip install 'espnet-ottc[align]' (missing: {package})" in result.stderr
+
+
+def test_text_and_ctm_need_no_extra(tmp_path: Path) -> None:
+    (tmp_path / "a.ctm").write_text("u 1 0.5 0.25 HELLO\n")
+    (tmp_path / "text").write_text("u HELLO\n")
+    code = (
+        "from pathlib import Path; from espnet_ottc.alignment import formats\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "spans = formats.read_spans(folder / 'a.ctm')\n"
+        "assert [s.symbol for s in spans['u']] == formats.read_text(folder / 'text')['u']\n"
+        "formats.write_ctm(folder / 'b.ctm', spans)\n"
+    )
+    result = run_without("kaldialign lhotse numpy praatio torch torchaudio", code)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_loss_runs_where_no_extra_is_installed() -> None:

@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+from espnet_ottc.utils.extras import require_extra
+
+if TYPE_CHECKING:
+    pass
 
 # Resampled counts are drawn in blocks of about this many entries (32 MB).
 _BLOCK = 4_000_000
@@ -50,7 +54,11 @@ def bootstrap_ratio(
 
     Raises:
         ValueError: sequences of different lengths, a level or count out of range.
+        ImportError: NumPy is not installed.
     """
+    require_extra("align", "a bootstrap interval", ("numpy",))
+    import numpy as np
+
     if len(numerators) != len(denominators):
         raise ValueError(
             "each utterance needs both terms of the ratio, "

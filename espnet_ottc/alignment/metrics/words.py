@@ -1,11 +1,12 @@
 """Word and character error rates with sclite's counts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-
-from kaldialign import align
+from functools import cache
+from typing import Any
 
 from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
+from espnet_ottc.utils.extras import require_extra
 
 _GAP = -1
 
@@ -69,6 +70,9 @@ def count_errors(
         hypothesis: what the system said.
         sclite_costs: substitutions cost 4, deletions and insertions 3, as in NIST's sclite, which
             may count more errors than the minimum that equal costs (Kaldi's, the default) give.
+
+    Raises:
+        ImportError: kaldialign is not installed.
     """
     correct = substitutions = deletions = insertions = 0
     for left, right in align_words(reference, hypothesis, sclite_costs=sclite_costs):
@@ -94,9 +98,21 @@ def count_errors(
 def align_words(
     reference: Sequence[str], hypothesis: Sequence[str], *, sclite_costs: bool = False
 ) -> list[tuple[int | None, int | None]]:
-    """A minimum edit-distance alignment as pairs of positions; None is a gap on that side."""
+    """Align words (or characters) by minimum edit distance.
+
+    Args:
+        reference: what is right.
+        hypothesis: what the system said.
+        sclite_costs: as of `count_errors`.
+
+    Returns:
+        Pairs of positions in reference and hypothesis, both in order; None is a gap on that side.
+
+    Raises:
+        ImportError: kaldialign is not installed.
+    """
     numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
-    pairs = align(
+    pairs = _edit_alignment()(
         [numbers[word] for word in reference],
         [numbers[word] for word in hypothesis],
         _GAP,
@@ -111,6 +127,16 @@ def align_words(
     return positions
 
 
+@cache
+def _edit_alignment() -> Callable[..., Any]:
+    # Late, so that the help of a command needs no package; kept, since it is called for every utterance.
+    require_extra("align", "an edit distance", ("kaldialign",))
+    from kaldialign import align
+
+    found: Callable[..., Any] = align
+    return found
+
+
 def characters(words: Sequence[str]) -> list[str]:
     """The characters of an utterance, one space between words counted as ESPnet does."""
     return list(" ".join(words))
@@ -123,9 +149,16 @@ def error_interval(
 
     Args:
         counts: one for each utterance.
-        level: the confidence.
-        resamples: how many times to draw.
+        level: the confidence, in (0, 1).
+        resamples: how many times to draw, ≥ 1.
         seed: of the random generator.
+
+    Returns:
+        The interval of a fraction, not of percent; None without reference words.
+
+    Raises:
+        ValueError: a level or a number of resamples out of range.
+        ImportError: NumPy is not installed.
     """
     each = list(counts)
     return bootstrap_ratio(

@@ -1,0 +1,42 @@
+"""Files of words and times: Kaldi text, CTM, TextGrid, Lhotse supervisions.
+
+Everything is keyed by utterance id; times are seconds from the utterance's start.  Files are
+written aside in their folder and renamed, so that a half-written one never looks whole.  A round
+trip keeps times within 0.5 µs (CTM), 50 µs (TextGrid, which has no scores), 10 ns (supervisions).
+
+Text and CTM need no other package; TextGrids need praatio, supervisions Lhotse, imported when they are
+first read or written.
+"""
+
+from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm
+from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, write_columns
+from espnet_ottc.alignment.formats.reading import holds_times, read_spans
+from espnet_ottc.alignment.formats.supervisions import (
+    read_supervisions,
+    spans_of,
+    text_tier,
+    with_spans,
+    write_supervisions,
+)
+from espnet_ottc.alignment.formats.textgrid import fit_textgrid, read_textgrid, write_textgrid
+from espnet_ottc.alignment.spans import SpansById
+
+__all__ = [
+    "SpansById",
+    "ctm_lines",
+    "fit_textgrid",
+    "holds_times",
+    "read_ctm",
+    "read_durations",
+    "read_spans",
+    "read_supervisions",
+    "read_text",
+    "read_textgrid",
+    "spans_of",
+    "text_tier",
+    "with_spans",
+    "write_columns",
+    "write_ctm",
+    "write_supervisions",
+    "write_textgrid",
+]

@@ -1,0 +1,103 @@
+"""CTM, NIST's format of time-marked words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from espnet_ottc.alignment.formats.kaldi import numbered_lines
+from espnet_ottc.alignment.spans import Span, SpansById, in_order
+from espnet_ottc.utils.files import written_aside
+
+_DECIMALS = 6
+
+
+def read_ctm(path: Path, channel: str | None = None) -> SpansById:
+    """Read a CTM of any tool: `id channel start duration word [confidence]`; `;;` opens a comment.
+
+    Args:
+        path: the file.
+        channel: the channel to read; None reads files that have one channel per id.
+
+    Returns:
+        Spans by id, in order of time.  Fields after the confidence are ignored; `NA` is no
+        confidence.
+
+    Raises:
+        ValueError: a malformed line, a time or confidence that is no number or negative, an
+            alternation (`<ALT_BEGIN>`), several channels of one id while `channel` is None.  It
+            names file and line.
+        OSError: the file cannot be read.
+    """
+    spans: SpansById = {}
+    channels: dict[str, str] = {}
+    for number, line in numbered_lines(path):
+        if line.lstrip().startswith(";;"):
+            continue
+        name, span, found = _parse(line, f"{path}:{number}")
+        if channel is not None and found != channel:
+            continue
+        if channels.setdefault(name, found) != found:
+            raise ValueError(
+                f"{name}: {path}:{number} has channel {found} beside {channels[name]}; "
+                "say which to read"
+            )
+        spans.setdefault(name, []).append(span)
+    return {name: in_order(items) for name, items in spans.items()}
+
+
+def _parse(line: str, place: str) -> tuple[str, Span, str]:
+    columns = line.split()
+    if len(columns) < 5:
+        raise ValueError(
+            f"{place}: a CTM line is 'id channel start duration word [confidence]', "
+            f"got {line.strip()!r}"
+        )
+    name, channel, start_text, duration_text, word = columns[:5]
+    if word.startswith("<ALT"):
+        raise ValueError(f"{name}: {place}: alternations ({word}) are not supported in CTM")
+    score_text = columns[5] if len(columns) > 5 else "NA"
+    try:
+        start, duration = float(start_text), float(duration_text)
+        score = None if score_text.upper() == "NA" else float(score_text)
+        # The decimals of any known tool are kept; the float noise of the sum is not.
+        span = Span(word, start, round(start + duration, 9), score)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {place}: {error}; got {line.strip()!r}") from error
+    return name, span, channel
+
+
+def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1") -> None:
+    """Write a CTM with times to the microsecond, in the mapping's order.
+
+    A span without a score has no confidence column.  An utterance without spans has no line.
+
+    Raises:
+        ValueError: an id or symbol that is empty or holds white space, a symbol that opens with
+            `<ALT`, an id that opens with `;;`.
+    """
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        for name, items in spans.items():
+            file.writelines(ctm_lines(name, items, channel))
+
+
+def ctm_lines(name: str, spans: Sequence[Span], channel: str = "1") -> Iterator[str]:
+    """The lines of one utterance in a CTM, as `write_ctm` writes them.
+
+    Raises:
+        ValueError: as `write_ctm`.
+    """
+    for span in spans:
+        if not _is_token(name) or not _is_token(span.symbol) or name.startswith(";;"):
+            raise ValueError(
+                f"{name}: a CTM's ids and symbols hold no white space, got {span.symbol!r}"
+            )
+        if span.symbol.startswith("<ALT"):
+            raise ValueError(f"{name}: {span.symbol!r} means an alternation in CTM")
+        start, end = round(span.start, _DECIMALS), round(span.end, _DECIMALS)
+        columns = [name, channel, f"{start:.6f}", f"{end - start:.6f}", span.symbol]
+        if span.score is not None:
+            columns.append(f"{span.score:.6f}")
+        yield " ".join(columns) + "\n"
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and not any(character.isspace() for character in text)

@@ -1,0 +1,67 @@
+"""Kaldi's files of one line for each utterance: text, utt2dur, columns; and what CTM shares with them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from espnet_ottc.utils.files import written_aside
+
+
+def read_text(path: Path) -> dict[str, list[str]]:
+    """Read Kaldi text: a line is an utterance id and its words; an id alone is an empty utterance.
+
+    Raises:
+        ValueError: an id that repeats; bytes that are not UTF-8.
+        OSError: the file cannot be read.
+    """
+    texts: dict[str, list[str]] = {}
+    for number, line in numbered_lines(path):
+        name, *words = line.split()
+        if name in texts:
+            raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
+        texts[name] = words
+    return texts
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Read Kaldi's utt2dur: a line is an utterance id and its seconds.
+
+    Raises:
+        ValueError: a line that is not so, a duration that is not positive and finite.
+        OSError: the file cannot be read.
+    """
+    durations: dict[str, float] = {}
+    for name, columns in read_text(path).items():
+        try:
+            (seconds,) = map(float, columns)
+        except ValueError as error:
+            raise ValueError(f"{name}: one duration is needed in {path}, got {columns}") from error
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ValueError(f"{name}: a duration must be positive in {path}, got {seconds}")
+        durations[name] = seconds
+    return durations
+
+
+def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
+    """Write Kaldi text: a line is an id and its columns, as `str` gives them."""
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        for name, columns in rows.items():
+            file.write(" ".join([name, *map(str, columns)]) + "\n")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, each with its number, counted from 1.
+
+    A byte order mark at the start is left out.
+
+    Raises:
+        ValueError: bytes that are not UTF-8.
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be UTF-8 text: {error}") from error

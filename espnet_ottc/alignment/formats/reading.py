@@ -1,0 +1,51 @@
+"""Times from a file of any kind, going by its name."""
+
+from pathlib import Path
+
+from espnet_ottc.alignment.formats.ctm import read_ctm
+from espnet_ottc.alignment.formats.supervisions import SUFFIXES, read_supervisions
+from espnet_ottc.alignment.formats.textgrid import read_textgrid
+from espnet_ottc.alignment.spans import SpansById
+
+
+def holds_times(path: Path) -> bool:
+    """Whether `read_spans` takes the path for one of its kinds, going by its name."""
+    return (
+        path.is_dir()
+        or path.suffix.lower() in (".ctm", ".textgrid")
+        or path.name.endswith(SUFFIXES)
+    )
+
+
+def read_spans(path: Path, tier: str = "words", channel: str | None = None) -> SpansById:
+    """Read times by kind: `*.ctm`, `*.TextGrid`, a folder of TextGrids, a Lhotse manifest.
+
+    Args:
+        path: a TextGrid's stem is its utterance's id; folders are searched through.
+        tier: the TextGrid's tier; for supervisions the alignment `word` or `phone` that it names.
+        channel: the CTM's channel.
+
+    Raises:
+        ValueError: an unknown kind of file, a folder without TextGrids, whatever the reader raises.
+        OSError: the file cannot be read.
+        ImportError: the package that reads the kind is not installed.
+    """
+    if path.is_dir():
+        spans: SpansById = {}
+        for file in sorted(p for p in path.rglob("*") if p.suffix.lower() == ".textgrid"):
+            if file.stem in spans:
+                raise ValueError(f"{file.stem}: each id must stand once; {file} repeats it")
+            spans[file.stem] = read_textgrid(file, tier)
+        if not spans:
+            raise ValueError(f"{path}: a folder must hold TextGrids, found none")
+        return spans
+    if path.suffix.lower() == ".textgrid":
+        return {path.stem: read_textgrid(path, tier)}
+    if path.suffix.lower() == ".ctm":
+        return read_ctm(path, channel)
+    if path.name.endswith(SUFFIXES):
+        return read_supervisions(path, tier.removesuffix("s"))
+    raise ValueError(
+        f"{path}: times are read from *.ctm, *.TextGrid, a folder of TextGrids or "
+        f"{', '.join('*' + suffix for suffix in SUFFIXES)}"
+    )

@@ -1,0 +1,131 @@
+"""TextGrids of Praat, read and written by praatio."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from espnet_ottc.alignment.spans import Span, in_order
+from espnet_ottc.utils.extras import require_extra
+from espnet_ottc.utils.files import written_aside
+
+# praatio writes 0.00001 as 1e-05, and cannot read that: TextGrids hold whole tenths of
+# milliseconds, and an interval lasts one at least.
+_DECIMALS = 4
+_STEPS = 10_000
+
+
+def read_textgrid(path: Path, tier: str = "words") -> list[Span]:
+    """Read the labelled intervals of one tier of a Praat TextGrid (long, short or JSON).
+
+    Args:
+        path: the file.
+        tier: the tier's name; a file with one interval tier is read whatever its name.
+
+    Raises:
+        ValueError: no such tier (the error lists those there are), a tier that is cut short, or no
+            TextGrid.
+        OSError: the file cannot be read.
+        ImportError: praatio is not installed.
+    """
+    require_extra("align", "a TextGrid", ("praatio",))
+    from praatio import textgrid
+    from praatio.utilities.errors import PraatioException
+
+    try:
+        grid = textgrid.openTextgrid(str(path), True, "silence", "rename")
+        tiers = {name: grid.getTier(name) for name in grid.tierNames}
+        tiers = {name: t for name, t in tiers.items() if isinstance(t, textgrid.IntervalTier)}
+        if tier not in tiers and len(tiers) != 1:
+            raise ValueError(f"no interval tier {tier!r}; there are {', '.join(tiers) or 'none'}")
+        chosen = tiers[tier] if tier in tiers else next(iter(tiers.values()))
+        return _labelled(chosen.entries, float(chosen.maxTimestamp))
+    except (PraatioException, ValueError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.stem}: cannot read TextGrid {path}: {error}") from error
+
+
+def _labelled(entries: Sequence[tuple[float, float, str]], end: float) -> list[Span]:
+    # Intervals fill their tier; praatio takes a file that breaks off between two of them for whole.
+    last = entries[-1][1] if entries else 0.0
+    if last < end - 1e-3:
+        raise ValueError(f"the tier ends at {last} s of {end} s: cut short")
+    return [Span(label, max(start, 0.0), stop) for start, stop, label in entries if label]
+
+
+def write_textgrid(
+    path: Path, tiers: Mapping[str, Sequence[Span]], duration: float | None = None
+) -> None:
+    """Write one utterance as a TextGrid (long form) with times to 0.1 ms.
+
+    Args:
+        path: the file; its stem is the utterance's id.
+        tiers: spans by tier name, conventionally `words` and `phones`.
+        duration: the utterance's length in seconds; None ends with the last span.
+
+    Raises:
+        ValueError: what a TextGrid cannot hold: empty or padded symbols, spans that overlap, last
+            less than 0.1 ms or pass the duration; no duration and no span.
+        OSError: the file cannot be written.
+        ImportError: praatio is not installed.
+    """
+    require_extra("align", "a TextGrid", ("praatio",))
+    from praatio import textgrid
+
+    last = max((span.end for spans in tiers.values() for span in spans), default=None)
+    if duration is None:
+        if last is None:
+            raise ValueError(f"{path.stem}: a TextGrid without spans needs a duration")
+        duration = last
+    duration = round(duration, _DECIMALS)
+    grid = textgrid.Textgrid(0.0, duration)
+    for name, spans in tiers.items():
+        entries = _entries(path.stem, in_order(spans), duration)
+        grid.addTier(textgrid.IntervalTier(name, entries, 0.0, duration))
+    with written_aside(path) as aside:
+        grid.save(str(aside), "long_textgrid", includeBlankSpaces=True, reportingMode="silence")
+
+
+def _entries(name: str, spans: Sequence[Span], duration: float) -> list[tuple[float, float, str]]:
+    entries: list[tuple[float, float, str]] = []
+    for span in spans:
+        start, end = round(span.start, _DECIMALS), round(span.end, _DECIMALS)
+        if not span.symbol or span.symbol != span.symbol.strip():
+            raise ValueError(
+                f"{name}: a TextGrid label must be non-empty and unpadded, got {span.symbol!r}"
+            )
+        if end <= start:
+            raise ValueError(f"{name}: a TextGrid's spans must last 0.1 ms or more, got {span}")
+        if end > duration or (entries and start < entries[-1][1]):
+            raise ValueError(
+                f"{name}: a TextGrid's spans must not overlap or pass {duration} s, got {span}"
+            )
+        entries.append((start, end, span.symbol))
+    return entries
+
+
+def fit_textgrid(spans: Sequence[Span], duration: float) -> list[Span]:
+    """Move spans onto a TextGrid's grid of 0.1 ms: each lasts one step or more, and none overlap.
+
+    Args:
+        spans: in order of time, at most one for each 0.1 ms of the duration.
+        duration: the utterance's length in seconds.
+
+    Returns:
+        As many spans, each boundary at most as far from its time as the spans before it push it.
+    """
+    last = _steps(duration)
+    starts, ends = [], []
+    now = 0
+    for number, span in enumerate(spans):
+        # Those that follow need a step each.
+        latest = last - (len(spans) - number)
+        starts.append(min(max(_steps(span.start), now), latest))
+        now = min(max(_steps(span.end), starts[-1] + 1), latest + 1)
+        ends.append(now)
+    return [
+        Span(span.symbol, start / _STEPS, end / _STEPS, span.score)
+        for span, start, end in zip(spans, starts, ends, strict=True)
+    ]
+
+
+def _steps(seconds: float) -> int:
+    # Rounded as the writer of TextGrids rounds: in decimals.
+    return round(round(seconds, _DECIMALS) * _STEPS)
