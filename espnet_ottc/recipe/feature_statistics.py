@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
@@ -56,6 +57,7 @@ def _collect(recipe: Recipe) -> None:
     )
 
     def work(_: bool) -> None:
+        write(system.made_of, recipe.paths.configuration(system.name))
         aside = recipe.paths.stats.with_name(".stats.partial")
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(recipe.paths.stats, ignore_errors=True)
@@ -84,12 +86,13 @@ def _share(utterances: Sequence[str], number: int, count: int) -> Sequence[str]:
 
 def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--collect_stats", "true"]
-    command += ["--config", str(recipe.systems[0].path), "--output_dir", str(split)]
+    config = recipe.paths.configuration(recipe.systems[0].name)
+    command += ["--config", str(config), "--output_dir", str(split)]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)
         command += [f"--{part}_shape_file", str(split / f"{part}.keys")]
     # The statistics that a global_mvn of the YAML needs do not exist yet.
-    command += [*recipe.token_options(), *recipe.training_options(recipe.systems[0])]
+    command += [*recipe.token_options(), *recipe.training_options]
     command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
     log = recipe.paths.expdir / "logs" / f"{split.name}.stats.log"
     log.unlink(missing_ok=True)

@@ -61,7 +61,8 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
     stages.add_argument("--stage", type=int, default=0, help="first stage")
     stages.add_argument("--stop_stage", type=int, default=LAST_STAGE, help="last stage")
     stages.add_argument("--systems", nargs="+", default=["ctc", "ottc"], metavar="SYSTEM",
-                        help="train_<SYSTEM>.yaml of --conf")  # fmt: skip
+                        help="train_<SYSTEM>.yaml of --conf, or of a folder that its base.yaml is "
+                        "based on")  # fmt: skip
     stages.add_argument("--seed", nargs="+", default=["1"], help="one or several")
     stages.add_argument("--decoders", nargs="+", default=["best_path"], metavar="DECODER",
                         help="decode_<DECODER>.yaml of --conf or, for all recipes, of "

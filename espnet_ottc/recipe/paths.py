@@ -85,9 +85,17 @@ class Paths:
         """Where trainings go whose inputs have changed."""
         return self.expdir / ".replaced"
 
+    def configuration(self, system: str) -> Path:
+        """What a system's YAML and its bases amount to now; trainings are made from it."""
+        return self.expdir / ".configs" / f"{system}.yaml"
+
     def experiment(self, system: str, seed: int) -> Path:
         """ESPnet's output directory of one training."""
         return self.expdir / system / f"seed{seed}"
+
+    def trained_on(self, system: str, seed: int) -> Path:
+        """The configuration that one training was made from."""
+        return self.experiment(system, seed) / "train.yaml"
 
     def model(self, system: str, seed: int) -> Path:
         """The parameters to decode with."""

@@ -18,6 +18,7 @@ import torch
 
 from espnet_ottc.alignment.aligners.k2_ctc import import_k2
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def plan(recipe: Recipe) -> str:
-    """Shell assignments of what the stages need; binds the data and experiment folders.
+    """Shell assignments of what the stages need; binds the folders, and writes the configurations.
 
     Raises:
         ValueError: a folder that was made for other data or configurations, too few GPUs,
@@ -78,6 +79,8 @@ def plan(recipe: Recipe) -> str:
         },
         "--expdir",
     )
+    for system in recipe.systems:
+        write(system.made_of, paths.configuration(system.name))
     values: dict[str, object] = {
         "stage": options.stage,
         "stop_stage": options.stop_stage,

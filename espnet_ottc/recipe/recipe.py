@@ -77,19 +77,16 @@ class Recipe:
         """char, bpe or word."""
         return self.paths.token_type
 
-    def training_options(self, system: System) -> list[str]:
-        """Options of ESPnet's training beside the YAML: the user's come last and win."""
-        own = []
-        if self.token_type == "bpe" and system.ctc_conf.get("boundary_label") == "<space>":
-            # A word break among SentencePiece's tokens.
-            own = ["--ctc_conf", "boundary_label=▁"]
-        return own + shlex.split(self.options.train_args)
+    @property
+    def training_options(self) -> list[str]:
+        """The user's own options of ESPnet's training, which come last and win."""
+        return shlex.split(self.options.train_args)
 
     @property
     def feature_options(self) -> list[str]:
         """What of the user's own options for ESPnet's training decides the feature statistics."""
         found, wanted = [], False
-        for word in shlex.split(self.options.train_args):
+        for word in self.training_options:
             if word.startswith("--"):
                 wanted = word[2:].partition("=")[0] in FEATURES
             if wanted:
@@ -143,6 +140,12 @@ class Recipe:
                 raise ValueError(
                     f"{system.path} must have the frontend and normalisation of {first.path}, since "
                     f"they share {self.paths.stats}; or run them with an --expdir each"
+                )
+            unknown = set(system.made_of.criteria) - {"builtin", *OPTIONS}
+            if unknown:
+                raise ValueError(
+                    f"{system.path}: criteria of its bases must be among builtin, {', '.join(OPTIONS)}, "
+                    f"got {', '.join(sorted(unknown))}"
                 )
             conf = system.ctc_conf
             kind = OPTIONS.get(str(conf.get("ctc_type")))

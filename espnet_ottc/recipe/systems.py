@@ -1,11 +1,11 @@
-"""The systems of a run: what each `train_<name>.yaml` says of its training, decoders and statistics."""
+"""The systems of a run: what the configuration of each says of its training, decoders and statistics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from espnet_ottc.recipe.configs import Config, resolve_system
 
 # ESPnet's options that decide the feature statistics.
 FEATURES = ("input_size", "frontend", "frontend_conf", "feats_extract", "normalize")
@@ -18,15 +18,23 @@ class System:
 
     Attributes:
         name: of the system.
-        path: of its YAML.
-        config: its content.
+        made_of: what its YAML and the files below it amount to.
         head_of: the system that it is a part of; none for one with a YAML of its own.
     """
 
     name: str
-    path: Path
-    config: Mapping[str, Any]
+    made_of: Config
     head_of: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Its own YAML."""
+        return self.made_of.files[0]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """ESPnet's options."""
+        return self.made_of.values
 
     @property
     def criterion(self) -> str:
@@ -50,7 +58,7 @@ class System:
         if not self.ctc_conf.get("aux_ctc_weight"):
             return None
         config = {**self.config, "ctc_conf": {"ctc_type": "builtin"}}
-        return System(f"{self.name}_aux_ctc", self.path, config, head_of=self.name)
+        return System(f"{self.name}_aux_ctc", replace(self.made_of, values=config), self.name)
 
     @property
     def aligners(self) -> tuple[str, ...]:
@@ -71,7 +79,7 @@ class System:
 
     @property
     def features(self) -> Mapping[str, Any]:
-        """What decides the feature statistics, as far as it stands in the YAML."""
+        """What decides the feature statistics, as far as its configuration says it."""
         return {name: self.config[name] for name in FEATURES if name in self.config}
 
     @property
@@ -82,14 +90,12 @@ class System:
 
 
 def read_system(conf: Path, name: str) -> System:
-    path = config_path("train", name, conf)
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: must be YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: must be a mapping of ESPnet's options, got {config!r}")
-    return System(name, path, config)
+    """A system that a folder of configurations has or inherits.
+
+    Raises:
+        ValueError: there is none of that name, or its YAML and the files below it cannot be read.
+    """
+    return System(name, resolve_system(conf, name))
 
 
 def config_path(kind: str, name: str, *folders: Path) -> Path:

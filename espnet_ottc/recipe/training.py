@@ -22,6 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
@@ -65,7 +66,7 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     sets = (recipe.sets.train, recipe.sets.valid)
     experiment = recipe.paths.experiment(system.name, seed)
     inputs = [
-        system.path,
+        recipe.paths.configuration(system.name),
         recipe.paths.tokens,
         *map(recipe.paths.cuts, sets),
         *map(recipe.paths.text, sets),
@@ -80,7 +81,7 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
         mark=recipe.paths.mark(system.name, f"seed{seed}", "train"),
-        options={"seed": seed, "more": recipe.training_options(system)},
+        options={"seed": seed, "more": recipe.training_options},
         inputs=tuple(inputs),
         # Not the model to decode with: another choice of it must not train again.
         outputs=(experiment / "config.yaml", experiment / "latest.pth"),
@@ -91,7 +92,8 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
 
 def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     """ESPnet's training with its options."""
-    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--config", str(system.path)]
+    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
+    command += ["--config", str(recipe.paths.trained_on(system.name, seed))]
     command += ["--output_dir", str(recipe.paths.experiment(system.name, seed)), "--resume", "true"]
     command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
     if recipe.options.ngpu > 1:
@@ -107,7 +109,7 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     if system.config.get("normalize") == "global_mvn":
         stats = recipe.paths.stats / "train" / "feats_stats.npz"
         command += ["--normalize_conf", f"stats_file={stats}"]
-    return command + recipe.training_options(system)
+    return command + recipe.training_options
 
 
 def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:
@@ -131,6 +133,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
 
 def _train(recipe: Recipe, system: System, seed: int) -> None:
     experiment = recipe.paths.experiment(system.name, seed)
+    config = recipe.paths.trained_on(system.name, seed)
     command = training_command(recipe, system, seed)
 
     def work(resumed: bool) -> None:
@@ -138,12 +141,14 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
             _move_aside(recipe, experiment)
         if system.needs_alignment:
             _leave_out_unaligned(recipe, system, seed)
+        write(system.made_of, config)
         restore_checkpoint(experiment)
         before = _read_provenance(experiment / PROVENANCE)
         about = {
             **provenance(),
-            "config": str(system.path),
-            "config_sha256": hashlib.sha256(system.path.read_bytes()).hexdigest(),
+            "config": str(config),
+            "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
+            "config_made_of": list(map(str, system.made_of.files)),
             "command": shlex.join(["python", *command[1:]]),
             "seed": seed,
         }
@@ -169,6 +174,7 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
                 about["epochs"] = max(progress.epochs, before.get("epochs", 0))
                 _write_provenance(experiment / PROVENANCE, about)
 
+    write(system.made_of, recipe.paths.configuration(system.name))
     perform(training_step(recipe, system, seed), work, jobs.say)
     # Not before it is done: whoever is killed until then resumes from it.
     (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)

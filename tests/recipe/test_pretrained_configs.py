@@ -6,60 +6,65 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.layers.global_mvn import GlobalMVN
 from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.espnet.schedule import LinearDecay, count_updates
+from espnet_ottc.recipe.configs import Config, purpose, render, resolve_system, system_files
 from espnet_ottc.recipe.systems import System
 
 EGS = Path(__file__).parents[2] / "egs2"
 CORPORA = ("librispeech", "timit", "ami")
 ENCODERS = {"wav2vec2_large": "WAV2VEC2_LARGE_LV60K", "xlsr300m": "WAV2VEC2_XLSR_300M"}
-TRAINING = sorted(EGS.glob("*_ottc/conf/train_*.yaml"))
-CONFORMER = sorted(EGS.glob("*_ottc/conf/train_*_conformer.yaml"))
-PRETRAINED = [path for path in TRAINING if path not in CONFORMER]
 CTC_TYPES = {"ctc": "builtin", "ottc": "ottc"}
 TOKENS = ["<blank>", "<unk>", "<space>", "▁", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
+TRAINING = [
+    (corpus, system)
+    for corpus in CORPORA
+    for system in system_files(EGS / f"{corpus}_ottc" / "conf")
+]
+CONFORMER = [(corpus, system) for corpus, system in TRAINING if system.endswith("_conformer")]
+PRETRAINED = [each for each in TRAINING if each not in CONFORMER]
 
 
-def _name(path: Path) -> str:
-    return f"{path.parts[-3]}-{path.stem}"
+def _config(corpus: str, system: str) -> Config:
+    return resolve_system(EGS / f"{corpus}_ottc" / "conf", system)
 
 
-def _load(path: Path) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+def _load(corpus: str, system: str) -> dict:
+    return dict(_config(corpus, system).values)
 
 
-def _options(path: Path, folder: Path) -> argparse.Namespace:
+def _options(corpus: str, system: str, folder: Path) -> argparse.Namespace:
     tokens = folder / "tokens.txt"
     tokens.write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
-    words = ["--config", str(path), "--token_type", "word", "--token_list", str(tokens)]
+    flat = folder / "train.yaml"
+    flat.write_text(render(_config(corpus, system)), encoding="utf-8")
+    words = ["--config", str(flat), "--token_type", "word", "--token_list", str(tokens)]
     return ASRTask.get_parser().parse_args([*words, "--output_dir", str(folder)])
 
 
 def test_every_corpus_has_both_encoders_with_both_criteria():
     wanted = {
-        f"{corpus}_ottc-train_{criterion}_{encoder}"
+        (corpus, f"{criterion}_{encoder}")
         for corpus in CORPORA
         for criterion in ("ctc", "ottc")
         for encoder in ENCODERS
     }
-    assert {_name(path) for path in PRETRAINED} >= wanted
+    assert set(PRETRAINED) == wanted
 
 
 def test_librispeech_has_a_conformer_with_both_criteria():
-    wanted = {f"librispeech_ottc-train_{criterion}_conformer" for criterion in CTC_TYPES}
-    assert {_name(path) for path in CONFORMER} == wanted
+    assert set(CONFORMER) == {("librispeech", f"{criterion}_conformer") for criterion in CTC_TYPES}
 
 
-@pytest.mark.parametrize("path", PRETRAINED, ids=_name)
-def test_a_pretrained_configuration_builds(path, tmp_path):
-    options = _options(path, tmp_path)
+@pytest.mark.parametrize(("corpus", "system"), PRETRAINED)
+def test_a_pretrained_configuration_builds(corpus, system, tmp_path):
+    options = _options(corpus, system, tmp_path)
     with torch.device("meta"):
         model = ASRTask.build_model(options)
-    _, criterion, encoder = path.stem.split("_", 2)
+    criterion, encoder = system.split("_", 1)
     assert model.ctc.ctc_type == CTC_TYPES[criterion]
     assert model.encoder.bundle == ENCODERS[encoder]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -68,18 +73,20 @@ def test_a_pretrained_configuration_builds(path, tmp_path):
     # The waveform's own lengths are all that stage 4 collects.
     assert options.model_conf["extract_feats_in_collect_stats"] is False
     # One folder, one set of statistics.
-    assert System("x", path, _load(path)).features == {"input_size": 1, "normalize": None}
+    assert System("x", _config(corpus, system)).features == {
+        "input_size": 1, "normalize": None
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", CONFORMER, ids=_name)
-def test_a_conformer_builds(path, tmp_path):
-    options = _options(path, tmp_path)
+@pytest.mark.parametrize(("corpus", "system"), CONFORMER)
+def test_a_conformer_builds(corpus, system, tmp_path):
+    options = _options(corpus, system, tmp_path)
     # Stage 4 writes them.
     stats = tmp_path / "feats_stats.npz"
     np.savez(stats, count=2, sum=np.zeros(80), sum_square=np.full(80, 2.0))
     options.normalize_conf = {"stats_file": str(stats)}
     model = ASRTask.build_model(options)
-    criterion = path.stem.split("_")[1]
+    criterion = system.split("_")[0]
     assert model.ctc.ctc_type == CTC_TYPES[criterion]
     assert isinstance(model.encoder, ConformerEncoder)
     assert isinstance(model.normalize, GlobalMVN)
@@ -93,11 +100,11 @@ def test_a_conformer_builds(path, tmp_path):
     assert lengths.item() == pytest.approx(100, abs=2)
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_the_schedule_is_the_papers(path, tmp_path):
-    options = _options(path, tmp_path)
+@pytest.mark.parametrize(("corpus", "system"), TRAINING)
+def test_the_schedule_is_the_papers(corpus, system, tmp_path):
+    options = _options(corpus, system, tmp_path)
     shapes = tmp_path / "speech_shape"
-    second, ami = 16000, path.parts[-3].startswith("ami")
+    second, ami = 16000, corpus == "ami"
     # 3 h, the smallest of the corpora.
     shapes.write_text("".join(f"u{n:04d} {3 * second}\n" for n in range(3600)))
     options.train_shape_file = [str(shapes)]
@@ -116,33 +123,37 @@ def test_the_schedule_is_the_papers(path, tmp_path):
     assert options.ctc_conf.get("freeze_alpha_after_epoch") == frozen_after
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_a_system_differs_from_its_twin_in_the_criterion_alone(path):
-    name = path.name.replace("train_ottc_", "train_ctc_")
-    ctc, other = _load(path.with_name(name)), _load(path)
+@pytest.mark.parametrize(("corpus", "system"), TRAINING)
+def test_a_system_differs_from_its_twin_in_the_criterion_alone(corpus, system):
+    twin = system.replace("ottc_", "ctc_") if system.startswith("ottc_") else system
+    ctc, other = _load(corpus, twin), _load(corpus, system)
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
     conf = other.pop("ctc_conf")
-    if path.name != name:
-        label = {"librispeech_ottc": "<space>", "timit_ottc": None, "ami_ottc": None}
+    if system != twin:
+        label = {"librispeech": "<word_break>", "timit": None, "ami": None}
         assert conf["ctc_type"] == "ottc"
-        assert conf.get("boundary_label") == label[path.parts[-3]]
+        assert conf.get("boundary_label") == label[corpus]
     assert ctc == other
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
 @pytest.mark.parametrize("criterion", ["ctc", "ottc"])
 def test_encoders_differ_in_the_bundle_alone(corpus, criterion):
-    folder = EGS / f"{corpus}_ottc" / "conf"
-    configs = [_load(folder / f"train_{criterion}_{encoder}.yaml") for encoder in ENCODERS]
+    configs = [_load(corpus, f"{criterion}_{encoder}") for encoder in ENCODERS]
     for config, bundle in zip(configs, ENCODERS.values(), strict=True):
         assert config["encoder_conf"].pop("bundle") == bundle
     assert configs[0] == configs[1]
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_a_configuration_says_what_it_is_for(path):
-    text = path.read_text(encoding="utf-8")
-    head = text[: text.index("\nencoder:")]
-    for word in ("Purpose:", "Command:", "Hardware:", "Time:"):
-        assert f"# {word}" in head
-    assert f"--systems {path.stem.removeprefix('train_')} " in head
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_the_base_of_a_corpus_says_how_to_train_on_it(corpus):
+    head = purpose(EGS / f"{corpus}_ottc" / "conf" / "base.yaml")
+    assert f"./run.sh --{corpus} DIR " in head
+    for word in (
+        "Purpose:",
+        "Command:",
+        "Hardware:",
+        "Time:",
+        "--systems ctc_xlsr300m ottc_xlsr300m ",
+    ):
+        assert word in head

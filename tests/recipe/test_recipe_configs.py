@@ -1,6 +1,10 @@
-"""Every configuration for two cores builds, and a twin differs in the criterion alone."""
+"""Every configuration for two cores builds, and a twin differs in the criterion alone.
+
+What recipes share is resolved for each, as they do.
+"""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,28 +14,71 @@ from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
 from espnet_ottc.ops.flat_start import flat_start_share
+from espnet_ottc.recipe.configs import (
+    BASE,
+    Config,
+    purpose,
+    render,
+    resolve,
+    resolve_system,
+    system_files,
+)
 from espnet_ottc.recipe.systems import System
 
 RECIPES = Path(__file__).parents[2] / "egs2"
+CORPORA = ("ami", "librispeech", "timit")
 CONF = RECIPES / "librispeech_ottc" / "conf"
-TRAINING = sorted(RECIPES.glob("*/conf/*/train_*.yaml"))
+MINI = RECIPES / "TEMPLATE" / "conf" / "mini"
 DECODING = sorted((RECIPES / "TEMPLATE" / "conf").glob("decode_*.yaml"))
 # The separators of characters and of SentencePiece.
 TOKENS = ["<blank>", "<unk>", "<space>", "▁", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
+SHARED = {
+    *("ctc", "ctc_prior", "cr_ctc", "single_path", "soft_dtw"),
+    *("ottc", "ottc_joint", "ottc_plain", "ottc_fixed_alpha", "ottc_flat_start", "cr_ottc"),
+    *("ottc_freeze_0", "ottc_freeze_5", "ottc_freeze_10", "ottc_freeze_15"),
+    *("ottc_oracle", "ottc_selfbeta", "ottc_learned_beta", "ottc_learned_beta_floor"),
+}
 
 
-def _name(path: Path) -> str:
-    return "-".join([path.parents[2].name, path.parent.name, path.stem])
+@dataclass(frozen=True)
+class Training:
+    """A system of a recipe's folder of configurations."""
+
+    folder: Path
+    system: str
+
+    @property
+    def made_of(self) -> Config:
+        return resolve_system(self.folder, self.system)
+
+    @property
+    def config(self) -> dict:
+        return dict(self.made_of.values)
 
 
-def _load(path: Path) -> dict:
-    return yaml.safe_load(path.read_text())
+def _name(training: Training) -> str:
+    return "-".join([training.folder.parts[-3], training.folder.name, training.system])
 
 
-def _options(path: Path, folder: Path) -> argparse.Namespace:
+def _trainings() -> list[Training]:
+    """Every system of each corpus, and of those of the demo what it has itself, and CTC."""
+    found = []
+    for corpus in CORPORA:
+        folder = RECIPES / f"{corpus}_ottc" / "conf" / "mini"
+        found += [Training(folder, system) for system in system_files(folder)]
+    return [*found, *(Training(CONF / "demo", name) for name in ("ctc", "ottc", "ottc_joint"))]
+
+
+TRAINING = _trainings()
+FILES = sorted(RECIPES.glob("*/conf/**/*.yaml"))
+
+
+def _options(training: Training, folder: Path) -> argparse.Namespace:
     tokens = folder / "tokens.txt"
     tokens.write_text("\n".join(TOKENS) + "\n")
-    words = ["--config", str(path), "--token_type", "char", "--token_list", str(tokens)]
+    flat = folder / "train.yaml"
+    flat.write_text(render(training.made_of))
+    words = ["--config", str(flat), "--token_type", "char", "--token_list", str(tokens)]
     # The statistics of global_mvn come from the data.
     options = ASRTask.get_parser().parse_args(
         [*words, "--output_dir", str(folder), "--normalize", "none"]
@@ -42,38 +89,59 @@ def _options(path: Path, folder: Path) -> argparse.Namespace:
 
 def test_there_are_configurations():
     assert [path.stem for path in DECODING] == ["decode_beam", "decode_best_path", "decode_greedy"]
-    found = {(path.parents[2].name, path.parent.name) for path in TRAINING}
-    mini = {(f"{corpus}_ottc", "mini") for corpus in ("ami", "librispeech", "timit")}
-    assert found == {*mini, ("librispeech_ottc", "demo")}
-    systems = {
-        corpus: {p.stem for p in TRAINING if p.parent == RECIPES / f"{corpus}_ottc/conf/mini"}
-        for corpus in ("ami", "librispeech", "timit")
+    for corpus in CORPORA:
+        own = {"ctc_long"} if corpus == "librispeech" else set()
+        assert system_files(RECIPES / f"{corpus}_ottc/conf/mini").keys() == SHARED | own
+    assert {path.stem for path in (CONF / "demo").iterdir()} == {
+        *("base", "train_ottc", "train_ottc_joint")
     }
-    assert systems["ami"] == systems["timit"] == systems["librispeech"] - {"train_ctc_long"}
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINING if "freeze" in p.stem], ids=_name)
-def test_the_frame_weights_are_fixed_for_the_last_epochs(path):
-    config, last = _load(path), int(path.stem.rpartition("_")[2])
+def test_every_corpus_has_the_same_systems_from_the_same_files():
+    for system in SHARED:
+        assert MINI / f"train_{system}.yaml" in MINI.iterdir()
+        for corpus in CORPORA:
+            folder = RECIPES / f"{corpus}_ottc/conf/mini"
+            assert not (folder / f"train_{system}.yaml").exists()
+
+
+def test_configurations_repeat_nothing():
+    assert sum(len(path.read_text().splitlines()) for path in FILES) <= 900
+    for path in FILES:
+        for other in resolve(path).files[1:2]:
+            own, below = _own(path), resolve(other.absolute()).values
+            repeated = [
+                name
+                for name, value in own.items()
+                if name != "ctc_conf" and name in below and below[name] == value
+            ]
+            assert not repeated, path
+
+
+def _own(path: Path) -> dict:
+    """What a file says itself."""
+    return {n: v for n, v in yaml.safe_load(path.read_text()).items() if n != "base"}
+
+
+@pytest.mark.parametrize("training", [t for t in TRAINING if "freeze" in t.system], ids=_name)
+def test_the_frame_weights_are_fixed_for_the_last_epochs(training):
+    config, last = training.config, int(training.system.rpartition("_")[2])
     assert config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"] == last
 
 
-MINI_OTTC = [p for p in TRAINING if p.stem == "train_ottc" and p.parent.name == "mini"]
-
-
-@pytest.mark.parametrize("path", MINI_OTTC, ids=_name)
-def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(path):
-    config = _load(path)
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(corpus):
+    config = Training(RECIPES / f"{corpus}_ottc/conf/mini", "ottc").config
     last = config["max_epoch"] - config["ctc_conf"]["freeze_alpha_after_epoch"]
     # docs/decisions/0006: 15 of 40 epochs.
     assert last / config["max_epoch"] == pytest.approx(15 / 40, abs=0.6 / config["max_epoch"])
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in TRAINING if "flat_start_epochs" in _load(p)["ctc_conf"]], ids=_name
+    "training", [t for t in TRAINING if "flat_start_epochs" in t.config["ctc_conf"]], ids=_name
 )
-def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(path):
-    config = _load(path)
+def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(training):
+    config = training.config
     epochs = config["ctc_conf"]["flat_start_epochs"]
     shares = [flat_start_share(epoch + 1, epochs) for epoch in range(config["max_epoch"])]
     # docs/decisions/0010: three fifths, a fifth to hand over, a fifth.
@@ -82,11 +150,11 @@ def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(path):
     assert sum(0 < share < 1 for share in shares) / len(shares) == near
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
-def test_every_configuration_builds_a_model_and_its_schedule(path, tmp_path):
-    options = _options(path, tmp_path)
+@pytest.mark.parametrize("training", TRAINING, ids=_name)
+def test_every_configuration_builds_a_model_and_its_schedule(training, tmp_path):
+    options = _options(training, tmp_path)
     model = ASRTask.build_model(options)
-    assert model.ctc.ctc_type == _load(path)["ctc_conf"]["ctc_type"]
+    assert model.ctc.ctc_type == training.config["ctc_conf"]["ctc_type"]
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6, rel=0.1)
     (optimizer,) = ASRTask.build_optimizers(options, model)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, **options.scheduler_conf)
@@ -94,33 +162,37 @@ def test_every_configuration_builds_a_model_and_its_schedule(path, tmp_path):
     assert scheduler.total_steps == options.max_epoch * options.num_iters_per_epoch
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=_name)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: "-".join(p.relative_to(RECIPES).parts))
 def test_every_configuration_says_what_it_is_for(path):
-    text = path.read_text()
-    head = text[: text.index("\nencoder:")]
-    for word in ("Purpose:", "Command:", "Hardware:", "Time:"):
-        assert f"# {word}" in head
+    head = purpose(path)
+    assert head.startswith("# Purpose:  ")
+    # Hardware and time are those of the base, unless a system says something else.
+    wanted = ("Command:", "Hardware:", "Time:") if path.name == BASE else ("Command:",)
+    assert path.stem in ("pretrained",) or all(f"# {word}" in head for word in wanted)
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in TRAINING if not p.stem.startswith("train_ctc_long")], ids=_name
-)
-def test_a_system_differs_from_ctc_in_the_criterion_alone(path):
-    ctc, other = _load(path.parent / "train_ctc.yaml"), _load(path)
+@pytest.mark.parametrize("training", [t for t in TRAINING if t.system != "ctc_long"], ids=_name)
+def test_a_system_differs_from_ctc_in_the_criterion_alone(training):
+    ctc, other = Training(training.folder, "ctc").config, training.config
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
-    assert (other.pop("ctc_conf") == {"ctc_type": "builtin"}) is (path.stem == "train_ctc")
+    assert (other.pop("ctc_conf") == {"ctc_type": "builtin"}) is (training.system == "ctc")
     assert ctc == other
+
+
+@pytest.mark.parametrize("system", sorted(SHARED))
+def test_a_shared_system_says_nothing_but_its_criterion(system):
+    assert _own(MINI / f"train_{system}.yaml").keys() <= {"ctc_conf"}
 
 
 # Each system once, and the recipes' own two with each recipe's settings.
 @pytest.mark.parametrize(
-    "path",
-    [p for p in TRAINING if CONF in p.parents or p.stem in ("train_ctc", "train_ottc")],
+    "training",
+    [t for t in TRAINING if CONF in t.folder.parents or t.system in ("ctc", "ottc")],
     ids=_name,
 )
-def test_a_system_learns_a_batch_by_heart(path, tmp_path):
+def test_a_system_learns_a_batch_by_heart(training, tmp_path):
     torch.manual_seed(0)
-    model = ASRTask.build_model(_options(path, tmp_path))
+    model = ASRTask.build_model(_options(training, tmp_path))
     model.specaug = None
     text = torch.tensor([[3, 4, 4, 2, 5], [6, 2, 7, -1, -1]])
     batch = {
@@ -129,7 +201,7 @@ def test_a_system_learns_a_batch_by_heart(path, tmp_path):
         "text": text,
         "text_lengths": (text >= 0).sum(1),
     }
-    if System("x", path, _load(path)).needs_alignment:
+    if System("x", training.made_of).needs_alignment:
         # One label for each of the encoder's frames.
         _, batch["ali_lengths"] = model.encode(batch["speech"], batch["speech_lengths"])
         T, shorter = batch["ali_lengths"].tolist()
@@ -149,16 +221,18 @@ def test_a_system_learns_a_batch_by_heart(path, tmp_path):
 
 
 def test_the_longer_twin_differs_from_the_twin_in_its_length_alone():
-    short, long = (_load(CONF / "mini" / f"train_{name}.yaml") for name in ("ctc", "ctc_long"))
+    short, long = (Training(CONF / "mini", name).config for name in ("ctc", "ctc_long"))
     assert long.pop("max_epoch") == 3 * short.pop("max_epoch")
     steps = [config["scheduler_conf"].pop("total_steps") for config in (long, short)]
     assert steps[0] == 3 * steps[1]
     assert long == short
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINING if "librispeech" not in str(p)], ids=_name)
-def test_a_corpus_without_silence_or_with_labels_for_it_has_no_boundary_label(path):
-    assert "boundary_label" not in _load(path)["ctc_conf"]
+@pytest.mark.parametrize("training", TRAINING, ids=_name)
+def test_silence_has_a_label_where_the_corpus_has_silence_and_none_for_it(training):
+    conf = training.config["ctc_conf"]
+    boundary = CONF in training.folder.parents and conf["ctc_type"] in ("ottc", "soft_dtw")
+    assert conf.get("boundary_label") == ("<word_break>" if boundary else None)
 
 
 @pytest.mark.parametrize("path", DECODING, ids=lambda path: path.stem)
@@ -185,5 +259,4 @@ def test_every_decoder_is_known_to_the_inference(path, tmp_path):
     ],
 )
 def test_what_trains_on_a_forced_alignment_trains_after_it(name, stage):
-    path = CONF / "mini" / f"train_{name}.yaml"
-    assert System(name, path, _load(path)).stage == stage
+    assert System(name, resolve_system(CONF / "mini", name)).stage == stage

@@ -1,5 +1,6 @@
 """The recipe as a user runs it: from nothing to the table, on a handful of synthetic utterances."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from lhotse import CutSet, SupervisionSet
 
 from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.corpora.timit_phones import SILENCES
+from espnet_ottc.recipe.configs import resolve_system
 from espnet_ottc.report.records import read_results
 
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
@@ -79,7 +81,7 @@ def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
     recipe = folder / "egs2" / recipe_name
     (recipe / "conf" / "tiny").mkdir()
     for system in ("ctc", "ottc"):
-        config = yaml.safe_load((recipe / f"conf/mini/train_{system}.yaml").read_text())
+        config = dict(resolve_system(recipe / "conf/mini", system).values)
         config |= {**TINY, "num_workers": 0}
         config["encoder_conf"] |= ENCODER
         config["scheduler_conf"]["total_steps"] = 2
@@ -118,7 +120,11 @@ def test_every_row_has_its_metrics_counts_and_provenance(recipe, first):
         assert row["peaky"] is not None
         assert row["counts"]["words"]["words"] == row["counts"]["times"]["reference_words"] == words
         about = row["provenance"]
-        assert about["config"] == f"conf/tiny/train_{row['system'].removesuffix('_aux_ctc')}.yaml"
+        system = row["system"].removesuffix("_aux_ctc")
+        assert about["config"] == f"exp/{system}/seed1/train.yaml"
+        trained = (recipe / about["config"]).read_bytes()
+        assert about["config_sha256"] == hashlib.sha256(trained).hexdigest()
+        assert about["config_made_of"] == [f"conf/tiny/train_{system}.yaml"]
         assert about["epochs"] == 1
         assert "espnet_ottc.bin.asr_train" in about["command"]
 
@@ -144,7 +150,7 @@ def test_every_word_has_a_time_in_every_format(recipe, first):
 
 @pytest.mark.slow
 def test_a_raw_waveform_goes_through_every_stage(recipe, first):
-    config = yaml.safe_load((recipe / "conf/train_ottc_wav2vec2_large.yaml").read_text())
+    config = dict(resolve_system(recipe / "conf", "ottc_wav2vec2_large").values)
     encoder = config["encoder_conf"]
     del encoder["bundle"]
     encoder["model_conf"] |= WAV2VEC2
@@ -246,6 +252,10 @@ def test_a_second_run_does_nothing_and_a_changed_configuration_what_follows_from
     assert {p: p.stat().st_mtime_ns for p in before} == before
     config = recipe / "conf/tiny/train_ctc.yaml"
     config.write_text(config.read_text() + "# a remark\n")
+    remarked = _run(recipe, "--stop_stage", "8")
+    assert remarked.returncode == 0, remarked.stderr
+    assert "started" not in remarked.stdout
+    config.write_text(config.read_text() + "grad_clip: 4.0\n")
     stale = _run(recipe, "--stage", "8", "--stop_stage", "8")
     assert stale.returncode == 1
     assert "training of ctc (stage 5) has to be run again" in stale.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from espnet_ottc.recipe import feature_statistics, jobs, plan
 from espnet_ottc.recipe.options import parse
@@ -182,6 +183,25 @@ def test_systems_are_what_their_yaml_says(folder):
     assert (ctc.stage, new.stage) == (5, 7)
 
 
+def test_a_folder_inherits_systems_and_the_plan_writes_what_they_amount_to(folder, capsys):
+    (folder / "conf/mini/base.yaml").write_text(
+        "base: ../../../TEMPLATE/conf/mini/base.yaml\nmax_epoch: 8\n"
+    )
+    assert plan.main(["--systems", "ottc_plain"]) == 0
+    written = yaml.safe_load((folder / "exp/.configs/ottc_plain.yaml").read_text())
+    assert written["max_epoch"] == 8
+    assert written["ctc_conf"] == {"ctc_type": "ottc", "freeze_alpha_after_epoch": 6}
+
+
+def test_a_misspelt_criterion_of_a_base_is_said_before_anything_runs(folder, capsys):
+    (folder / "conf/mini/base.yaml").write_text("criteria: {otc: {alpha: uniform}}\n")
+    (folder / "conf/mini/train_ottc.yaml").write_text(
+        "base: base.yaml\nctc_conf: {ctc_type: ottc}\n"
+    )
+    assert plan.main([]) == 1
+    assert "criteria of its bases must be among builtin, ottc" in capsys.readouterr().err
+
+
 def test_systems_that_share_statistics_must_share_features(folder):
     (folder / "conf/mini/train_ctc.yaml").write_text("frontend_conf: {n_mels: 40}\n")
     with pytest.raises(ValueError, match="must have the frontend and normalisation"):
@@ -224,21 +244,14 @@ def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
     assert "alignments has no test-other" in capsys.readouterr().err
 
 
-def test_bpe_has_another_word_break_unless_the_user_says_which(folder):
-    words = ["--token_type", "bpe", "--systems", "ottc"]
-    found = recipe(*words)
-    assert found.training_options(found.systems[0]) == ["--ctc_conf", "boundary_label=▁"]
-    found = recipe(*words, "--train_args", "--ctc_conf boundary_label=X")
-    assert found.training_options(found.systems[0])[-1] == "boundary_label=X"
-    assert recipe("--systems", "ottc").training_options(found.systems[0]) == []
-
-
 def test_statistics_are_collected_with_the_options_of_the_training(folder, monkeypatch):
     commands = []
     monkeypatch.setattr(jobs, "run_logged", lambda command, *_, **__: commands.append(command))
-    words = ("--token_type", "bpe", "--systems", "ottc", "--train_args", "--seed 7")
+    words = ("--systems", "ottc", "--train_args", "--seed 7")
     feature_statistics._collect_split(recipe(*words), folder / "split", None)
-    assert shlex.join(commands[0]).count("--ctc_conf 'boundary_label=▁' --seed 7") == 1
+    command = shlex.join(commands[0])
+    assert "--config exp/.configs/ottc.yaml" in command
+    assert command.count("--seed 7") == 1
     # Only what matters makes the stage run again.
     args = "--seed 7 --frontend_conf n_mels=40 hop_length=80 --patience 3 --normalize=none"
     assert recipe("--train_args", args).feature_options == [

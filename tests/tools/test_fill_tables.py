@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from fill_tables import PAGES, fill_page, main
 from result_tables import make_table, read_paper
 
 from espnet_ottc.espnet.criteria.options import OPTIONS
+from espnet_ottc.recipe.configs import resolve_system, system_files
 from espnet_ottc.report.records import results_text
 from espnet_ottc.report.results import Row
 
@@ -177,25 +177,25 @@ def test_results_and_their_pages_stay_short():
 
 def test_every_system_of_the_small_configurations_is_explained():
     text = PAGE.read_text(encoding="utf-8")
-    for path in MINI.glob("train_*.yaml"):
-        assert f"`{path.stem.removeprefix('train_')}`" in text, path
+    for name in system_files(MINI):
+        assert f"`{name}`" in text, name
 
 
 def test_every_system_of_the_papers_has_a_configuration():
     names = set(read_paper()["systems"]) | set(read_paper()["times"]["systems"])
     claims = {claim[side] for claim in read_paper()["claims"] for side in ("better", "than")}
-    assert all((MINI / f"train_{name}.yaml").is_file() for name in names | claims)
+    assert names | claims <= system_files(MINI).keys()
 
 
 def test_the_documented_weights_are_those_of_the_configurations():
     text = PAGE.read_text(encoding="utf-8")
-    joint = yaml.safe_load((MINI / "train_ottc_joint.yaml").read_text())["ctc_conf"]
+    joint = resolve_system(MINI, "ottc_joint").values["ctc_conf"]
     assert f"L_OTTC + {joint['aux_ctc_weight']:g} · L_CTC" in text
     for name, option, letter in (
         ("ctc_prior", "prior_scale", "s"),
         ("cr_ctc", "consistency_weight", "w"),
         ("cr_ottc", "consistency_weight", "w"),
     ):
-        conf = yaml.safe_load((MINI / f"train_{name}.yaml").read_text())["ctc_conf"]
+        conf = resolve_system(MINI, name).values["ctc_conf"]
         default = getattr(OPTIONS[conf["ctc_type"]](), option)
         assert f"{letter} = {conf.get(option, default)}" in text
