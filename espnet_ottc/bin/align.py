@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from lhotse import CutSet, Recording
 from lhotse.cut import Cut
 
-from espnet_ottc.alignment.aligners import ALIGNERS, ctc_aligner, make_aligner
+from espnet_ottc.alignment.aligners import ALIGNERS, make_aligner
 from espnet_ottc.alignment.formats import read_text, write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
 
 if TYPE_CHECKING:
-    from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
+    from espnet_ottc.espnet.trained_model import Posteriors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,13 +45,13 @@ def align(options: argparse.Namespace) -> None:
     log_to(options.out / "align.log")
     # Late, since ESPnet takes long to import.
     with quiet_imports():
-        from espnet_ottc.espnet.set_alignment import align_set, transcript
+        from espnet_ottc.espnet.cut_alignment import transcript
         from espnet_ottc.espnet.trained_model import DEFAULT_CHECKPOINT, TrainedModel
 
         path = options.model
         checkpoint = path / DEFAULT_CHECKPOINT if path.is_dir() else path
         model = TrainedModel(checkpoint.parent, checkpoint.name, options.device)
-    name = options.aligner or default_aligner(model)
+    name = options.aligner or model.default_aligner
 
     def text_of(cut: Cut, posteriors: "Posteriors") -> str:
         if texts is not None:
@@ -60,7 +60,7 @@ def align(options: argparse.Namespace) -> None:
             return transcript(cut, posteriors)
         return model.recognise(posteriors, options.decoder)[0]
 
-    aligned = align_set(model, cuts, {name: make_aligner(name)}, "align", text_of)
+    aligned = model.align(cuts, {name: make_aligner(name)}, text=text_of, title="align")
     times = aligned.times[name]
     write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
     write_times(options.out, times, aligned.durations)
@@ -72,15 +72,6 @@ def align(options: argparse.Namespace) -> None:
             f"{len(times.infeasible)} of {len(aligned.texts)} utterances have no times "
             f"({options.out / 'infeasible'}), the first is {utterance}: {why}"
         )
-
-
-def default_aligner(model: "TrainedModel") -> str:
-    """The aligner that suits a model: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
-    from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
-
-    if isinstance(model.criterion, SequenceCriterion) and not model.learnt_a_ctc_path:
-        return "viterbi"
-    return ctc_aligner("auto")
 
 
 def _cuts(options: argparse.Namespace) -> CutSet:

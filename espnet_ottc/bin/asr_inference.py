@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from unittest import mock
 
 # What ESPnet prints while it is imported is no output of this command.
@@ -17,6 +18,7 @@ with contextlib.redirect_stdout(sys.stderr):
     from espnet2.utils.types import str2bool
 
     import espnet_ottc.espnet.register  # noqa: F401
+    from espnet_ottc.espnet.checkpoints import check_parameters
     from espnet_ottc.espnet.decoding.inference import (
         BestPathSpeech2Text,
         GreedySpeech2Text,
@@ -44,7 +46,11 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Decode as ESPnet does."""
+    """Decode as ESPnet does.
+
+    Raises:
+        ValueError: a file of parameters that holds more than tensors: ESPnet would run what is in it.
+    """
     print(get_commandline_args(), file=sys.stderr)
     parser = get_parser()
     arguments = vars(parser.parse_args(cmd))
@@ -52,6 +58,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     greedy, best_path = arguments.pop("greedy"), arguments.pop("best_path")
     if greedy and best_path:
         parser.error("--greedy and --best_path exclude each other, got both")
+    for option in ("asr_model_file", "lm_file"):
+        if arguments[option] is not None:
+            check_parameters(Path(arguments[option]))
     decoder = OTTCSpeech2Text
     if greedy or best_path:
         decoder = BestPathSpeech2Text if best_path else GreedySpeech2Text

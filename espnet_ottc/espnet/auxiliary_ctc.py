@@ -7,6 +7,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.options import SHARED_WITH_CTC
 from espnet_ottc.utils.files import written_aside
 
@@ -29,7 +30,7 @@ def export_auxiliary_ctc(experiment: Path, checkpoint: str, out: Path) -> None:
         ValueError: a model without an auxiliary head.
     """
     config = yaml.safe_load((experiment / "config.yaml").read_text(encoding="utf-8"))
-    state = torch.load(experiment / checkpoint, map_location="cpu", weights_only=True)
+    state = load_parameters(experiment / checkpoint)
     auxiliary = _below(state, _AUXILIARY_HEAD)
     if not auxiliary:
         raise ValueError(

@@ -19,6 +19,7 @@ from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
 
+from espnet_ottc.espnet.checkpoints import check_parameters
 from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.consistency import ConsistencyCTC
 from espnet_ottc.espnet.criteria.ctc_prior import PriorCTC
@@ -147,6 +148,8 @@ def _build_optimizers(original: Any) -> Any:
         if args.collect_stats:  # nothing is trained, and there are no batches yet
             args.scheduler = None
         count_updates(args)
+        for given in args.init_param:
+            check_parameters(Path(given.partition(":")[0]))
         # ESPnet comes here between a model's construction and what a checkpoint or --init_param
         # puts into it, and for training only.
         encoder = getattr(model, "encoder", None)

@@ -1,7 +1,7 @@
-"""A trained model directory as a source of posteriors and frame weights, for alignment."""
+"""A trained model: what it says about recordings, and where the words of texts lie in them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,22 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 import espnet_ottc.espnet.register  # noqa: F401
+from espnet_ottc.alignment.aligners import Aligner, ctc_aligner, make_aligner
 from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.writing import Times
+from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
+from espnet_ottc.espnet.cut_alignment import (
+    AlignedCut,
+    CutAlignments,
+    TextOf,
+    aligned_cuts,
+    transcript,
+)
 from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
 from espnet_ottc.espnet.encoders.frame_grid import frame_grid
+from espnet_ottc.utils.progress import progress
 
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
 DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
@@ -55,8 +66,8 @@ class TrainedModel:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a checkpoint that lacks parameters of the configured model (ESPnet itself would go on with
-            random ones), or a model without CTC or OTTC.
+        ValueError: a checkpoint that holds more than tensors, or lacks parameters of the configured model
+            (ESPnet itself would go on with random ones); a model without CTC or OTTC.
     """
 
     def __init__(
@@ -108,6 +119,48 @@ class TrainedModel:
         """
         options = getattr(self.criterion, "options", None)
         return getattr(options, "label_weights", None) == "ali"
+
+    @property
+    def default_aligner(self) -> str:
+        """Name of the aligner that suits: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
+        if isinstance(self.criterion, SequenceCriterion) and not self.learnt_a_ctc_path:
+            return "viterbi"
+        return ctc_aligner("auto")
+
+    def align(
+        self,
+        cuts: Iterable[Cut],
+        aligners: Mapping[str, Aligner] | None = None,
+        *,
+        text: TextOf = transcript,
+        title: str | None = None,
+    ) -> CutAlignments:
+        """Times of the tokens and words of texts in recordings.
+
+        Args:
+            cuts: mono cuts with recordings; resampled where their rate is another.
+            aligners: by the name of their results; None: `default_aligner` under that name.
+            text: gives each cut's, which may be what the model recognises; by default the cut's own.  A
+                text without tokens has no spans.
+            title: of a progress bar; None: no bar.
+
+        Raises:
+            ValueError: what the model or an aligner refuses; it names the utterance.
+        """
+        if aligners is None:
+            aligners = {self.default_aligner: make_aligner(self.default_aligner)}
+        if title is not None:
+            cuts = progress(cuts, title=title, unit="utterance")
+        result = CutAlignments({name: Times() for name in aligners})
+        for found in self.aligned(cuts, aligners, text=text):
+            result.add(found)
+        return result
+
+    def aligned(
+        self, cuts: Iterable[Cut], aligners: Mapping[str, Aligner], *, text: TextOf = transcript
+    ) -> Iterator[AlignedCut]:
+        """The utterances of `align` one after the other, for sets that do not fit into memory."""
+        return aligned_cuts(self, cuts, aligners, text)
 
     @torch.no_grad()
     def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
@@ -225,7 +278,7 @@ def _find_files(args: argparse.Namespace, directory: Path) -> None:
 
 
 def _load(model: nn.Module, path: Path) -> None:
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load_parameters(path)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ValueError(

@@ -66,7 +66,6 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         jobs.log_to(experiment / "align.log")
         logging.info("aligners of %s: %s", set_name, chosen)
         with jobs.hushed():
-            from espnet_ottc.espnet.set_alignment import align_set
             from espnet_ottc.espnet.trained_model import TrainedModel
         trained = TrainedModel(experiment, model.name, recipe.device)
         with written_aside(experiment / "frame_grid.json") as aside:
@@ -75,7 +74,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
         cuts = CutSet.from_file(recipe.paths.cuts(set_name))
-        found = align_set(trained, cuts, aligners, title)
+        found = trained.align(cuts, aligners, title=title)
         write_columns(frames / "labels", found.frame_labels)
         write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
         for name, times in found.times.items():

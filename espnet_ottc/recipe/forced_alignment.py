@@ -53,7 +53,7 @@ def _align(recipe: Recipe, model: Teacher) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
         jobs.log_to(model.folder / "align.log")
         with jobs.hushed():
-            from espnet_ottc.espnet.set_alignment import align_frames, check_teacher
+            from espnet_ottc.espnet.forced_alignment import check_teacher, write_forced_alignment
             from espnet_ottc.espnet.trained_model import TrainedModel
         trained = TrainedModel(model.model.parent, model.model.name, recipe.device)
         check_teacher(trained, recipe.paths.tokens)
@@ -61,7 +61,7 @@ def _align(recipe: Recipe, model: Teacher) -> None:
         for name in sets:
             cuts = CutSet.from_file(recipe.paths.cuts(name))
             folder = model.stream(name).parent
-            infeasible, count = align_frames(trained, cuts, make_aligner(aligner), folder)
+            infeasible, count = write_forced_alignment(trained, cuts, make_aligner(aligner), folder)
             jobs.say_infeasible(infeasible, count, f"of {name} by {aligner}")
 
     perform(step, work, jobs.say)

@@ -14,7 +14,7 @@ from lhotse import CutSet
 from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.bin import align
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "espnet.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "align_recordings.md"
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +93,16 @@ def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
 def test_the_documented_python_gives_the_words_that_the_command_does(lab, model, tmp_path):
     section = DOCUMENT.read_text(encoding="utf-8").split("## From Python")[1].split("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    code = "".join(blocks).replace("exp/ottc", str(model))
+    code = "".join(blocks).replace("exp/ottc/seed1", str(model))
     assert str(model) in code
     assert code.count("words = words_from_tokens") == 1
     code = code.replace("words = words", "times[cut.id] = words")
     # One utterance: ESPnet's features depend a little on the batch.
     cuts = list(CutSet.from_file(lab.valid.cuts))[:1]
     times = {}
-    exec(code, {"cuts": cuts, "times": times})
+    names = {"cuts": cuts, "times": times}
+    exec(code, names)
+    assert names["spans"].words == times
     assert _align(model, tmp_path, "--cuts", lab.valid.cuts, "--transcripts") == 0
     expected = read_ctm(tmp_path / "words.ctm")[cuts[0].id]
     assert [span.symbol for span in times[cuts[0].id]] == [span.symbol for span in expected]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
+from espnet_ottc.espnet.checkpoints import load_parameters
+
 # Which attention an architecture has shows in the names of its sizes: WavLM has relative positions.
 _FACTORIES: dict[str, Callable[..., Wav2Vec2Model]] = {
     "Wav2Vec2": wav2vec2_model,
@@ -141,7 +143,7 @@ def bundle_url(bundle: Wav2Vec2Bundle) -> str:
 def parameters_in(init_param: str) -> set[str]:
     """Names of the parameters that ESPnet will set for one `--init_param FILE:SOURCE:TARGET:EXCLUDED`."""
     path, source, target, excluded = (*init_param.split(":", 4), "", "", "")[:4]
-    state = torch.load(path, map_location="meta", weights_only=True)
+    state = load_parameters(Path(path), map_location="meta")
     names = [str(name) for name in state.get("module", state)]
     names = [n for n in names if not (excluded and n.startswith(tuple(excluded.split(","))))]
     if source:

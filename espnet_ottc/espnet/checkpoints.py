@@ -1,0 +1,40 @@
+"""Files of parameters, read without running what else they may hold."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
+    """The content of a file that `torch.save` wrote, tensors and plain containers alone.
+
+    Such files are pickles, which could run any code; PyTorch's `weights_only` reads them without.
+
+    Args:
+        path: of the file.
+        map_location: device of the tensors; "meta": their shapes alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds anything else, or is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file of parameters {path}")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as fault:
+        raise ValueError(
+            f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
+            f"code; PyTorch says: {str(fault).splitlines()[0]}"
+        ) from fault
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: parameters must be a mapping, got {type(content).__name__}")
+    return dict(content)
+
+
+def check_parameters(path: Path) -> None:
+    """Refuse a file that `load_parameters` refuses; for files that ESPnet itself is going to load."""
+    load_parameters(path, map_location="meta")

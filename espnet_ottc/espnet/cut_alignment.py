@@ -1,0 +1,177 @@
+"""Cuts aligned by a trained model, a few at a time; `TrainedModel.align` is the way in."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from lhotse.cut import Cut
+from torch.nn.utils.rnn import pad_sequence
+
+from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
+from espnet_ottc.alignment.spans import Span, words_from_tokens
+from espnet_ottc.alignment.writing import Times
+from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
+from espnet_ottc.espnet.decoding.labels import kept_frames
+
+if TYPE_CHECKING:
+    from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
+
+_ALIGNED_TOGETHER = 16
+
+# The text of an utterance, given what the model says about it.
+TextOf = Callable[[Cut, "Posteriors"], str]
+
+
+@dataclass
+class AlignedCut:
+    """One utterance with its alignments.
+
+    Attributes:
+        utterance: id of the cut.
+        duration: of the cut, in seconds.
+        text: what was aligned.
+        frame_labels: the model's best token of each frame; `<blank>` for one that greedy decoding drops.
+        alignments: by aligner; none for a text without tokens.
+        tokens: spans in seconds from the cut's start, by aligner; none where it is infeasible.
+        words: the same.
+        infeasible: aligner -> why it found no alignment.
+    """
+
+    utterance: str
+    duration: float
+    text: str
+    frame_labels: list[str]
+    alignments: dict[str, TokenAlignment] = field(default_factory=dict)
+    tokens: dict[str, list[Span]] = field(default_factory=dict)
+    words: dict[str, list[Span]] = field(default_factory=dict)
+    infeasible: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class CutAlignments:
+    """Alignments of a set of cuts.
+
+    Attributes:
+        times: spans in seconds of words and tokens, and what is infeasible, by aligner.
+        frame_labels: the model's best token of each frame, by utterance id; `<blank>` for a frame
+            that greedy decoding drops.
+        durations: seconds, by utterance id.
+        texts: what was aligned, by utterance id.
+    """
+
+    times: dict[str, Times]
+    frame_labels: dict[str, list[str]] = field(default_factory=dict)
+    durations: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: AlignedCut) -> None:
+        """Enter an utterance."""
+        name = found.utterance
+        self.durations[name] = found.duration
+        self.frame_labels[name] = found.frame_labels
+        self.texts[name] = found.text
+        for aligner, times in self.times.items():
+            if aligner in found.infeasible:
+                times.infeasible[name] = found.infeasible[aligner]
+            else:
+                times.tokens[name] = found.tokens[aligner]
+                times.words[name] = found.words[aligner]
+
+
+def transcript(cut: Cut, _: "Posteriors") -> str:
+    """The text of the cut's one supervision.
+
+    Raises:
+        ValueError: none, or several.
+    """
+    if len(cut.supervisions) != 1:
+        raise ValueError(
+            f"{cut.id}: a cut must have one supervision, whose text is aligned; "
+            f"got {len(cut.supervisions)}"
+        )
+    return cut.supervisions[0].text or ""
+
+
+def aligned_cuts(
+    model: "TrainedModel", cuts: Iterable[Cut], aligners: Mapping[str, Aligner], text: TextOf
+) -> Iterator[AlignedCut]:
+    """See `TrainedModel.aligned`."""
+    everything = iter(cuts)
+    while group := list(islice(everything, _ALIGNED_TOGETHER)):
+        # One by one, as in decoding: ESPnet's features depend a little on the batch.
+        posteriors = [model.posteriors([cut]) for cut in group]
+        texts = [text(cut, found) for cut, found in zip(group, posteriors, strict=True)]
+        tokens = [model.token_ids(words, cut.id) for cut, words in zip(group, texts, strict=True)]
+        batch = _batch(model, [cut.id for cut in group], tokens, posteriors)
+        results = {
+            name: AlignmentResult() if batch is None else aligner.align(batch)
+            for name, aligner in aligners.items()
+        }
+        for cut, words, said in zip(group, texts, posteriors, strict=True):
+            yield _aligned_cut(model, cut, words, said, results)
+
+
+def _aligned_cut(
+    model: "TrainedModel",
+    cut: Cut,
+    text: str,
+    posteriors: "Posteriors",
+    results: Mapping[str, AlignmentResult],
+) -> AlignedCut:
+    found = AlignedCut(cut.id, cut.duration, text, _frame_labels(model, posteriors))
+    for name, result in results.items():
+        if cut.id in result.infeasible:
+            found.infeasible[name] = result.infeasible[cut.id]
+        elif cut.id in result.alignments:
+            alignment = result.alignments[cut.id]
+            found.alignments[name] = alignment
+            found.tokens[name], found.words[name] = _spans(model, cut, text, alignment)
+        else:  # a text without tokens
+            found.tokens[name], found.words[name] = [], []
+    return found
+
+
+def _batch(
+    model: "TrainedModel",
+    utterances: Sequence[str],
+    tokens: Sequence[Sequence[int]],
+    posteriors: Sequence["Posteriors"],
+) -> AlignmentBatch | None:
+    """The utterances whose text has tokens; None without any."""
+    spoken = [row for row, ids in enumerate(tokens) if ids]
+    if not spoken:
+        return None
+    labels = model.labels([tokens[row] for row in spoken])
+    said = [posteriors[row] for row in spoken]
+    alphas = [found.alpha[0] for found in said if found.alpha is not None]
+    return AlignmentBatch(
+        [utterances[row] for row in spoken],
+        pad_sequence([found.log_probs[0] for found in said], True),
+        torch.cat([found.lengths for found in said]),
+        labels.targets,
+        labels.lengths,
+        pad_sequence(alphas, True) if alphas else None,
+        labels.weights,
+    )
+
+
+def _spans(
+    model: "TrainedModel", cut: Cut, text: str, alignment: TokenAlignment
+) -> tuple[list[Span], list[Span]]:
+    """Tokens and words."""
+    tokens = alignment.spans(model.token_list, model.grid, cut.duration)
+    try:
+        return tokens, words_from_tokens(tokens, model.token_type, words=text.split())
+    except ValueError as error:
+        raise ValueError(f"{cut.id}: {error}") from error
+
+
+def _frame_labels(model: "TrainedModel", posteriors: "Posteriors") -> list[str]:
+    best = posteriors.log_probs.argmax(2)
+    if isinstance(model.criterion, SequenceCriterion):
+        threshold = model.criterion.drop_threshold
+        kept = kept_frames(best, posteriors.alpha, posteriors.lengths, threshold)
+        best = torch.where(kept, best, model.blank)
+    return [model.token_list[token] for token in best[0, : int(posteriors.lengths[0])].tolist()]
