@@ -34,7 +34,7 @@ SIZES = (
     (1, 500, 32, 120),
 )
 PACKAGES = ("torch", "torchaudio", "k2")
-RIVALS = {"torchaudio": "torchaudio_ctc", "k2": "k2_ctc"}
+ALIGNERS = {"torchaudio": "torchaudio_ctc", "k2": "k2_ctc"}
 BASE = "torchaudio"
 
 
@@ -128,7 +128,7 @@ def peak_memory(
     On the CPU it is what the process grows by, as the system counts it: run it in a fresh one.  On a GPU
     it is what PyTorch allocates there, which is also where k2 gets its memory.
     """
-    aligner = make_aligner(RIVALS[name])
+    aligner = make_aligner(ALIGNERS[name])
     # Imports and first-time set-up do not count.
     aligner.align(make_batch((2, 20, 8, 4), device, getattr(torch, dtype), seed))
     batch = make_batch(size, device, getattr(torch, dtype), seed)
@@ -153,7 +153,7 @@ def _memory(field: str) -> int:
 def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> Row:
     """All packages at one size."""
     batch = make_batch(size, options.device, getattr(torch, options.dtype), options.seed)
-    aligners = {n: make_aligner(kind) for n, kind in RIVALS.items() if optional(n)}
+    aligners = {n: make_aligner(kind) for n, kind in ALIGNERS.items() if optional(n)}
     check_scores(batch, aligners)
     memory = {}
     for name in aligners:
@@ -189,7 +189,7 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
         cells += [f"{row.times_faster(name):.2f}" for name in names if name != BASE]
         cells += [f"{row.peak_memory_over_log_probs[name]:.2f}" for name in names]
         lines.append("| " + " | ".join([", ".join(map(str, row.size)), *cells]) + " |")
-    absent = [name for name in RIVALS if name not in names]
+    absent = [name for name in ALIGNERS if name not in names]
     lines += ["", f"Not installed: {', '.join(absent)}."] if absent else []
     return "\n".join(lines) + "\n"
 

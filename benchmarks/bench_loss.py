@@ -1,10 +1,10 @@
-"""Speed and memory of the OTTC loss, forward and backward, against its rivals in the same run.
+"""Speed and memory of the OTTC loss, forward and backward, against other losses in the same run.
 
     python benchmarks/bench_loss.py                        # two tables on the terminal
     python benchmarks/bench_loss.py --markdown docs/benchmarks.md --json bench_loss.json
     python benchmarks/bench_loss.py --device cuda --markdown docs/benchmarks_gpu.md
 
-The rivals take turns, round after round, so that a busy moment of the machine hits all of them; the
+The losses take turns, round after round, so that a busy moment of the machine hits all of them; the
 figures are medians.  Only ratios within one run mean anything.
 """
 
@@ -35,7 +35,7 @@ SIZES = (
     (8, 1500, 500, 200),
 )
 SWEEP = (1_000, 3_000, 10_000, 30_000, 100_000)
-PACKAGES = ("torch", "numpy", "ot", "tslearn", "k2", "triton")
+PACKAGES = ("torch", "numpy", "POT", "tslearn", "k2", "triton")
 OURS = "ottc"
 RUNS_A_TURN = 10
 
@@ -174,7 +174,7 @@ def k2_step(problem: Problem) -> Step | None:
     return step
 
 
-def rivals(problem: Problem) -> dict[str, Step | None]:
+def compared(problem: Problem) -> dict[str, Step | None]:
     """Name to one forward and backward pass; None where it cannot run here."""
     return {
         OURS: ottc_step(problem, "auto"),
@@ -251,9 +251,9 @@ def peak_memory(problem: Problem, step: Step) -> float:
 
 
 def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> dict[str, Any]:
-    """All rivals at one size, with the ratios that matter."""
+    """All losses at one size, with the ratios that matter."""
     problem = make_problem(size, options.device, getattr(torch, options.dtype), options.seed)
-    steps = rivals(problem)
+    steps = compared(problem)
     times = time_steps(problem, steps, options.rounds)
     memory = {
         name: peak_memory(problem, step)
@@ -408,7 +408,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
     parser.add_argument(
-        "--rounds", type=int, default=9, help="turns of each rival (default %(default)s)"
+        "--rounds", type=int, default=9, help="turns of each loss (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here")

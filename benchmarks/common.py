@@ -2,9 +2,6 @@
 
 import argparse
 import importlib
-import os
-import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +9,8 @@ from typing import Any
 
 import torch
 
-import espnet_ottc
+from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.provenance import provenance
 
 
 def optional(name: str) -> Any | None:
@@ -24,23 +22,18 @@ def optional(name: str) -> Any | None:
 
 
 def environment(options: argparse.Namespace, packages: Sequence[str]) -> dict[str, Any]:
-    """Command, commit, hardware, and versions of these packages."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    versions = {"python": platform.python_version(), "espnet_ottc": espnet_ottc.__version__}
-    for name in packages:
-        module = optional(name)
-        version = getattr(module, "__version__", getattr(module, "__dev_version__", "?"))
-        versions[name] = version if module else "not installed"
-    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
+    """Command, commit, hardware, and versions of these distributions."""
+    about = provenance(packages)
+    hardware = about["hardware"]
+    device = torch.cuda.get_device_name() if options.device == "cuda" else hardware["processor"]
+    versions = {name: version or "not installed" for name, version in about["versions"].items()}
+    # Which CUDA it was built for is not in the distribution's version.
+    versions["torch"] = torch.__version__
     return {
         "command": "python " + " ".join(sys.argv),
-        "commit": git("rev-parse", "--short", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        "hardware": f"{hardware}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "commit": (about["commit"] or "unknown")[:7],
+        "dirty": bool(about["dirty"]),
+        "hardware": f"{device}, {hardware['cores']} cores, {torch.get_num_threads()} threads",
         "dtype": options.dtype,
         "seed": options.seed,
         "rounds": options.rounds,
@@ -59,19 +52,10 @@ def provenance_lines(about: dict[str, Any], rounds: str) -> list[str]:
     ]
 
 
-def cpu_name() -> str:
-    """The processor as Linux calls it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def write(path: Path, text: str) -> None:
-    """Write aside, then rename: a half-written file never stands under its name."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    """Write a document; half of one never stands under its name."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def size_option(text: str) -> tuple[int, int, int, int]:

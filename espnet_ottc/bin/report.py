@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write(options: argparse.Namespace, command: str) -> None:
     """Read the results, print the table, write what the options name."""
     from espnet_ottc.alignment.scoring.tables import table
+    from espnet_ottc.report.gathering import gather
     from espnet_ottc.report.markdown import render_markdown
     from espnet_ottc.report.page import render_page
     from espnet_ottc.report.results import group_rows, read_rows, short_table
-    from espnet_ottc.report.sections import gather
 
     rows = read_rows(*options.results)
     source = ", ".join(map(str, options.results))

@@ -3,20 +3,25 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import espnet_ottc
 
-_PACKAGES = ("espnet", "lhotse", "torch", "torchaudio")
+PACKAGES = ("espnet", "lhotse", "torch", "torchaudio")
 
 
-def provenance() -> dict[str, Any]:
-    """Commit and dirty flag of the source tree (None outside one), versions, hardware."""
+def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Commit and dirty flag of the source tree (None outside one), versions, hardware.
+
+    Args:
+        packages: distributions whose versions matter; None stands for one that is not installed.
+    """
     return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty()} | {
         "versions": {"espnet_ottc": espnet_ottc.__version__, "python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
+        | {name: _version(name) for name in packages},
         "hardware": hardware(),
     }
 

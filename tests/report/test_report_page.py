@@ -13,10 +13,11 @@ import pytest
 import soundfile
 from torch.utils.tensorboard import SummaryWriter
 
+from espnet_ottc.report.gathering import gather
 from espnet_ottc.report.metrics import METRICS
 from espnet_ottc.report.page import render_page
 from espnet_ottc.report.results import read_rows
-from espnet_ottc.report.sections import Sections, gather
+from espnet_ottc.report.sections import Sections
 
 pytest.importorskip("matplotlib")
 
