@@ -63,7 +63,7 @@ def test_words_are_scored_printed_and_written(
 def test_case_can_be_ignored_and_words_skipped(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _words(folder, "--ignore-case", "--skip", "DAY", "DAYS") == 0
+    assert _words(folder, "--ignore_case", "--skip", "DAY", "DAYS") == 0
     assert capsys.readouterr().out.splitlines()[1].split()[1:4] == ["2", "3", "3"]
 
 
@@ -202,9 +202,9 @@ def test_utterances_on_one_side_only_are_faults_until_allowed(
     (folder / "one.txt").write_text("u1 HELLO WORLD\nu9 WHAT\n")
     assert _words(folder, hyp="one.txt") == 1
     assert capsys.readouterr().err == "error: u2: 1 of 2 have no hypothesis\n"
-    assert _words(folder, "--missing-is-empty", hyp="one.txt") == 1
+    assert _words(folder, "--missing_is_empty", hyp="one.txt") == 1
     assert capsys.readouterr().err == "error: u9: 1 of 2 have no reference\n"
-    assert _words(folder, "--missing-is-empty", "--ignore-extra", hyp="one.txt") == 0
+    assert _words(folder, "--missing_is_empty", "--ignore_extra", hyp="one.txt") == 0
     assert capsys.readouterr().out.splitlines()[1].split()[1:7] == ["2", "4", "2", "0", "2", "0"]
 
 
@@ -247,13 +247,64 @@ def test_unknown_options_end_with_status_2(score: Callable[..., int], folder: Pa
     assert stopped.value.code == 2
 
 
-def test_the_layer_knows_nothing_of_espnet() -> None:
+@pytest.mark.parametrize(
+    ("dashed", "name"),
+    [
+        ("--ignore-case", "ignore_case"),
+        ("--ignore-extra", "ignore_extra"),
+        ("--missing-is-empty", "missing_is_empty"),
+        ("--sclite-costs", "sclite_costs"),
+    ],
+)
+def test_options_have_underscores_and_their_names_with_dashes_mean_the_same(
+    dashed: str, name: str
+) -> None:
+    parser = score_words.parser()
+    files = ["--ref", "a", "--hyp", "b"]
+    assert vars(parser.parse_args([*files, dashed]))[name] is True
+    assert parser.parse_args([*files, dashed]) == parser.parse_args([*files, f"--{name}"])
+    assert vars(parser.parse_args(files))[name] is False
+    assert f"--{name}" in parser.format_help()
+    assert dashed not in parser.format_help()
+
+
+def _imported(program: str) -> set[str]:
+    """Names of the packages that some lines import."""
+    lines = f"import sys\n{program}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", ["score_words", "score_alignment"])
+def test_help_imports_no_other_package(name: str) -> None:
     program = (
-        "import sys, espnet_ottc.alignment.aligners, espnet_ottc.bin.score_alignment;"
-        "import espnet_ottc.bin.score_words;"
-        "sys.exit(any(name.split('.')[0] in ('espnet', 'espnet2') for name in sys.modules))"
+        "from contextlib import suppress\n"
+        f"from espnet_ottc.bin.{name} import main\n"
+        "with suppress(SystemExit): main(['--help'])\n"
     )
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    assert not _imported(program) & {
+        *("torch", "torchaudio", "numpy", "lhotse", "praatio", "kaldialign", "tqdm", "espnet2"),
+    }
+
+
+def test_scoring_text_and_ctm_imports_neither_pytorch_nor_lhotse(folder: Path) -> None:
+    files = {
+        end: [str(folder / f"{side}.{end}") for side in ("ref", "hyp")] for end in ("txt", "ctm")
+    }
+    program = (
+        "from espnet_ottc.bin import score_alignment, score_words\n"
+        f"for command, (ref, hyp) in zip((score_words, score_alignment), {list(files.values())}):\n"
+        "    assert command.main(['--ref', ref, '--hyp', hyp]) == 0\n"
+    )
+    assert not _imported(program) & {"torch", "torchaudio", "lhotse", "praatio", "espnet2"}
+
+
+def test_the_room_knows_nothing_of_espnet() -> None:
+    program = (
+        "from espnet_ottc.alignment import aligners, formats, metrics, scoring, writing\n"
+        "for name in ('transport', 'viterbi', 'torchaudio_ctc', 'k2_ctc'): aligners.make_aligner(name)\n"
+    )
+    assert not _imported(program) & {"espnet", "espnet2", "espnetez"}
 
 
 def test_case_is_ignored_after_folding_and_silences_are_known_by_their_own_names(
@@ -262,7 +313,7 @@ def test_case_is_ignored_after_folding_and_silences_are_known_by_their_own_names
     (tmp_path / "map").write_text(FOLDING)
     (tmp_path / "ref.txt").write_text("u1 AH0 B SIL\n")
     (tmp_path / "hyp.txt").write_text("u1 AH1 b SIL\n")
-    fold = ("--fold", str(tmp_path / "map"), "--ignore-case")
+    fold = ("--fold", str(tmp_path / "map"), "--ignore_case")
     assert _words(tmp_path, *fold, "--json", str(tmp_path / "words.json")) == 0
     assert json.loads((tmp_path / "words.json").read_text())["wer"] == 0
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from espnet_ottc.alignment.aligners import AlignmentBatch, AlignmentResult, make_aligner
-from espnet_ottc.alignment.aligners.viterbi import best_path
+from espnet_ottc.alignment.aligners.viterbi import viterbi_path
 
 
 def _batch(log_probs: Tensor, targets: Tensor, alpha: Tensor | None = None) -> AlignmentBatch:
@@ -49,7 +49,7 @@ def test_the_path_is_the_best_of_all(seed: int, T: int, U: int, V: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     log_probs = torch.randn(1, T, V, generator=generator, dtype=torch.float64).log_softmax(-1)
     targets = torch.randint(V, (1, U), generator=generator)
-    labels, best = best_path(log_probs, torch.ones(1, T).bool(), targets, torch.tensor([U]))
+    labels, best = viterbi_path(log_probs, torch.ones(1, T).bool(), targets, torch.tensor([U]))
     value, path = _enumerate(log_probs[0], targets[0].tolist())
     assert float(best) == pytest.approx(value, abs=1e-9)
     found = sum(float(log_probs[0, t, targets[0, u]]) for t, u in enumerate(labels[0].tolist()))

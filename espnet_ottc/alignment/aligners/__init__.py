@@ -10,28 +10,16 @@ aligner = make_aligner(ctc_aligner("auto"))
 import logging
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from espnet_ottc.alignment.aligners.interface import (
-    Aligner,
-    AlignmentBatch,
-    AlignmentResult,
-    TokenAlignment,
-)
-from espnet_ottc.alignment.aligners.k2_ctc import K2CTCAligner, import_k2
-from espnet_ottc.alignment.aligners.torchaudio_ctc import TorchaudioCTCAligner
-from espnet_ottc.alignment.aligners.transport import TransportAligner
-from espnet_ottc.alignment.aligners.viterbi import ViterbiAligner
-
-_log = logging.getLogger(__name__)
-
-ALIGNERS: dict[
-    str, type[TransportAligner | ViterbiAligner | TorchaudioCTCAligner | K2CTCAligner]
-] = {
-    "transport": TransportAligner,
-    "viterbi": ViterbiAligner,
-    "torchaudio_ctc": TorchaudioCTCAligner,
-    "k2_ctc": K2CTCAligner,
-}
+if TYPE_CHECKING:
+    from espnet_ottc.alignment.aligners.interface import (
+        Aligner,
+        AlignmentBatch,
+        AlignmentResult,
+        TokenAlignment,
+    )
 
 __all__ = [
     "ALIGNERS",
@@ -43,16 +31,32 @@ __all__ = [
     "make_aligner",
 ]
 
+_log = logging.getLogger(__name__)
 
-def make_aligner(name: str, options: Mapping[str, bool | int | float] | None = None) -> Aligner:
-    """An aligner by its name in `ALIGNERS`, with the options that are its dataclass's fields.
+# Module and class of each; imported when one is made, so that their names need no PyTorch.
+ALIGNERS = {
+    "transport": ("espnet_ottc.alignment.aligners.transport", "TransportAligner"),
+    "viterbi": ("espnet_ottc.alignment.aligners.viterbi", "ViterbiAligner"),
+    "torchaudio_ctc": ("espnet_ottc.alignment.aligners.torchaudio_ctc", "TorchaudioCTCAligner"),
+    "k2_ctc": ("espnet_ottc.alignment.aligners.k2_ctc", "K2CTCAligner"),
+}
+_INTERFACE = ("Aligner", "AlignmentBatch", "AlignmentResult", "TokenAlignment")
+
+
+def make_aligner(name: str, options: Mapping[str, bool | int | float] | None = None) -> "Aligner":
+    """Make an aligner.
+
+    Args:
+        name: a key of `ALIGNERS`.
+        options: fields of the aligner's dataclass; None takes the defaults.
 
     Raises:
         ValueError: an unknown name or option, or a value out of range.
     """
     if name not in ALIGNERS:
         raise ValueError(f"aligner must be one of {', '.join(ALIGNERS)}; got {name!r}")
-    kind = ALIGNERS[name]
+    module, kind_name = ALIGNERS[name]
+    kind = getattr(import_module(module), kind_name)
     options = options or {}
     known = [field.name for field in fields(kind)]
     unknown = sorted(set(options) - set(known))
@@ -61,7 +65,8 @@ def make_aligner(name: str, options: Mapping[str, bool | int | float] | None = N
             f"aligner {name} has the options {', '.join(known) or '(none)'}; "
             f"got {', '.join(unknown)}"
         )
-    return kind(**options)  # type: ignore[arg-type]
+    aligner: Aligner = kind(**options)
+    return aligner
 
 
 def ctc_aligner(package: str = "auto") -> str:
@@ -78,6 +83,8 @@ def ctc_aligner(package: str = "auto") -> str:
         if f"{package}_ctc" not in ALIGNERS:
             raise ValueError(f"the CTC aligner must be auto, k2 or torchaudio; got {package!r}")
         return f"{package}_ctc"
+    from espnet_ottc.alignment.aligners.k2_ctc import import_k2
+
     try:
         import_k2()
     except ImportError as error:
@@ -85,3 +92,11 @@ def ctc_aligner(package: str = "auto") -> str:
         return "torchaudio_ctc"
     _log.info("CTC aligner: k2")
     return "k2_ctc"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _INTERFACE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module("espnet_ottc.alignment.aligners.interface"), name)
+    globals()[name] = value
+    return value

@@ -72,7 +72,15 @@ def align_by_paths(batch: AlignmentBatch, blank: int, find_paths: FindPaths) -> 
 
 
 def label_indices(path: Tensor, blank: int) -> Tensor:
-    """(T,) int64 index u of each frame's label in a CTC path of token ids; −1 on blank."""
+    """The index of each frame's label in a CTC path.
+
+    Args:
+        path: (T,) token ids.
+        blank: CTC's blank id.
+
+    Returns:
+        (T,) int64 index u, which rises by one where a label opens; −1 on blank.
+    """
     voiced = path != blank
     opens = voiced.clone()
     opens[1:] &= path[1:] != path[:-1]

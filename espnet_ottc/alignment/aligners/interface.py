@@ -108,7 +108,14 @@ class TokenAlignment:
     scores: Tensor
 
     def frame_tokens(self, blank: int = 0) -> Tensor:
-        """(T,) int64 token id of each frame; `blank` for a frame that belongs to no label."""
+        """The token of each frame.
+
+        Args:
+            blank: token id for a frame that belongs to no label.
+
+        Returns:
+            (T,) int64 token ids.
+        """
         if not len(self.targets):
             return torch.full_like(self.frame_labels, blank)
         tokens = self.targets[self.frame_labels.clamp(min=0)]
@@ -122,7 +129,7 @@ class TokenAlignment:
         Args:
             token_list: V symbols.
             grid: where the frames lie in time.
-            duration: the utterance's length in seconds, to clip the end.
+            duration: the utterance's length in seconds, to clip the end; None does not.
         """
         return [
             grid.span(token_list[token], start, end, score, duration=duration)
@@ -153,7 +160,12 @@ class Aligner(Protocol):
     """Aligns label sequences with frames; its options are the fields of its dataclass."""
 
     def align(self, batch: AlignmentBatch) -> AlignmentResult:
-        """Align every utterance of the batch; what cannot be aligned is reported by id."""
+        """Align every utterance of the batch; what cannot be aligned is reported by id.
+
+        Raises:
+            ValueError: a batch that lacks what the aligner needs, or holds what it cannot align.
+            ImportError: a package that the aligner needs is not installed.
+        """
         ...
 
 

@@ -22,13 +22,17 @@ from espnet_ottc.ops.weights import uniform_label_weights
 
 @dataclass(frozen=True)
 class TransportAligner:
-    """Reads the alignment off the plan between the model's frame weights and the label weights."""
+    """Reads the alignment off the plan between the model's frame weights α and the label weights β.
+
+    Label u runs from where A passes B(u−1) to where it passes B(u), inside frames; a frame belongs to
+    the label at its centre (OTTC, arXiv 2502.01588, Section 4.2).
+    """
 
     def align(self, batch: AlignmentBatch) -> AlignmentResult:
         """Align each utterance; frames of weight 0 belong to no label.
 
-        A label's score is the mean probability of the label, weighted by the mass that the plan
-        moves.
+        Infeasible, and reported: labels without a frame.  A label's score is its mean probability,
+        weighted by the mass that the plan moves.
 
         Raises:
             ValueError: no `alpha`; weights that are negative, not finite or do not sum to 1.

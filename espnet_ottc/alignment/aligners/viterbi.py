@@ -41,7 +41,7 @@ class ViterbiAligner:
             raise ValueError(f"drop_threshold must be finite and >= 0, got {self.drop_threshold}")
 
     def align(self, batch: AlignmentBatch) -> AlignmentResult:
-        """Align each utterance.
+        """Align each utterance, on the batch's device.
 
         Infeasible, and reported: fewer frames than labels (dropped frames do not count), or no
         path of non-zero probability.  A label's score is its mean probability over its frames.
@@ -51,7 +51,7 @@ class ViterbiAligner:
         """
         used = self._used_frames(batch)
         log_probs = batch.log_probs.detach()
-        frame_labels, best = best_path(log_probs, used, batch.targets, batch.target_lengths)
+        frame_labels, best = viterbi_path(log_probs, used, batch.targets, batch.target_lengths)
         result = AlignmentResult()
         for b, name in enumerate(batch.utterance_ids):
             T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
@@ -101,7 +101,7 @@ class ViterbiAligner:
         )
 
 
-def best_path(
+def viterbi_path(
     log_probs: Tensor, used: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The best monotone path of each utterance, in O(T·U) time and T·(U+1) bytes of backpointers.
@@ -148,12 +148,15 @@ def best_path(
 
 
 def path_boundaries(frames: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """(U,) starts and ends, float64 frames, of the runs of a path: first frame to last frame + 1.
+    """Starts and ends of the runs of a path: first frame to last frame + 1.
 
     Args:
         frames: (N,) int64 used frames, rising.
         labels: (N,) int64 their labels, from 0 to U−1 without a gap.
         count: U.
+
+    Returns:
+        (U,) starts and (U,) ends, float64 positions on the frame axis.
     """
     wanted = torch.arange(count, device=labels.device)
     first = torch.searchsorted(labels, wanted)

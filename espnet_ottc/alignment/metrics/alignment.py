@@ -58,6 +58,13 @@ def match_words(reference: Sequence[Span], hypothesis: Sequence[Span]) -> list[t
 
     By order where the two texts agree, else the correct words of a minimum edit-distance
     alignment; a substituted word is another word and has no time.
+
+    Args:
+        reference: in order of time.
+        hypothesis: likewise.
+
+    Raises:
+        ImportError: kaldialign is not installed, and the texts differ.
     """
     words = [span.symbol for span in reference]
     guesses = [span.symbol for span in hypothesis]
@@ -86,6 +93,7 @@ def compare_spans(
 
     Raises:
         ValueError: a collar that is negative or not finite.
+        ImportError: kaldialign is not installed, and the texts differ.
     """
     if not 0 <= collar < float("inf"):
         raise ValueError(f"collar must be a finite number of seconds >= 0, got {collar}")
@@ -201,7 +209,12 @@ class AlignmentScores:
         return _ratio(sum(u.iou_sum for u in self.utterances), self.reference_words)
 
     def errors(self, *, starts: bool = True, ends: bool = True) -> list[float]:
-        """|error| in seconds of the matched words' starts and ends."""
+        """|error| in seconds of the matched words' boundaries.
+
+        Args:
+            starts: with the starts.
+            ends: with the ends.
+        """
         return [
             abs(error)
             for u in self.utterances
@@ -209,14 +222,28 @@ class AlignmentScores:
         ]
 
     def share_within(self, milliseconds: float) -> float | None:
-        """Share of the matched words' boundaries whose error is at most this."""
+        """The share, in [0, 1], of the matched words' boundaries whose error is at most this.
+
+        Args:
+            milliseconds: the largest error that counts.
+        """
         errors = self.errors()
         return _ratio(sum(_within(error, milliseconds / 1000) for error in errors), len(errors))
 
     def intervals(
         self, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
     ) -> dict[str, Interval | None]:
-        """Bootstrap intervals over utterances, under the names and in the units of `as_row`."""
+        """Bootstrap intervals over utterances, under the names and in the units of `as_row`.
+
+        Args:
+            level: the confidence, in (0, 1).
+            resamples: how many times to draw, ≥ 1.
+            seed: of the random generator.
+
+        Raises:
+            ValueError: a level or a number of resamples out of range.
+            ImportError: NumPy is not installed.
+        """
         us = self.utterances
         words = [float(u.reference_words) for u in us]
         both = [float(u.reference_words + u.hypothesis_words) for u in us]

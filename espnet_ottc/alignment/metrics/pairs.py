@@ -24,6 +24,9 @@ def pair_by_id(
             deleted).
         ignore_extra: hypotheses without reference are left out.
 
+    Returns:
+        Reference and hypothesis by id; the hypothesis is empty where it is missing.
+
     Raises:
         ValueError: no reference at all; a missing or extra hypothesis that no option allows.  It
             names ids.

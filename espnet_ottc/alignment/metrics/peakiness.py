@@ -88,7 +88,7 @@ def silence_seconds(words: Sequence[Span], duration: float) -> float:
     """Seconds of an utterance in which no word is spoken; words may overlap.
 
     Args:
-        words: the reference's words.
+        words: the reference's words, in any order.
         duration: the utterance's length in seconds.
     """
     spoken = covered = 0.0
