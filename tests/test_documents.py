@@ -1,6 +1,7 @@
 """The tools that check the documents, and the site that is made of them."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -73,6 +74,34 @@ def test_dead_links_are_found_to_files_and_to_headings(tmp_path: Path) -> None:
         "page.md: no such file: gone.md",
         "page.md: other.md has no heading for #no-heading",
     ]
+
+
+def test_names_paths_and_commands_that_are_not_there_are_found(tmp_path: Path) -> None:
+    check = tool("check_links")
+    (tmp_path / "pyproject.toml").write_text('ottc-train = "x:main"\n')
+    (tmp_path / "espnet_ottc" / "ops").mkdir(parents=True)
+    (tmp_path / "espnet_ottc" / "__init__.py").write_text("")
+    (tmp_path / "espnet_ottc" / "ops" / "loss.py").write_text("def ottc_loss(): ...\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`espnet_ottc.ops.loss`, espnet_ottc.ops.loss.ottc_loss, `espnet_ottc.gone`,\n"
+        "espnet_ottc.ops.loss.gone, `espnet_ottc/ops/loss.py`, `espnet_ottc/*/loss.py`,\n"
+        "`tools/gone.py`, ottc_gone, `ottc-train`, `ottc-gone`\n"
+    )
+    assert check.dead_names(page, tmp_path) == [
+        "page.md: no such command: ottc-gone",
+        "page.md: no such file: tools/gone.py",
+        "page.md: no such name: espnet_ottc.gone",
+        "page.md: no such name: espnet_ottc.ops.loss.gone",
+    ]
+
+
+def test_python_of_the_page_on_the_loss_runs() -> None:
+    page = (ROOT / "docs" / "howto" / "pytorch.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert "found" in names
 
 
 @pytest.fixture
