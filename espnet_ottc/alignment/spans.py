@@ -108,7 +108,18 @@ class FrameGrid:
         *,
         duration: float | None = None,
     ) -> Span:
-        """The span of `symbol` between two positions on the frame axis (frames, real)."""
+        """The span between two positions on the frame axis.
+
+        Args:
+            symbol: a word, token or phone.
+            start: position, frames, real.
+            end: position, ≥ start.
+            score: a confidence; None where there is none.
+            duration: the utterance's length in seconds; None does not clip the end.
+
+        Raises:
+            ValueError: an end before the start, a score that is not finite.
+        """
         return Span(symbol, self.seconds(start, duration), self.seconds(end, duration), score)
 
 

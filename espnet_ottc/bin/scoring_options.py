@@ -66,6 +66,9 @@ def add_flag(parser: argparse.ArgumentParser, name: str, what: str) -> None:
 def shared_values(options: argparse.Namespace) -> dict[str, Any]:
     """What was given, as arguments of the options of `score_words` and of `score_times`.
 
+    Args:
+        options: what the parser read.
+
     Raises:
         ValueError: a malformed folding.
         OSError: the folding cannot be read.

@@ -162,6 +162,12 @@ class Aligner(Protocol):
     def align(self, batch: AlignmentBatch) -> AlignmentResult:
         """Align every utterance of the batch; what cannot be aligned is reported by id.
 
+        Args:
+            batch: utterances with their posteriors and targets.
+
+        Returns:
+            The alignments, and why others have none.
+
         Raises:
             ValueError: a batch that lacks what the aligner needs, or holds what it cannot align.
             ImportError: a package that the aligner needs is not installed.

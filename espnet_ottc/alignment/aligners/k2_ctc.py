@@ -41,6 +41,12 @@ class K2CTCAligner:
         Infeasible, and reported: fewer frames than labels and blanks between equal labels; no path
         of non-zero probability.  A label's score is its mean probability over its frames.
 
+        Args:
+            batch: log-probabilities of a model with CTC; targets without blanks.
+
+        Returns:
+            The alignments, and why others have none.
+
         Raises:
             ImportError: k2 cannot be imported.
             ValueError: targets with a blank among them, a blank outside the vocabulary.

@@ -34,6 +34,12 @@ class TransportAligner:
         Infeasible, and reported: labels without a frame.  A label's score is its mean probability,
         weighted by the mass that the plan moves.
 
+        Args:
+            batch: with `alpha`; blanks and boundary labels among its targets, as the model was trained.
+
+        Returns:
+            The alignments, and why others have none.
+
         Raises:
             ValueError: no `alpha`; weights that are negative, not finite or do not sum to 1.
         """

@@ -46,6 +46,12 @@ class ViterbiAligner:
         Infeasible, and reported: fewer frames than labels (dropped frames do not count), or no
         path of non-zero probability.  A label's score is its mean probability over its frames.
 
+        Args:
+            batch: blanks and boundary labels among its targets, as the model was trained.
+
+        Returns:
+            The alignments, and why others have none.
+
         Raises:
             ValueError: a `drop_threshold` without `alpha`.
         """

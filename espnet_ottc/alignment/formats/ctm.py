@@ -70,6 +70,11 @@ def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1
 
     A span without a score has no confidence column.  An utterance without spans has no line.
 
+    Args:
+        path: the file.
+        spans: by utterance id, in seconds.
+        channel: the channel column.
+
     Raises:
         ValueError: an id or symbol that is empty or holds white space, a symbol that opens with
             `<ALT`, an id that opens with `;;`.
@@ -81,6 +86,14 @@ def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1
 
 def ctm_lines(name: str, spans: Sequence[Span], channel: str = "1") -> Iterator[str]:
     """The lines of one utterance in a CTM, as `write_ctm` writes them.
+
+    Args:
+        name: the utterance's id.
+        spans: in seconds.
+        channel: the channel column.
+
+    Returns:
+        Lines with their ends.
 
     Raises:
         ValueError: as `write_ctm`.

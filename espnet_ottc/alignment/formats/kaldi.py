@@ -10,6 +10,12 @@ from espnet_ottc.utils.files import written_aside
 def read_text(path: Path) -> dict[str, list[str]]:
     """Read Kaldi text: a line is an utterance id and its words; an id alone is an empty utterance.
 
+    Args:
+        path: the file, UTF-8.
+
+    Returns:
+        Words by utterance id, in the file's order.
+
     Raises:
         ValueError: an id that repeats; bytes that are not UTF-8.
         OSError: the file cannot be read.
@@ -25,6 +31,12 @@ def read_text(path: Path) -> dict[str, list[str]]:
 
 def read_durations(path: Path) -> dict[str, float]:
     """Read Kaldi's utt2dur: a line is an utterance id and its seconds.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Seconds by utterance id.
 
     Raises:
         ValueError: a line that is not so, a duration that is not positive and finite.
@@ -43,7 +55,15 @@ def read_durations(path: Path) -> dict[str, float]:
 
 
 def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
-    """Write Kaldi text: a line is an id and its columns, as `str` gives them."""
+    """Write Kaldi text: a line is an id and its columns, as `str` gives them.
+
+    Args:
+        path: the file.
+        rows: columns by id; none of them holds white space.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         for name, columns in rows.items():
             file.write(" ".join([name, *map(str, columns)]) + "\n")

@@ -56,6 +56,12 @@ def text_tier(supervision: "SupervisionSegment") -> str | None:
     """The alignment that has the times of the text: `phone` where there is one, else `word`.
 
     A corpus with times of phones has phones as its text.
+
+    Args:
+        supervision: of a Lhotse manifest or cut.
+
+    Returns:
+        The alignment's name; None where there is neither.
     """
     alignment = supervision.alignment or {}
     return next((tier for tier in ("phone", "word") if tier in alignment), None)

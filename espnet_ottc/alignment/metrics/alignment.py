@@ -142,7 +142,7 @@ class AlignmentScores:
 
     @classmethod
     def of(cls, utterances: Iterable[UtteranceTimes]) -> "AlignmentScores":
-        """The scores of some utterances."""
+        """The scores of some utterances, one of `compare_spans` each."""
         return cls(tuple(utterances))
 
     @property

@@ -138,7 +138,7 @@ def _edit_alignment() -> Callable[..., Any]:
 
 
 def characters(words: Sequence[str]) -> list[str]:
-    """The characters of an utterance, one space between words counted as ESPnet does."""
+    """The characters of an utterance's words; one space between words counts, as in ESPnet."""
     return list(" ".join(words))
 
 

@@ -27,6 +27,9 @@ def read_folding(path: Path) -> Folding:
 
     Lines that start with `# ` are comments (`h#` is a phone); empty lines are left out.
 
+    Args:
+        path: the file, UTF-8.
+
     Returns:
         The folding; its name is the file's.
 

@@ -58,6 +58,10 @@ class ScoringOptions:
     ) -> dict[str, Pair[Item]]:
         """Pairs of reference and hypothesis by utterance id, in the references' order.
 
+        Args:
+            references: words or spans by utterance id.
+            hypotheses: likewise.
+
         Raises:
             ValueError: no reference; an utterance on one side only that no option allows.
         """
@@ -75,12 +79,21 @@ class ScoringOptions:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     def settings(self, names: Sequence[str]) -> dict[str, Any]:
-        """The options of these names as reports have them, the folding last, under `fold`."""
+        """Some options as reports have them; the folding's name comes last, under `fold`.
+
+        Args:
+            names: which options.
+        """
         values = self.as_json()
         return {name: values[name] for name in names} | {"fold": values["folding"]}
 
 
 def kept(items: Sequence[str], options: ScoringOptions) -> Iterator[str]:
-    """The names that are compared of an utterance's words, in order."""
+    """The words of an utterance under the names that are compared, in order.
+
+    Args:
+        items: words or phones, by their names in the files.
+        options: what is skipped, folded and compared in lower case.
+    """
     skip = frozenset(options.skip)
     return (name for item in items if item not in skip and (name := options.name_of(item)))
