@@ -1,47 +1,35 @@
-"""ESPnet's ASR decoding with OTTC: `python -m espnet_ottc.bin.asr_inference`.
+"""ESPnet's ASR decoding with OTTC: `ottc-decode`, or `python -m espnet_ottc.bin.asr_inference`.
 
 All options of `espnet2.bin.asr_inference`, and `--greedy true` or `--best_path true` for decoding without
-the beam search.
+the beam search.  `--help` names the most important ones without importing ESPnet, `--help_espnet` lists all.
 """
 
 import argparse
 import contextlib
+import importlib
 import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
-# What ESPnet prints while it is imported is no output of this command.
-with contextlib.redirect_stdout(sys.stderr):
-    from espnet.utils.cli_utils import get_commandline_args
-    from espnet2.bin import asr_inference
-    from espnet2.utils.types import str2bool
+from espnet_ottc.bin import _espnet_help
 
-    import espnet_ottc.espnet.register  # noqa: F401
-    from espnet_ottc.espnet.checkpoints import check_parameters
-    from espnet_ottc.espnet.decoding.inference import (
-        BestPathSpeech2Text,
-        GreedySpeech2Text,
-        OTTCSpeech2Text,
-    )
+_GREEDY = "Greedy decoding of OTTC or CTC (best label per frame) instead of the beam search"
+_BEST_PATH = (
+    "The label sequence of OTTC's smallest loss, or of CTC's best path (which is the greedy one), "
+    "instead of the beam search"
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """ESPnet's parser with two more options."""
-    parser: argparse.ArgumentParser = asr_inference.get_parser()
-    parser.add_argument(
-        "--greedy",
-        type=str2bool,
-        default=False,
-        help="Greedy decoding of OTTC or CTC (best label per frame) instead of the beam search",
-    )
-    parser.add_argument(
-        "--best_path",
-        type=str2bool,
-        default=False,
-        help="The label sequence of OTTC's smallest loss, or of CTC's best path (which is the greedy one), "
-        "instead of the beam search",
-    )
+    command = _espnet()
+    from espnet2.utils.types import str2bool
+
+    parser: argparse.ArgumentParser = command.get_parser()
+    parser.add_argument("--greedy", type=str2bool, default=False, help=_GREEDY)
+    parser.add_argument("--best_path", type=str2bool, default=False, help=_BEST_PATH)
     return parser
 
 
@@ -51,8 +39,18 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Raises:
         ValueError: a file of parameters that holds more than tensors: ESPnet would run what is in it.
     """
+    if _espnet_help.answered(_help(), cmd):
+        return
+    command, parser = _espnet(), get_parser()
+    if _espnet_help.asks_for_espnets_help(cmd):
+        parser.print_help()
+        return
+    from espnet.utils.cli_utils import get_commandline_args
+
+    from espnet_ottc.espnet.checkpoints import check_parameters
+    from espnet_ottc.espnet.decoding import inference
+
     print(get_commandline_args(), file=sys.stderr)
-    parser = get_parser()
     arguments = vars(parser.parse_args(cmd))
     arguments.pop("config", None)
     greedy, best_path = arguments.pop("greedy"), arguments.pop("best_path")
@@ -61,12 +59,40 @@ def main(cmd: Sequence[str] | None = None) -> None:
     for option in ("asr_model_file", "lm_file"):
         if arguments[option] is not None:
             check_parameters(Path(arguments[option]))
-    decoder = OTTCSpeech2Text
+    decoder = inference.OTTCSpeech2Text
     if greedy or best_path:
-        decoder = BestPathSpeech2Text if best_path else GreedySpeech2Text
+        decoder = inference.BestPathSpeech2Text if best_path else inference.GreedySpeech2Text
     # ESPnet's loop takes the class by name from its module, and no option leads there.
-    with mock.patch.object(asr_inference, "Speech2Text", decoder):
-        asr_inference.inference(**arguments)
+    with mock.patch.object(command, "Speech2Text", decoder):
+        command.inference(**arguments)
+
+
+def _espnet() -> types.ModuleType:
+    """ESPnet's command, once OTTC is registered."""
+    # What ESPnet prints while it is imported is no output of this command.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            importlib.import_module("espnet_ottc.espnet.register")
+        except ImportError as missing:
+            sys.exit(f"error: {missing}")
+        return importlib.import_module("espnet2.bin.asr_inference")
+
+
+def _help() -> argparse.ArgumentParser:
+    parser = _espnet_help.help_parser(
+        "ottc-decode",
+        "Decode with a model that ESPnet trained with OTTC or CTC.  Options are those of\n"
+        "espnet2.bin.asr_inference, and two more: --greedy and --best_path.",
+    )
+    parser.add_argument("--greedy", metavar="true", help=_GREEDY)
+    parser.add_argument("--best_path", metavar="true", help=_BEST_PATH)
+    parser.add_argument("--asr_train_config", metavar="FILE", help="config.yaml of the training")
+    parser.add_argument("--asr_model_file", metavar="FILE", help="parameters (*.pth)")
+    parser.add_argument(
+        "--data_path_and_name_and_type", metavar="PATH,NAME,TYPE", help="what is decoded"
+    )
+    parser.add_argument("--output_dir", metavar="DIR", help="folder of the results")
+    return parser
 
 
 if __name__ == "__main__":

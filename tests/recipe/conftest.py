@@ -9,7 +9,7 @@ import pytest
 
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter("ignore")
-    import espnet_ottc.bin.asr_inference  # noqa: F401
+    import espnet_ottc.espnet.register  # noqa: F401
 
 _FOREIGN_WARNINGS = (
     "ignore:::espnet2",
