@@ -5,21 +5,16 @@ import sys
 from collections.abc import Sequence
 
 
-def answered(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> bool:
-    """Print the help of a command where it was asked for, without importing anything.
+def answer(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> None:
+    """Print the help of a command and end it, where it was asked for (`-h`, `--help`).
 
     Args:
-        parser: the options that this package adds or that are needed first, with `add_help=False`.
+        parser: the options that this package adds, or that are needed first.
         arguments: those of the command; None: those of this process.
-
-    Returns:
-        Whether it was asked for (`-h`, `--help`).
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if not {"-h", "--help"} & set(given):
-        return False
-    parser.print_help()
-    return True
+    if {"-h", "--help"} & set(given):
+        parser.parse_args(["--help"])
 
 
 def asks_for_espnets_help(arguments: Sequence[str] | None) -> bool:
@@ -28,15 +23,13 @@ def asks_for_espnets_help(arguments: Sequence[str] | None) -> bool:
 
 
 def help_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser that is never used to parse: it only shows the most important options."""
+    """A parser that only shows the most important options: ESPnet's own reads them."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
         usage=f"{prog} [options of ESPnet] ...",
-        add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this message")
     parser.add_argument(
         "--help_espnet",
         action="store_true",

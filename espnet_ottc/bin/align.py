@@ -1,7 +1,7 @@
 """Times of words in recordings, by a trained model.
 
-    python -m espnet_ottc.bin.align --model exp/ottc/seed1 --audio a.wav b.flac --out times
-    python -m espnet_ottc.bin.align --model exp/ottc/seed1 --cuts cuts.jsonl.gz --text text --out times
+    ottc-align --model exp/ottc/seed1 --audio a.wav b.flac --out times
+    ottc-align --model exp/ottc/seed1 --cuts cuts.jsonl.gz --text text --out times
 
 Without --text or --transcripts the model recognises what is said.  Writes `text`, `words.ctm`, `tokens.ctm`,
 `words.jsonl.gz` (Lhotse supervisions), `textgrid/` and `infeasible`, the utterances without times, each with
@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lhotse import CutSet, Recording
-from lhotse.cut import Cut
-
-from espnet_ottc.alignment.aligners import ALIGNERS, make_aligner
-from espnet_ottc.alignment.formats import read_text, write_columns
-from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
+from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+
     from espnet_ottc.espnet.trained_model import Posteriors
+
+# Those of `espnet_ottc.alignment.aligners`, which the help does not import.
+ALIGNERS = ("k2_ctc", "torchaudio_ctc", "transport", "viterbi")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,11 @@ def align(options: argparse.Namespace) -> None:
         ValueError: options or texts that do not fit them, or what the model or the aligner refuses.
         UserError: utterances without times, once those of the others are written.
     """
+    require_extra("espnet", "ottc-align", ("espnet2", "lhotse"))
+    from espnet_ottc.alignment.aligners import make_aligner
+    from espnet_ottc.alignment.formats import write_columns
+    from espnet_ottc.alignment.writing import write_times
+
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
     log_to(options.out / "align.log")
@@ -53,7 +59,7 @@ def align(options: argparse.Namespace) -> None:
         model = TrainedModel(checkpoint.parent, checkpoint.name, options.device)
     name = options.aligner or model.default_aligner
 
-    def text_of(cut: Cut, posteriors: "Posteriors") -> str:
+    def text_of(cut: "Cut", posteriors: "Posteriors") -> str:
         if texts is not None:
             return texts[cut.id]
         if options.transcripts:
@@ -74,7 +80,9 @@ def align(options: argparse.Namespace) -> None:
         )
 
 
-def _cuts(options: argparse.Namespace) -> CutSet:
+def _cuts(options: argparse.Namespace) -> "CutSet":
+    from lhotse import CutSet, Recording
+
     if options.cuts is not None:
         if not options.cuts.is_file():
             raise FileNotFoundError(f"--cuts: there is no {options.cuts}")
@@ -99,7 +107,9 @@ def _cuts(options: argparse.Namespace) -> CutSet:
     return CutSet.from_cuts(recording.to_cut().with_id(name) for name, recording in found.items())
 
 
-def _texts(path: Path, cuts: CutSet) -> Mapping[str, str]:
+def _texts(path: Path, cuts: "CutSet") -> Mapping[str, str]:
+    from espnet_ottc.alignment.formats import read_text
+
     texts = {name: " ".join(words) for name, words in read_text(path).items()}
     for cut in cuts:
         if cut.id not in texts:
@@ -109,7 +119,7 @@ def _texts(path: Path, cuts: CutSet) -> Mapping[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
-        prog="python -m espnet_ottc.bin.align",
+        prog="ottc-align",
         description="Times of words in recordings: of those that a trained model recognises, or of a text.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -126,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
     options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
                          help="what recognises; for CTC they are the same")  # fmt: skip
-    options.add_argument("--aligner", choices=sorted(ALIGNERS),
+    options.add_argument("--aligner", choices=ALIGNERS,
                          help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options.add_argument("--out", type=Path, required=True, help="folder for the results")

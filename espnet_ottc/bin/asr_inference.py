@@ -39,8 +39,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     Raises:
         ValueError: a file of parameters that holds more than tensors: ESPnet would run what is in it.
     """
-    if _espnet_help.answered(_help(), cmd):
-        return
+    _espnet_help.answer(_help(), cmd)
     command, parser = _espnet(), get_parser()
     if _espnet_help.asks_for_espnets_help(cmd):
         parser.print_help()

@@ -24,8 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train as ESPnet does."""
-    if _espnet_help.answered(_help(), cmd):
-        return
+    _espnet_help.answer(_help(), cmd)
     if _espnet_help.asks_for_espnets_help(cmd):
         get_parser().print_help()
         return

@@ -7,11 +7,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from espnet_ottc.recipe.corpora import CORPORA
-from espnet_ottc.synthesis.building import build_corpus, summary_table
-from espnet_ottc.synthesis.synthetic import SetPlan
+from espnet_ottc.recipe import LAYOUTS
 from espnet_ottc.utils.commands import UserError, run
+
+if TYPE_CHECKING:
+    from espnet_ottc.synthesis.synthetic import SetPlan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    from espnet_ottc.synthesis.building import build_corpus, summary_table
+
     plan = _plan(options)
     try:
         sessions = build_corpus(
@@ -33,7 +37,9 @@ def _make(options: argparse.Namespace) -> None:
     print(f"Written to {options.out}. This is synthetic speech: see README.TXT there.")
 
 
-def _plan(options: argparse.Namespace) -> tuple[SetPlan, ...]:
+def _plan(options: argparse.Namespace) -> "tuple[SetPlan, ...]":
+    from espnet_ottc.recipe.corpora import CORPORA
+
     corpus = CORPORA[options.layout]
     return corpus.synthetic_sets(
         options.hours, options.dev_hours, options.test_hours, options.test_other_hours
@@ -49,14 +55,17 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="corpus directory to make; must not exist or be empty",
     )
-    parser.add_argument("--layout", choices=sorted(CORPORA), default="librispeech", help="layout")
+    parser.add_argument("--layout", choices=LAYOUTS, default="librispeech", help="layout")
     parser.add_argument("--seed", type=int, default=0, help="sentences, prosody and noise")
     parser.add_argument("--nj", type=int, default=1, help="processes; changes no result")
     names = ("--hours", "--dev_hours", "--test_hours", "--test_other_hours")
     for place, name in enumerate(names):
-        usual = ", ".join(f"{layout} {one.hours[place]:g}" for layout, one in CORPORA.items())
         what = ("training", "development", "test", "noisy test (LibriSpeech alone)")[place]
-        parser.add_argument(name, type=_hours, help=f"hours of {what} speech; none: {usual}")
+        parser.add_argument(
+            name,
+            type=_hours,
+            help=f"hours of {what} speech; none: those of the recipe",
+        )
     return parser
 
 

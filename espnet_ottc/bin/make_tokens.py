@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import written_aside
 
@@ -26,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    from espnet_ottc.alignment.formats import read_text
+
     texts = [" ".join(words) for words in read_text(options.text).values()]
     if options.token_type == "char":
         found = character_tokens(texts)

@@ -1,9 +1,9 @@
 """Prepare a corpus, or another in its layout: Lhotse manifests, then checked cuts.
 
 Examples:
-  python -m espnet_ottc.bin.prepare_corpus manifests --corpus LibriSpeech --out manifests
-  python -m espnet_ottc.bin.prepare_corpus --layout ami manifests --corpus amicorpus --out manifests
-  python -m espnet_ottc.bin.prepare_corpus cuts --manifests manifests --out data \\
+  ottc-prepare manifests --corpus LibriSpeech --out manifests
+  ottc-prepare --layout ami manifests --corpus amicorpus --out manifests
+  ottc-prepare cuts --manifests manifests --out data \\
       --sets train_960=train-clean-100,train-clean-360,train-other-500 dev-clean test-clean
 """
 
@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.corpora.manifests import write_cuts
-from espnet_ottc.recipe.corpora import CORPORA
+from espnet_ottc.recipe import LAYOUTS
 from espnet_ottc.utils.commands import run
 
 # Of a part's notes, how many are printed.
@@ -27,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _manifests(options: argparse.Namespace) -> None:
+    from espnet_ottc.recipe.corpora import CORPORA
+
     preparation = CORPORA[options.layout].preparation
     parts = options.parts or preparation.present_parts(options.corpus)
     absent = [part for part in preparation.KNOWN_PARTS if part not in parts]
@@ -46,6 +47,9 @@ def _manifests(options: argparse.Namespace) -> None:
 
 
 def _cuts(options: argparse.Namespace) -> None:
+    from espnet_ottc.corpora.manifests import write_cuts
+    from espnet_ottc.recipe.corpora import CORPORA
+
     # All sets are looked for before the first is read: that takes long.
     cuts_of = CORPORA[options.layout].preparation.cuts_of
     streams = {name: cuts_of(options.manifests, parts) for name, parts in options.sets}
@@ -67,12 +71,13 @@ def _cuts(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog="ottc-prepare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--layout", choices=sorted(CORPORA), default="librispeech", help="default: librispeech"
+        "--layout", choices=LAYOUTS, default="librispeech", help="default: librispeech"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     manifests = commands.add_parser(

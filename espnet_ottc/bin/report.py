@@ -1,8 +1,8 @@
 """The report of an experiment: tables, and one self-contained HTML page.
 
-    python -m espnet_ottc.bin.report --results exp/results.jsonl --expdir exp --data data \\
+    ottc-report --results exp/results.jsonl --expdir exp --data data \\
         --html exp/report.html --markdown exp/RESULTS.md
-    python -m espnet_ottc.bin.report --results results/digits_mini.jsonl --details
+    ottc-report --results results/digits_mini.jsonl --details
 
 Prints the short table, or with `--details` every score, and where the report is.  What is missing is
 said on the page and on stderr.  Exit status: 0; 1 for a fault of the input or a missing package; 2 for
@@ -59,7 +59,7 @@ def write(options: argparse.Namespace, command: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(
-        prog=_MODULE,
+        prog="ottc-report",
         description="Show results as tables and as a self-contained HTML page.",
         allow_abbrev=False,
     )

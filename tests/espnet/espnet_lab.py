@@ -9,6 +9,7 @@ import soundfile
 import yaml
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
+import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.bin import asr_inference, asr_train
 
 RATE = 16000
