@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import espnet2.bin.asr_inference
+import espnet2.bin.asr_train  # noqa: F401
 import numpy as np
 import soundfile
 import yaml

@@ -9,6 +9,8 @@ import pytest
 
 with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
     warnings.simplefilter("ignore")
+    import espnet2.bin.asr_inference  # noqa: F401
+
     import espnet_ottc.espnet.register  # noqa: F401
 
 _FOREIGN_WARNINGS = (
