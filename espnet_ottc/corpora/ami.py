@@ -230,7 +230,7 @@ def _annotations(corpus: Path) -> Path:
 
 
 def _faults(meeting: str, headsets: Sequence[Path]) -> Iterator[Problem]:
-    """What would stop Lhotse's recipe, or lead it astray without a word."""
+    """What would stop Lhotse's recipe, or make it go wrong silently."""
     names = [path.name for path in headsets]
     expected = [f"{meeting}.Headset-{number}.wav" for number in range(len(names))]
     if names != expected:

@@ -182,7 +182,7 @@ def _read_by_lhotse(
 
 
 def _faults(path: Path, files: _Files) -> Iterator[Problem]:
-    """What would stop Lhotse's recipe, or be dropped by it without a word."""
+    """What would stop Lhotse's recipe, or be dropped by it silently."""
     name = str(path)
     missing = [ending for ending in _ENDINGS if ending not in files]
     if missing:

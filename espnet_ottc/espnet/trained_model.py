@@ -242,7 +242,7 @@ class TrainedModel:
             return self.criterion.labels_of_text(padded, lengths)
 
     def _texts(self) -> Any:
-        """ESPnet's preprocessor, which knows of texts and tokens."""
+        """ESPnet's preprocessor, which turns texts into tokens."""
         if self._preprocess is None:
             raise ValueError(
                 f"{self.directory}: trained with use_preprocessor: false, texts have no tokens"

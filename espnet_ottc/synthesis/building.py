@@ -1,4 +1,4 @@
-"""Synthetic corpora on the disk: shards spoken by worker processes, whole or not there at all."""
+"""Synthetic corpora on the disk: shards spoken by worker processes, complete or absent."""
 
 import multiprocessing
 from collections.abc import Sequence

@@ -21,7 +21,7 @@ from espnet_ottc.ops.validation import (
 
 @dataclass(frozen=True, eq=False)
 class AlignmentBatch:
-    """What a model knows of a padded batch of utterances, and the label sequences to align.
+    """What a model says about a padded batch of utterances, and the label sequences to align.
 
     All tensors lie on one device.
 
