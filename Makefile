@@ -2,7 +2,7 @@
 VENV ?= .venv
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: demo test test-slow lint docs venv lock
+.PHONY: demo test test-slow test-ops lint docs dist venv lock
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
@@ -27,6 +27,16 @@ lint: venv
 # The documents as a site in site/, with a reference of every command, option and module.
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+
+# The sdist and the wheel of this machine in dist/.
+dist: venv
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
+
+# The loss alone, in the Python that is active: it needs the extra [test] and no other.
+test-ops:
+	OMP_NUM_THREADS=1 python -m pytest tests/ops -m "not slow and not gpu"
 
 venv:
 	tools/venv.sh "$(VENV)"
