@@ -1,4 +1,4 @@
-"""Lhotse cuts from manifests: one cut an utterance, times relative to it, checked, written complete or not at all.
+"""Lhotse cuts from manifests: one cut an utterance, times relative to it, checked and written as a whole.
 
 What the corpora have in common.  Every problem of the data is collected and reported with its
 utterance id; nothing is left out silently.
