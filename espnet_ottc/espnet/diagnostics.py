@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ FOLLOWED_UTTERANCES = 8
 
 # Name in the log: the mean share of an utterance's label weight on one token, the heaviest.
 HEAVIEST_TOKEN = "label_weight_on_one_token"
+
+# Of the weight of all labels, on a single token: texts have none that is so frequent.
+_COLLAPSED = 0.9
 
 Alignments = dict[str, dict[str, Any]]
 
@@ -115,6 +118,21 @@ def silence_tokens(criterion: OTTC, token_list: Sequence[str]) -> tuple[int, ...
     if criterion.boundary is not None:
         return BLANK, criterion.boundary
     return (BLANK, list(token_list).index(SPACE)) if SPACE in token_list else (BLANK,)
+
+
+def collapse_warning(averages: Mapping[str, float | None]) -> str | None:
+    """What to tell a user whose label weights lie on one token; None where they do not.
+
+    Args:
+        averages: of a validation, by name.
+    """
+    share = averages.get(HEAVIEST_TOKEN)
+    if share is None or share <= _COLLAPSED:
+        return None
+    return (
+        f"the label weights have collapsed: {100 * share:.0f} % of an utterance's weight lies on one of its "
+        "tokens, which the model then predicts everywhere; give ctc_conf a (larger) label_weight_floor"
+    )
 
 
 def boundary_movement(before: Alignments, after: Alignments) -> float | None:

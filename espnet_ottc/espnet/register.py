@@ -18,6 +18,8 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.dataset import DATA_TYPES
+from espnet2.train.trainer import Trainer
+from espnet2.utils.types import str2bool
 
 from espnet_ottc.espnet.checkpoints import check_parameters
 from espnet_ottc.espnet.criteria.base import Criterion
@@ -39,6 +41,7 @@ from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
 from espnet_ottc.espnet.encoders.interface import PackageEncoder
 from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.espnet.model import OTTCASRModel
+from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.schedule import (
     LINEAR_DECAY,
     LinearDecay,
@@ -113,11 +116,17 @@ def _build_model(original: Any) -> Any:
         if isinstance(criterion, Criterion):
             # The configuration that ESPnet saves next is complete, whatever later defaults will be.
             args.ctc_conf = {**asdict(criterion.options), **args.ctc_conf}
-        # Not for every criterion: DeepSpeed training insists on ESPnet's own trainer.
-        ASRTask.trainer = OTTCTrainer if isinstance(criterion, Criterion) else _original_trainer
+        ASRTask.trainer = _trainer(args, criterion)
         return model
 
     return build_model
+
+
+def _trainer(args: argparse.Namespace, criterion: object) -> type[Trainer]:
+    if isinstance(criterion, Criterion):
+        return OTTCTrainer
+    # DeepSpeed training insists on ESPnet's own trainer, and leaves no records.
+    return _original_trainer if getattr(args, "use_deepspeed", False) else RecordingTrainer
 
 
 def _boundary_labels(
@@ -185,6 +194,13 @@ def _add_task_arguments(original: Any) -> Any:
         for ctc_type, kind in OPTIONS.items():
             meanings = [f"{name} ({meaning})" for name, _, meaning in describe_options(kind)]
             texts.append(f"With ctc_type={ctc_type}: {'; '.join(meanings) or 'no options'}.")
+        parser.add_argument(
+            "--keep_checkpoint",
+            type=str2bool,
+            default=False,
+            help="Move checkpoint.pth to checkpoint.kept.pth when the next epoch starts, since ESPnet "
+            "overwrites it in place; to resume, put it back (recipes do)",
+        )
         for action in parser._actions:
             if action.dest == "ctc_conf":
                 action.help = " ".join([action.help or "", *texts]).replace("%", "%%")

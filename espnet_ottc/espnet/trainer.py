@@ -1,60 +1,47 @@
 """ESPnet's trainer with the criterion's schedule, and diagnostics of the transport in its logs."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from espnet2.train.trainer import Trainer
 from torch import Tensor, nn
 
 from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.diagnostics import (
-    HEAVIEST_TOKEN,
     TransportDiagnostics,
     boundary_movement,
+    collapse_warning,
     read_alignments,
     silence_tokens,
     write_alignments,
 )
+from espnet_ottc.espnet.recording import RecordingTrainer
 
 ALIGNMENT_DIR = "alignments"
-# Of the weight of all labels, on a single token: texts have none that is so frequent.
-_COLLAPSED = 0.9
 
 
-class OTTCTrainer(Trainer):  # type: ignore[misc]
-    """ESPnet's trainer; the criterion learns which epoch it is, and each validation shows the transport.
+class OTTCTrainer(RecordingTrainer):
+    """The trainer of this package's criteria, which learn from it which epoch it is.
 
-    ESPnet's reporter, and so the log and TensorBoard, gets with each epoch's validation: entropy (nats) and
-    effective number of frames of alpha, that number as a share of T, the share of frames that greedy
-    decoding drops, the share of frames whose best label is blank or separator, and how far label starts
-    moved since the epoch before (frames, mean over a few fixed utterances).  The alignments of these
+    Each validation shows the transport.  ESPnet's reporter, and so the log, TensorBoard and the records, gets
+    entropy (nats) and effective number of frames of alpha, that number as a share of T, the share of frames
+    that greedy decoding drops, the share of frames whose best label is blank or separator, and how far label
+    starts moved since the epoch before (frames, mean over a few fixed utterances).  The alignments of these
     utterances stay in `alignments/<epoch>epoch.json` of the output directory.
     """
 
     @classmethod
-    def train_one_epoch(
-        cls,
-        model: nn.Module,
-        *,
-        optimizers: Sequence[torch.optim.Optimizer],
-        reporter: Any,
-        **arguments: Any,
-    ) -> bool:
+    def train_one_epoch(cls, model: nn.Module, **arguments: Any) -> bool:
         """One epoch of training; called by ESPnet with keywords only."""
         criterion = getattr(getattr(model, "module", model), "ctc", None)
         if isinstance(criterion, Criterion):
-            criterion.set_epoch(reporter.get_epoch())
-        with _untouched(criterion_of(model), optimizers):
-            return bool(
-                super().train_one_epoch(
-                    model=model, optimizers=optimizers, reporter=reporter, **arguments
-                )
-            )
+            criterion.set_epoch(arguments["reporter"].get_epoch())
+        with _untouched(criterion_of(model), arguments["optimizers"]):
+            return super().train_one_epoch(model, **arguments)
 
     @classmethod
     def validate_one_epoch(
@@ -87,7 +74,8 @@ class OTTCTrainer(Trainer):  # type: ignore[misc]
         if distributed_option.distributed:
             diagnostics.sum_over_processes(next(criterion.parameters()).device)
         stats = diagnostics.averages()
-        _warn_of_collapse(stats)
+        if warning := collapse_warning(stats):
+            logging.warning(warning)
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             directory = Path(options.output_dir) / ALIGNMENT_DIR
             stats.update(_follow(diagnostics, directory, reporter.get_epoch()))
@@ -129,16 +117,6 @@ def _untouched(
     finally:
         for remove in hooks:
             remove()
-
-
-def _warn_of_collapse(stats: Mapping[str, float]) -> None:
-    share = stats.get(HEAVIEST_TOKEN, 0.0)
-    if share > _COLLAPSED:
-        logging.warning(
-            "the label weights have collapsed: %.0f %% of an utterance's weight lies on one of its tokens, "
-            "which the model then predicts everywhere; give ctc_conf a (larger) label_weight_floor",
-            100 * share,
-        )
 
 
 def _follow(diagnostics: TransportDiagnostics, directory: Path, epoch: int) -> dict[str, float]:

@@ -10,16 +10,12 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.configs import write
@@ -28,16 +24,12 @@ from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.teacher import teacher, write_aligned_shapes
+from espnet_ottc.recipe.training_progress import Progress
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
+from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
 
 PROVENANCE = "provenance.json"
-CHECKPOINT = "checkpoint.pth"
-KEPT_CHECKPOINT = "checkpoint.kept.pth"
-_STARTED = re.compile(r"(\d+)/(\d+)epoch started")
-_BATCHES = re.compile(r"\d+epoch:train:\d+-(\d+)batch")
-_COLLAPSED = re.compile(r"the label weights have collapsed: .*")
-_RESULTS = re.compile(r"(\d+)epoch results: \[train\] (.*?), \[valid\] (.*?)(, \[|$)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,6 +87,7 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
     command += ["--config", str(recipe.paths.trained_on(system.name, seed))]
     command += ["--output_dir", str(recipe.paths.experiment(system.name, seed)), "--resume", "true"]
+    command += ["--keep_checkpoint", "true"]
     command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
     if recipe.options.ngpu > 1:
         command += ["--multiprocessing_distributed", "true"]
@@ -154,23 +147,17 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
         }
         begun = time.monotonic()
         seconds = before.get("train_seconds", 0.0)
-        with Progress(f"{system.name}, seed {seed}") as progress:
-
-            def watch(line: str) -> None:
-                progress.see(line)
-                if _STARTED.search(line):
-                    keep_checkpoint(experiment)
-
+        with Progress(f"{system.name}, seed {seed}", experiment) as progress:
             try:
                 jobs.run_logged(
                     command,
                     experiment / "train.log",
                     prefix=jobs.TRAIN,
                     environment=_shared_cores(recipe.options.train_nj),
-                    watch=watch,
                 )
             finally:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
+                progress.look()
                 about["epochs"] = max(progress.epochs, before.get("epochs", 0))
                 _write_provenance(experiment / PROVENANCE, about)
 
@@ -209,51 +196,6 @@ def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
     perform(step, work, jobs.say)
 
 
-class Progress:
-    """Shows a training's progress: a bar on a terminal, a line per epoch elsewhere.
-
-    Args:
-        title: names the training.
-    """
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.epochs = 0
-        self.collapsed = False
-        self._bar = tqdm(desc=title, unit="epoch", disable=None)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def see(self, line: str) -> None:
-        """Read one line of ESPnet's log."""
-        if started := _STARTED.search(line):
-            self._bar.total = int(started[2])
-            self._bar.n = int(started[1]) - 1
-            self._bar.refresh()
-        elif batches := _BATCHES.search(line):
-            self._bar.set_postfix_str(f"batch {batches[1]}")
-        elif (warned := _COLLAPSED.search(line)) and not self.collapsed:
-            self.collapsed = True
-            jobs.say(f"  {self.title}: warning: {warned[0]}")
-        elif results := _RESULTS.search(line):
-            self.epochs = int(results[1])
-            text = f"loss {_value(results[2], 'loss')}, valid {_value(results[3], 'loss')}"
-            text += f", valid CER {_value(results[3], 'cer_ctc')}"
-            self._bar.n = self.epochs
-            self._bar.set_postfix_str(text)
-            if self._bar.disable:
-                jobs.say(f"  {self.title}: epoch {self.epochs}: {text}")
-
-
-def _value(text: str, name: str) -> str:
-    found = re.search(rf"\b{name}=([^,]+)", text)
-    return found[1] if found else "-"
-
-
 def _move_aside(recipe: Recipe, experiment: Path) -> None:
     if not experiment.exists():
         return
@@ -264,27 +206,6 @@ def _move_aside(recipe: Recipe, experiment: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     experiment.rename(target)
     jobs.say(f"  {experiment} was trained with other inputs: moved to {target}")
-
-
-def keep_checkpoint(experiment: Path) -> None:
-    """Put the checkpoint with which an epoch starts where ESPnet does not write it over.
-
-    ESPnet overwrites `checkpoint.pth` at each epoch's end, and links the best models after it: whoever
-    resumes from that file alone may find it half written, or the links missing for good.
-    """
-    checkpoint = experiment / CHECKPOINT
-    if checkpoint.exists():
-        os.replace(checkpoint, experiment / KEPT_CHECKPOINT)
-
-
-def restore_checkpoint(experiment: Path) -> None:
-    """Let ESPnet resume at the start of the epoch that was interrupted; without a kept one, anew."""
-    kept = experiment / KEPT_CHECKPOINT
-    if kept.exists():
-        shutil.copyfile(kept, experiment / f".{CHECKPOINT}.partial")
-        os.replace(experiment / f".{CHECKPOINT}.partial", experiment / CHECKPOINT)
-    else:
-        (experiment / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _write_provenance(path: Path, about: dict[str, Any]) -> None:

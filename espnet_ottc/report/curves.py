@@ -1,10 +1,13 @@
-"""Learning curves from the TensorBoard events that ESPnet leaves beside a model."""
+"""Learning curves from what a training leaves beside its model: its records, or TensorBoard's events."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util import tb_logging
+
+from espnet_ottc.utils.training_records import EpochRecord, read_epochs
 
 PHASES = ("train", "valid")
 
@@ -30,27 +33,53 @@ class Curves:
 
 
 def read_curves(directory: Path, system: str, seed: int) -> Curves:
-    """Read the curves of ESPnet's output directory, `tensorboard/train` and `tensorboard/valid`.
+    """Read the curves of a training's output directory.
+
+    They stand in its records (`epochs.jsonl`) or, for a training that wrote none, in TensorBoard's events.
+
+    Args:
+        directory: of the training.
+        system, seed: whose it is.
+
+    Raises:
+        FileNotFoundError: neither (no epoch ended, or `use_tensorboard: false` without records).
+        ValueError: broken records.
+    """
+    records = read_epochs(directory)
+    values = _recorded(records) if records else _logged(directory)
+    return Curves(system, seed, values)
+
+
+def _recorded(records: Sequence[EpochRecord]) -> dict[str, dict[str, dict[int, float]]]:
+    values: dict[str, dict[str, dict[int, float]]] = {phase: {} for phase in PHASES}
+    for record in records:
+        for phase, means in (("train", record.train), ("valid", record.valid)):
+            for name, value in means.items():
+                if value is not None:
+                    values[phase].setdefault(name, {})[record.epoch] = value
+    return values
+
+
+def _logged(directory: Path) -> dict[str, dict[str, dict[int, float]]]:
+    """The curves of `tensorboard/train` and `tensorboard/valid`.
 
     ESPnet writes the mean of an epoch at the epoch's last step, after the values of its log
     intervals, and under `iter_epoch` which epoch that is: of several values at such a step the
     last one counts, which after a resumed training is the one of the epoch that stayed.
-
-    Raises:
-        FileNotFoundError: no events (`use_tensorboard: false`, or no epoch ended).
     """
     scalars = {phase: _scalars(directory / "tensorboard" / phase) for phase in PHASES}
     epochs = {step: int(epoch) for step, epoch in scalars["train"].pop("iter_epoch", {}).items()}
     if not epochs:
-        raise FileNotFoundError(f"{directory / 'tensorboard'}: no TensorBoard events of an epoch")
-    values = {
+        raise FileNotFoundError(
+            f"{directory}: no epochs.jsonl, and no TensorBoard events of an epoch"
+        )
+    return {
         phase: {
             name: {epochs[step]: value for step, value in points.items() if step in epochs}
             for name, points in found.items()
         }
         for phase, found in scalars.items()
     }
-    return Curves(system, seed, values)
 
 
 def _scalars(directory: Path) -> dict[str, dict[int, float]]:

@@ -25,7 +25,10 @@ from espnet_ottc.espnet import register
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
+from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.trained_model import TrainedModel
+from espnet_ottc.utils.training_checkpoints import restore_checkpoint
+from espnet_ottc.utils.training_records import read_epochs, read_position
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,21 @@ def test_the_transports_diagnostics_stand_in_tensorboard(ottc):
     assert scalars["wer_ctc"][-1] < 0.5
 
 
+@pytest.mark.parametrize("name", ["ottc", "ctc"])
+def test_every_epoch_leaves_a_record_with_what_tensorboard_has(request, name):
+    experiment = request.getfixturevalue(name)
+    records = read_epochs(experiment)
+    epochs = {"ottc": 10, "ctc": 1}[name]
+    assert [record.epoch for record in records] == list(range(1, epochs + 1))
+    assert {record.max_epoch for record in records} == {epochs}
+    assert all(record.seconds > 0 and record.time and not record.warnings for record in records)
+    scalars = _scalars(experiment, "valid")
+    for quantity in ("loss", "cer_ctc"):
+        assert [record.valid[quantity] for record in records] == pytest.approx(scalars[quantity])
+    assert records[-1].train["loss"] > 0
+    assert read_position(experiment) == (epochs, epochs, 0)
+
+
 def test_the_followed_alignments_are_kept_for_every_epoch(lab, ottc):
     last = json.loads((ottc / "alignments" / "10epoch.json").read_text())
     assert set(last) <= set(lab.valid.texts)
@@ -116,6 +134,22 @@ def test_an_interrupted_training_resumes_where_it_was(lab, ottc):
     assert (ottc / "11epoch.pth").exists()
     assert not torch.equal(before[head], after[head])
     assert len(_scalars(ottc, "valid")["boundary_moved_frames"]) == 10
+    assert [record.epoch for record in read_epochs(ottc)] == list(range(1, 12))
+
+
+def test_a_resumed_training_replaces_the_records_of_what_it_repeats(lab):
+    conf = {"ctc_type": "builtin"}
+    experiment = lab.train("repeated", "--keep_checkpoint", "true", ctc_conf=conf, max_epoch=2)
+    first, second = read_epochs(experiment)
+    assert (experiment / "checkpoint.kept.pth").exists()
+    restore_checkpoint(experiment)
+    (experiment / "epochs.jsonl").unlink()  # as an older version left it
+    lab.train("repeated", "--resume", "true", ctc_conf=conf, max_epoch=2)
+    again = read_epochs(experiment)
+    assert [record.epoch for record in again] == [1, 2]
+    assert (again[0].valid, again[0].time) == (first.valid, None)
+    assert again[1].valid["loss"] == pytest.approx(second.valid["loss"], rel=1e-4)
+    assert again[1].time >= second.time
 
 
 def test_a_frozen_head_keeps_its_parameters_under_weight_decay_and_momentum(lab):
@@ -131,12 +165,16 @@ def test_a_frozen_head_keeps_its_parameters_under_weight_decay_and_momentum(lab)
         assert torch.equal(first[name], last[name]) is name.startswith("ctc.frame_head."), name
 
 
-def test_the_same_yaml_trains_espnets_ctc_as_without_the_plug_in(lab, ctc):
+def test_the_same_yaml_trains_espnets_ctc_as_without_the_plug_in(lab, ctc, tmp_path):
     config = yaml.safe_load((ctc / "config.yaml").read_text())
     assert config["ctc_conf"] == {"ctc_type": "builtin"}
     assert config["model"] == "espnet"
     # Building a model chooses the trainer; another test may have built one since.
     ASRTask.build_model_from_file(ctc / "config.yaml")
+    assert ASRTask.trainer is RecordingTrainer
+    # DeepSpeed goes with no other trainer than ESPnet's own.
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "use_deepspeed": True}))
+    ASRTask.build_model_from_file(tmp_path / "config.yaml")
     assert ASRTask.trainer is Trainer
     texts = lab.decode(ctc, "ctc_greedy", "--greedy", "true")
     assert set(texts) == set(lab.valid.texts)

@@ -1,21 +1,29 @@
-"""What the recipe reads from ESPnet's log, and the checkpoint that it keeps for a resumed trainer."""
+"""What the recipe shows of a training, and the checkpoint that it keeps for a resumed one."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from espnet_ottc.espnet import trainer
-from espnet_ottc.espnet.diagnostics import HEAVIEST_TOKEN
-from espnet_ottc.recipe.training import Progress, keep_checkpoint, restore_checkpoint
-
-STARTED = (
-    "[host] 2025-01-01 (trainer:336) INFO: {}/20epoch started. Estimated time to finish: 1 minute"
+from espnet_ottc.espnet.diagnostics import HEAVIEST_TOKEN, collapse_warning
+from espnet_ottc.recipe import training_progress
+from espnet_ottc.recipe.training_progress import Progress
+from espnet_ottc.utils.training_checkpoints import keep_checkpoint, restore_checkpoint
+from espnet_ottc.utils.training_records import (
+    EpochRecord,
+    Position,
+    append_epoch,
+    append_position,
+    replace_epochs,
 )
-BATCHES = "[host] 2025-01-01 (trainer:797) INFO: 3epoch:train:31-40batch: iter_time=0.01, loss=5.0"
-RESULTS = (
-    "[host] 2025-01-01 (trainer:394) INFO: 3epoch results: [train] iter_time=0.001, loss_ctc=7.5, "
-    "loss=7.25, time=3 seconds, total_count=150, [valid] loss_ctc=6.5, cer_ctc=0.125, loss=6.25, "
-    "time=1 second, total_count=30"
+
+RECORD = EpochRecord(
+    epoch=3,
+    max_epoch=20,
+    train={"loss": 7.25},
+    valid={"loss": 6.25, "cer_ctc": 0.125},
+    time="2025-01-01T00:00:00+00:00",
 )
 
 
@@ -28,14 +36,42 @@ def _save(experiment: Path, text: str) -> None:
     (experiment / "checkpoint.pth").write_text(text)
 
 
-def test_an_epoch_is_a_line_where_there_is_no_terminal(capsys):
-    with Progress("ottc, seed 1") as progress:
-        for line in (STARTED.format(3), BATCHES, RESULTS, "something else"):
-            progress.see(line)
-    assert progress.epochs == 3
+def test_an_epoch_is_a_line_where_there_is_no_terminal(experiment, capsys):
+    append_epoch(experiment, replace(RECORD, epoch=2))  # of an earlier run
+    with Progress("ottc, seed 1", experiment) as progress:
+        append_position(experiment, Position(3, 20, 40))
+        append_epoch(experiment, RECORD)
+        progress.look()
+        append_epoch(experiment, replace(RECORD, epoch=4, valid={"loss": None}))
+    assert progress.epochs == 4
     assert capsys.readouterr().out.splitlines() == [
-        "  ottc, seed 1: epoch 3: loss 7.25, valid 6.25, valid CER 0.125"
+        "  ottc, seed 1: epoch 3: loss 7.25, valid 6.25, valid CER 0.125",
+        "  ottc, seed 1: epoch 4: loss 7.25, valid -, valid CER -",
     ]
+
+
+def test_an_epoch_that_a_resumed_training_repeats_is_shown_again(experiment, capsys):
+    append_epoch(experiment, RECORD)
+    with Progress("ottc, seed 1", experiment):
+        replace_epochs(experiment, [])
+        append_epoch(experiment, replace(RECORD, time="2025-01-01T00:05:00+00:00"))
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_records_are_looked_at_while_the_training_lasts(experiment, monkeypatch):
+    monkeypatch.setattr(training_progress, "_SECONDS", 0.01)
+    with Progress("ottc, seed 1", experiment) as progress:
+        append_epoch(experiment, RECORD)
+        until = time.monotonic() + 30
+        while progress.epochs == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert progress.epochs == 3
+
+
+def test_broken_records_do_not_end_a_training(experiment):
+    with Progress("ottc, seed 1", experiment) as progress:
+        (experiment / "epochs.jsonl").write_text("nonsense\n")
+    assert progress.epochs == 0
 
 
 def test_a_training_killed_within_an_epoch_resumes_at_its_start(experiment):
@@ -61,13 +97,13 @@ def test_the_first_epochs_half_written_end_is_forgotten(experiment):
     assert not (experiment / "checkpoint.pth").exists()
 
 
-def test_a_collapse_is_shown_once(capsys, caplog):
-    trainer._warn_of_collapse({HEAVIEST_TOKEN: 0.9})
-    assert not caplog.messages
-    trainer._warn_of_collapse({HEAVIEST_TOKEN: 0.951})
-    (message,) = caplog.messages
-    with Progress("ottc, seed 1") as progress:
-        for _ in range(2):
-            progress.see(f"[host] 2025-01-01 (training:140) WARNING: {message}\n")
-    assert capsys.readouterr().out.splitlines() == [f"  ottc, seed 1: warning: {message}"]
+def test_a_collapse_is_shown_once(experiment, capsys):
+    assert collapse_warning({HEAVIEST_TOKEN: 0.9}) is None
+    assert collapse_warning({}) is None
+    message = collapse_warning({HEAVIEST_TOKEN: 0.951})
     assert "95 %" in message
+    with Progress("ottc, seed 1", experiment):
+        for epoch in (3, 4):
+            append_epoch(experiment, replace(RECORD, epoch=epoch, warnings=(message,)))
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if "warning" in line] == [f"  ottc, seed 1: warning: {message}"]

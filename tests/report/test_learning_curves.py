@@ -1,4 +1,4 @@
-"""Learning curves out of TensorBoard events."""
+"""Learning curves out of a training's records or TensorBoard events."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from espnet_ottc.report.curves import read_curves
+from espnet_ottc.utils.training_records import EpochRecord, append_epoch
 
 
 def test_an_epochs_value_is_its_mean_and_not_that_of_a_log_interval(experiment: Any) -> None:
@@ -33,5 +34,14 @@ def test_a_resumed_training_keeps_the_epoch_that_stayed(experiment: Any) -> None
 
 
 def test_a_folder_without_events_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="tensorboard: no TensorBoard events"):
+    with pytest.raises(FileNotFoundError, match=r"no epochs\.jsonl, and no TensorBoard events"):
         read_curves(tmp_path, "ctc", 1)
+
+
+def test_records_come_before_events(experiment: Any) -> None:
+    folder = experiment.folder("ctc", 1)
+    for epoch in (1, 2):
+        append_epoch(folder, EpochRecord(epoch, 9, {"loss": 1.5 * epoch}, {"loss": None}))
+    curves = read_curves(folder, "ctc", 1)
+    assert curves.of("train", "loss") == {1: 1.5, 2: 3.0}
+    assert curves.of("valid", "loss") == {}
