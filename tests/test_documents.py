@@ -150,6 +150,8 @@ def test_links_that_leave_the_documents_lead_to_the_sites_pages(site: ModuleType
     assert site.relinked(text, "README.md", "index.md") == (
         "[a](demo.md#x) [b](decisions/index.md) egs [d](https://x.y)".replace("egs", "c")
     )
+    image = "![words](docs/assets/alignment.png)"
+    assert site.relinked(image, "README.md", "index.md") == "![words](assets/alignment.png)"
     assert (
         site.relinked("[r](../../README.md)", "docs/howto/x.md", "howto/x.md") == "[r](../index.md)"
     )

@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.aligners import ALIGNERS, make_aligner
-from espnet_ottc.alignment.formats import read_text, write_columns
-from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
 from espnet_ottc.utils.extras import require_extra
 
@@ -25,6 +22,9 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
 
     from espnet_ottc.espnet.trained_model import Posteriors
+
+# Those of `espnet_ottc.alignment.aligners`, which the help does not import.
+ALIGNERS = ("k2_ctc", "torchaudio_ctc", "transport", "viterbi")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +42,10 @@ def align(options: argparse.Namespace) -> None:
         UserError: utterances without times, once those of the others are written.
     """
     require_extra("espnet", "ottc-align", ("espnet2", "lhotse"))
+    from espnet_ottc.alignment.aligners import make_aligner
+    from espnet_ottc.alignment.formats import write_columns
+    from espnet_ottc.alignment.writing import write_times
+
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
     log_to(options.out / "align.log")
@@ -104,6 +108,8 @@ def _cuts(options: argparse.Namespace) -> "CutSet":
 
 
 def _texts(path: Path, cuts: "CutSet") -> Mapping[str, str]:
+    from espnet_ottc.alignment.formats import read_text
+
     texts = {name: " ".join(words) for name, words in read_text(path).items()}
     for cut in cuts:
         if cut.id not in texts:
@@ -130,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
     options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
                          help="what recognises; for CTC they are the same")  # fmt: skip
-    options.add_argument("--aligner", choices=sorted(ALIGNERS),
+    options.add_argument("--aligner", choices=ALIGNERS,
                          help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options.add_argument("--out", type=Path, required=True, help="folder for the results")

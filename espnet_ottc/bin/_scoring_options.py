@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.alignment.scoring import SILENCES, read_folding
+# That of `espnet_ottc.alignment.scoring`, which the help does not import.
+SILENCES = ("<eps>", "<sil>")
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, files: str) -> None:
@@ -73,6 +74,7 @@ def shared_values(options: argparse.Namespace) -> dict[str, Any]:
         ValueError: a malformed folding.
         OSError: the folding cannot be read.
     """
+    from espnet_ottc.alignment.scoring import read_folding
 
     names = ("ignore_case", "missing_is_empty", "ignore_extra", "level", "resamples", "seed")
     values = {name: getattr(options, name) for name in (*names, "tier", "channel")}
