@@ -145,6 +145,14 @@ def test_a_commands_page_has_the_options_of_its_parser(site: ModuleType) -> None
     assert "`--ignore_case`" in page
 
 
+def test_commands_within_commands_and_recipes_have_their_options(site: ModuleType) -> None:
+    page = site.command_page("ottc-prepare", "espnet_ottc.bin.prepare_corpus")
+    assert "## ottc-prepare cuts" in page.partition("## ottc-prepare manifests")[2]
+    recipes = site.recipe_page()
+    assert recipes.count("| `--stop_stage` `STOP_STAGE` |") == 1
+    assert "`--timit`" in recipes.partition("## timit: what is different")[2]
+
+
 def test_links_that_leave_the_documents_lead_to_the_sites_pages(site: ModuleType) -> None:
     text = "[a](docs/demo.md#x) [b](docs/decisions/index.md) [c](egs2/TEMPLATE/ottc.sh) [d](https://x.y)"
     assert site.relinked(text, "README.md", "index.md") == (

@@ -10,7 +10,7 @@ import importlib
 import posixpath
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             commands = [f"reference/commands/{name}.md" for name in commands_of_the_package()]
             entry["Reference"] += [
                 "reference/criteria.md",
+                "reference/recipes.md",
                 {"Command lines": commands},
                 {"Python": [page_of(PACKAGE), *api]},
             ]
@@ -77,6 +78,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = command_page(name, module)
         files.append(File.generated(config, f"reference/commands/{name}.md", content=text))
     files.append(File.generated(config, "reference/criteria.md", content=criteria_page()))
+    files.append(File.generated(config, "reference/recipes.md", content=recipe_page()))
     return files
 
 
@@ -123,7 +125,13 @@ def public_modules(room: str | None = None) -> list[str]:
 
 def list_of_reference() -> str:
     """The generated pages as a list, for the page that introduces them."""
-    lines = ["", "## Commands and options", "", "* [Options of every `ctc_type`](criteria.md)"]
+    lines = [
+        "",
+        "## Commands and options",
+        "",
+        "* [Options of every `ctc_type`](criteria.md)",
+        "* [Options of the recipes](recipes.md)",
+    ]
     lines += [f"* [`{name}`](commands/{name}.md)" for name in commands_of_the_package()]
     lines += ["", "## Python", ""]
     lines += [
@@ -163,53 +171,80 @@ class _Captured(Exception):  # noqa: N818
         self.parser = parser
 
 
-def parser_of(module: str) -> argparse.ArgumentParser:
-    """The parser that a command reads its arguments with.
+def parser_of(command: Callable[[], object]) -> argparse.ArgumentParser:
+    """The parser that a command reads its arguments with; parsers without --help are passed by.
 
     Raises:
         RuntimeError: the command never parsed arguments.
     """
-
-    def capture(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        raise _Captured(parser)
-
     original = argparse.ArgumentParser.parse_known_args
+
+    def capture(parser: argparse.ArgumentParser, *given: Any, **named: Any) -> Any:
+        if parser.add_help:
+            raise _Captured(parser)
+        return original(parser, *given, **named)
+
     argparse.ArgumentParser.parse_known_args = capture  # type: ignore[method-assign,assignment]
     try:
-        importlib.import_module(module).main(["--help"])
+        command()
     except _Captured as captured:
         return captured.parser
     finally:
         argparse.ArgumentParser.parse_known_args = original  # type: ignore[method-assign]
-    raise RuntimeError(f"{module}: main never parsed its arguments")
+    raise RuntimeError("the command never parsed its arguments")
+
+
+def recipe_page() -> str:
+    """The options of every recipe: those of the first one, then what is different in the others."""
+    from espnet_ottc.recipe.corpora import CORPORA
+    from espnet_ottc.recipe.options import parse
+
+    lines = ["# Options of the recipes", "", "What `./run.sh` of a recipe takes.", ""]
+    shown: set[str] = set()
+    for name in ("librispeech", *(name for name in CORPORA if name != "librispeech")):
+        parser = parser_of(lambda name=name: parse(["--corpus", name, "--help"]))  # type: ignore[misc]
+        rows = [row for row in option_table(parser)[2:] if row not in shown]
+        shown.update(rows)
+        title = f"## {name}" if name == "librispeech" else f"## {name}: what is different"
+        lines += [title, "", *option_table(parser)[:2], *rows, ""]
+    return "\n".join(lines)
 
 
 def command_page(name: str, module: str) -> str:
     """One command: what it does, how it is called, and a table of its options."""
-    parser = parser_of(module)
+    parser = parser_of(lambda: importlib.import_module(module).main(["--help"]))
     known = espnet_options(module)
-    actions = [
-        action
-        for action in parser._actions
-        if action.help != argparse.SUPPRESS and not known & {action.dest} and action.dest != "help"
-    ]
     described = (parser.description or "").replace("%(prog)s", name).strip()
     if known:
         described = (sys.modules[module].__doc__ or "").partition("\n\n")[0]
     lines = [f"# {name}", ""]
     lines += ["```text", described, "```", ""] if "\n" in described else [described, ""]
     lines += [f"`python -m {module}` is the same command.", ""]
-    if known and actions:
-        lines += ["Every option of ESPnet's own command is taken.  These are added:", ""]
-    elif known:
+    if known:
         lines += [
             "Every option of ESPnet's own command is taken.  Those of the criteria stand in `ctc_conf`"
         ]
-        lines += ["([all of them](../criteria.md))."]
-    if actions:
-        lines += ["| option | default | meaning |", "|---|---|---|"]
-        lines += [_row(action) for action in actions]
+        lines += ["([all of them](../criteria.md)).  These are added:", ""]
+    if name == "ottc-recipe":
+        lines += ["The options of `run` are those of [the recipes](../recipes.md).", ""]
+    lines += option_table(parser, known)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, inner in action.choices.items():
+                lines += ["", f"## {name} {word}", "", *option_table(inner)]
     return "\n".join(lines) + "\n"
+
+
+def option_table(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> list[str]:
+    """The options as the lines of a table; none where there are none."""
+    rows = [
+        _row(action)
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS
+        and action.dest not in ("help", *without)
+        and not isinstance(action, argparse._SubParsersAction)
+    ]
+    return ["| option | default | meaning |", "|---|---|---|", *rows] if rows else []
 
 
 def espnet_options(module: str) -> set[str]:

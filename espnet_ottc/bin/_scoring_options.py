@@ -42,8 +42,8 @@ def add_scoring_options(parser: argparse.ArgumentParser, files: str) -> None:
         "--fold",
         type=Path,
         metavar="FILE",
-        help="what is scored are phones, in classes: lines of a phone and its class; a phone without "
-        "class is left out on both sides",
+        help="score phones in classes; each line of the file has a phone and its class, and a phone "
+        "without class is left out on both sides",
     )
     group = parser.add_argument_group("confidence intervals (bootstrap over utterances)")
     group.add_argument("--level", type=float, default=0.95, help="default: %(default)s")

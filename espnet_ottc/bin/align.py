@@ -135,9 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--text", type=Path, help="Kaldi text (id word word ...) to align")
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
     options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
-                         help="what recognises; for CTC they are the same")  # fmt: skip
+                         help="how words are recognised; no difference for CTC")  # fmt: skip
     options.add_argument("--aligner", choices=ALIGNERS,
-                         help="none: viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
+                         help="by default viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options.add_argument("--out", type=Path, required=True, help="folder for the results")
     return options

@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=list(SPECIAL),
         metavar="LABEL",
-        help="labels that are no speech, as the blank or a silence phone; times that the reference "
-        "has for them are real silence (default: %(default)s)",
+        help="labels that are no speech, as the blank or a silence phone; the time that the reference "
+        "has for them is real silence (default: %(default)s)",
     )
     group.add_argument(
         "--durations",

@@ -21,7 +21,7 @@ class ScoringOptions:
     Attributes:
         ignore_case: compare words in lower case.
         skip: words left out on both sides, by their names in the files.
-        folding: what is scored are phones, in these classes; None scores words.
+        folding: scores phones, in these classes; None scores words.
         missing_is_empty: an utterance without hypothesis counts as one without words; otherwise it is
             an error.
         ignore_extra: hypotheses without reference are left out; otherwise they are an error.
