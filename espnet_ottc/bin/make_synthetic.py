@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--layout", choices=LAYOUTS, default="librispeech", help="layout")
     parser.add_argument("--seed", type=int, default=0, help="seed of sentences, prosody and noise")
-    parser.add_argument("--nj", type=int, default=1, help="processes; any number gives the same result")
+    parser.add_argument(
+        "--nj", type=int, default=1, help="processes; any number gives the same result"
+    )
     names = ("--hours", "--dev_hours", "--test_hours", "--test_other_hours")
     for place, name in enumerate(names):
         what = ("training", "development", "test", "noisy test (LibriSpeech alone)")[place]
