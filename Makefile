@@ -2,7 +2,7 @@
 VENV ?= .venv
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: demo test test-slow test-ops lint docs dist venv lock
+.PHONY: demo test test-slow test-ops lint docs dist venv lock fuzz
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
@@ -45,3 +45,7 @@ venv:
 lock: venv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+# Unchecked inputs through the C kernel under AddressSanitizer and UBSan: a fixed number of cases, about two minutes.
+fuzz: venv
+	$(VENV)/bin/python tests/ops/kernel_fuzzer.py --cases 2000

@@ -8,6 +8,7 @@ Section 4.2).
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.precision import brought_back, device_of_sums
 from espnet_ottc.ops.transport import cumulative_weights, join_ties
 from espnet_ottc.ops.validation import valid_mask
 
@@ -30,17 +31,18 @@ def boundaries(
         label_lengths: (B,) valid labels.
 
     Returns:
-        (B, U) starts and (B, U) ends, float64, in frames; 0 in the padding.
+        (B, U) starts and (B, U) ends, float64 (float32 on a device without it), in frames; 0 in the padding.
     """
+    device = alpha.device
     A, B = _cumulative(alpha, beta, frame_lengths, label_lengths)
     if not A.shape[1] or not B.shape[1]:
-        zeros = torch.zeros_like(B)
+        zeros = brought_back(torch.zeros_like(B), device)
         return zeros, zeros.clone()
     before = torch.cat([torch.zeros_like(B[:, :1]), B[:, :-1]], 1)
-    valid = valid_mask(label_lengths, B.shape[1])
+    valid = valid_mask(label_lengths.to(B.device), B.shape[1])
     starts = torch.where(valid, _crossing(A, before, after=True), 0.0)
     ends = torch.where(valid, _crossing(A, B, after=False), 0.0)
-    return starts, ends
+    return brought_back(starts, device), brought_back(ends, device)
 
 
 def labels_at_centres(
@@ -52,19 +54,21 @@ def labels_at_centres(
     """
     A, B = _cumulative(alpha, beta, frame_lengths, label_lengths)
     if not A.shape[1] or not B.shape[1]:
-        return torch.full(A.shape, NO_LABEL, device=A.device)
+        return torch.full(A.shape, NO_LABEL, device=alpha.device)
     before = torch.cat([torch.zeros_like(A[:, :1]), A[:, :-1]], 1)
     labels = torch.searchsorted(B, (before + A) / 2, right=True)
-    has_weight = (before < A) & valid_mask(frame_lengths, A.shape[1]) & (label_lengths > 0)[:, None]
-    return torch.where(has_weight, labels, NO_LABEL)
+    valid = valid_mask(frame_lengths.to(A.device), A.shape[1])
+    has_weight = (before < A) & valid & (label_lengths > 0).to(A.device)[:, None]
+    return torch.where(has_weight, labels, NO_LABEL).to(alpha.device)
 
 
 def _cumulative(
     alpha: Tensor, beta: Tensor, frame_lengths: Tensor, label_lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A (B, T) and B (B, U), float64; breakpoints that differ by rounding alone are made one."""
-    A = cumulative_weights(alpha.detach(), frame_lengths)
-    B = cumulative_weights(beta.detach(), label_lengths)
+    """A (B, T) and B (B, U), float64, on a device that has it; breakpoints within rounding are made one."""
+    place = device_of_sums(alpha.device)
+    A = cumulative_weights(alpha.detach().to(place), frame_lengths.to(place))
+    B = cumulative_weights(beta.detach().to(place), label_lengths.to(place))
     return join_ties(A, B), B
 
 

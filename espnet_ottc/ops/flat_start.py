@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from espnet_ottc.ops.precision import device_of_sums
 from espnet_ottc.ops.validation import (
     check_device,
     check_floating,
@@ -54,8 +55,8 @@ def searched_plan(
     Args:
         log_probs: (B, T, V) float, log-probabilities of labels.
         targets: (B, U) integers in [0, V), padded with anything.
-        logit_lengths: (B,) integers in [0, T], valid frames.
-        target_lengths: (B,) integers in [0, U], valid labels.
+        logit_lengths: (B,) integers in [0, T], valid frames; clamped to that.
+        target_lengths: (B,) integers in [0, U], valid labels; clamped to that.
         label_weights: (B, U) β > 0 that sums to 1 over the valid labels; None is uniform.
 
     Returns:
@@ -70,13 +71,16 @@ def searched_plan(
     check_floating("log_probs", log_probs, 3)
     T = log_probs.shape[1]
     check_labels(log_probs, targets, logit_lengths, target_lengths, label_weights)
-    logit_lengths = logit_lengths.to(log_probs.device)
-    target_lengths = target_lengths.to(log_probs.device)
     U = targets.shape[1]
+    logit_lengths = logit_lengths.to(log_probs.device).clamp(0, T)
+    target_lengths = target_lengths.to(log_probs.device).clamp(0, U)
     wide = torch.promote_types(log_probs.dtype, torch.float32)
     inside = valid_mask(target_lengths, U)[:, None] & valid_mask(logit_lengths, T)[..., None]
     scores = log_probs.gather(2, _of_frames(targets, target_lengths, T)).to(wide)
-    posterior, found = _posterior(scores, logit_lengths, target_lengths)
+    # A device without float64 (Apple's) has no `ctc_loss` either.
+    place = device_of_sums(scores.device)
+    search = _posterior(scores.to(place), logit_lengths.to(place), target_lengths.to(place))
+    posterior, found = (tensor.to(scores.device) for tensor in search)
     posterior = torch.where(inside & found[:, None, None], posterior, 0.0)
     frames = posterior.sum(1, keepdim=True)
     if label_weights is None:
@@ -116,10 +120,10 @@ def flat_start_loss(
     check_shape("frame_logits", frame_logits, tuple(logits.shape[:2]), "(B, T)")
     check_device("frame_logits", frame_logits, logits)
     check_labels(logits, targets, logit_lengths, target_lengths, label_weights)
-    logit_lengths = logit_lengths.to(logits.device)
-    target_lengths = target_lengths.to(logits.device)
-    wide = torch.promote_types(logits.dtype, torch.float32)
     T = logits.shape[1]
+    logit_lengths = logit_lengths.to(logits.device).clamp(0, T)
+    target_lengths = target_lengths.to(logits.device).clamp(0, targets.shape[1])
+    wide = torch.promote_types(logits.dtype, torch.float32)
     valid = valid_mask(logit_lengths, T)
     # NaN in the padding would reach the gradient.
     log_probs = logits.to(wide).masked_fill(~valid[..., None], 0.0).log_softmax(2)

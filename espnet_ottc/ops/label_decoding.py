@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.precision import brought_back, device_of_sums
 from espnet_ottc.ops.validation import (
     check_device,
     check_floating,
@@ -33,7 +34,8 @@ class BestPath(NamedTuple):
     Attributes:
         labels: (B, U) int64, padded with the blank.
         lengths: (B,) int64; 0 for an utterance without frames.
-        scores: (B,) float64, Σ_{t,u} γ(t,u) log p(y_u|t), nats per unit of mass.
+        scores: (B,) float64 (float32 on a device without it), Σ_{t,u} γ(t,u) log p(y_u|t), nats per unit
+            of mass.
     """
 
     labels: Tensor
@@ -85,6 +87,9 @@ def best_path(
     check_device("alpha", alpha, log_probs)
     if V < 2:
         raise ValueError(f"log_probs must have at least two labels, got {V}")
+    device = log_probs.device
+    place = device_of_sums(device)
+    log_probs, alpha, lengths = log_probs.to(place), alpha.to(place), lengths.to(place)
     found, scores = [], []
     for b, length in enumerate(lengths.tolist()):
         labels: list[int] = []
@@ -99,11 +104,10 @@ def best_path(
     padded = torch.full((B, max(counts, default=0)), blank, dtype=torch.int64)
     for row, labels in zip(padded, found, strict=True):
         row[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
-    device = log_probs.device
     return BestPath(
         padded.to(device),
-        torch.tensor(counts, dtype=torch.int64, device=device),
-        torch.tensor(scores, dtype=torch.float64, device=device),
+        torch.tensor(counts, dtype=torch.int64).to(device),
+        brought_back(torch.tensor(scores, dtype=torch.float64), device),
     )
 
 

@@ -5,13 +5,20 @@ plan of `espnet_ottc.ops.transport`, and p = softmax(logits) (OTTC, arXiv 2502.0
 autograd operation with a hand-written gradient, derived in docs/mathematics/loss.md.
 """
 
-from typing import Any, Literal, get_args, overload
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn, get_args, overload
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from espnet_ottc.ops.kernels import BACKENDS, GradientsWanted, OTTCForward, OTTCInputs, choose
+from espnet_ottc.ops.kernels import (
+    BACKENDS,
+    GradientsWanted,
+    OTTCForward,
+    OTTCGradients,
+    OTTCInputs,
+    choose,
+)
 from espnet_ottc.ops.transport import TransportPlan, check_feasible, frame_weights, transport_plan
 from espnet_ottc.ops.validation import (
     check_device,
@@ -41,6 +48,7 @@ def ottc_loss(
     *,
     reduction: Reduction = ...,
     scale: Scale = ...,
+    zero_infinity: bool = ...,
     return_plan: Literal[False] = ...,
     validate: bool | None = ...,
     backend: str = ...,
@@ -58,6 +66,7 @@ def ottc_loss(
     *,
     reduction: Reduction = ...,
     scale: Scale = ...,
+    zero_infinity: bool = ...,
     return_plan: Literal[True],
     validate: bool | None = ...,
     backend: str = ...,
@@ -74,6 +83,7 @@ def ottc_loss(
     *,
     reduction: Reduction = "mean",
     scale: Scale = "utterance",
+    zero_infinity: bool = False,
     return_plan: bool = False,
     validate: bool | None = None,
     backend: str = "auto",
@@ -96,6 +106,8 @@ def ottc_loss(
         reduction: "mean" over the B utterances, "sum", or "none" for (B,) losses.
         scale: "utterance" (total mass 1: nats per unit of mass), "labels" (times U_b) or "frames"
             (times T_b: nats per utterance, the scale of CTC).
+        zero_infinity: an infinite loss counts 0 and has no gradient, as in `torch.nn.functional.ctc_loss`;
+            NaN stays NaN.
         return_plan: give the plan that was used as well, without gradient.
         validate: check the values of all inputs; None does so on the CPU only, so that nothing waits
             for a GPU.  Unchecked, lengths are clamped to the tensors, and NaN, +inf or an unknown label
@@ -106,14 +118,16 @@ def ottc_loss(
         The loss, a scalar or (B,), in the dtype of the logits, float32 for half precision; or (loss, plan).
         An empty target costs 0 and has no gradient, whatever the number of frames.  Labels without frames
         are an error, or +inf without gradient where values are not checked.  U_b > T_b is allowed: frames
-        then serve several labels (no greedy decoding could return them).  A label of probability 0
-        costs +inf.
+        then serve several labels (no greedy decoding could return them).  A label of probability 0 on a
+        frame with weight costs +inf, and its utterance's gradients hold NaN or infinities: see
+        `zero_infinity`.  The gradient cannot be differentiated again.
 
     Raises:
         TypeError: an argument that is not a tensor of the right kind.
         ValueError: wrong shapes, devices or options; with validation, values that break the rules above.
             The message names the argument, the rule, what came, and the utterance.
         ImportError: a kernel asked for by name that cannot be loaded.
+        RuntimeError: a second derivative, such as that of a gradient penalty, is asked for.
 
     Source: OTTC (arXiv 2502.01588), Eqs. 11-12.
     """
@@ -123,6 +137,9 @@ def ottc_loss(
     )
     checked = values_are_checked(validate, logits)
     losses: Tensor = _OTTC.apply(*inputs, backend, checked)  # type: ignore[no-untyped-call]
+    if zero_infinity:
+        # The factor 0 that this gives to an infinite loss keeps its slopes out of all gradients.
+        losses = losses.masked_fill(losses == torch.inf, 0.0)
     if scale != "utterance":
         counts = inputs.target_lengths if scale == "labels" else inputs.logit_lengths
         losses = losses * counts.clamp(min=1)
@@ -139,6 +156,7 @@ class OTTCLoss(torch.nn.Module):
         scale: "utterance", "labels" or "frames".
         validate: check values; None does so on the CPU only.
         backend: "auto", "eager", "cpu" or "triton".
+        zero_infinity: count an infinite loss as 0.
 
     Raises:
         ValueError: an unknown option.
@@ -150,6 +168,7 @@ class OTTCLoss(torch.nn.Module):
         scale: Scale = "utterance",
         validate: bool | None = None,
         backend: str = "auto",
+        zero_infinity: bool = False,
     ) -> None:
         super().__init__()
         _check_options(reduction, scale)
@@ -159,6 +178,7 @@ class OTTCLoss(torch.nn.Module):
         self.scale: Scale = scale
         self.validate = validate
         self.backend = backend
+        self.zero_infinity = zero_infinity
 
     def forward(
         self,
@@ -179,13 +199,17 @@ class OTTCLoss(torch.nn.Module):
             label_weights,
             reduction=self.reduction,
             scale=self.scale,
+            zero_infinity=self.zero_infinity,
             validate=self.validate,
             backend=self.backend,
         )
 
     def extra_repr(self) -> str:
         """The options, for `print(module)`."""
-        return f"reduction={self.reduction!r}, scale={self.scale!r}, backend={self.backend!r}"
+        return (
+            f"reduction={self.reduction!r}, scale={self.scale!r}, backend={self.backend!r}, "
+            f"zero_infinity={self.zero_infinity!r}"
+        )
 
 
 class _OTTC(torch.autograd.Function):
@@ -205,15 +229,49 @@ class _OTTC(torch.autograd.Function):
         return result.losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         inputs, (losses, normalizer, frames, weights) = OTTCInputs(*saved[:6]), saved[6:10]
         result = OTTCForward(losses, normalizer, frames, weights, tuple(saved[10:]), sound=True)
-        grads = ctx.implementation.backward(inputs, result, grad_losses, ctx.needs_input_grad[0])
-        frames = _cast(grads.frame_logits, inputs.frame_logits)
-        weights = _cast(grads.label_weights, inputs.label_weights)
-        return grads.logits, frames, None, None, None, weights, None, None
+        compute = ctx.implementation.backward, result, ctx.needs_input_grad[0]
+        if torch.is_grad_enabled():  # create_graph=True
+            grads = _Gradient.apply(*inputs, grad_losses, *compute)  # type: ignore[no-untyped-call]
+        else:
+            grads = _gradients(inputs, grad_losses, *compute)
+        logits, frames, weights = grads
+        return logits, frames, None, None, None, weights, None, None
+
+
+class _Gradient(torch.autograd.Function):
+    """The hand-written gradient as an operation of its own, so that deriving it again is an error.
+
+    PyTorch would take it for a constant otherwise, and a gradient penalty would silently do nothing.
+    """
+
+    @staticmethod
+    def forward(_ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
+        *tensors, grad_losses, backward, result, logits_wanted = arguments
+        return _gradients(OTTCInputs(*tensors), grad_losses, backward, result, logits_wanted)
+
+    @staticmethod
+    def backward(_ctx: Any, *_: Any) -> NoReturn:
+        raise RuntimeError(
+            "ottc_loss has no second derivative, which a gradient penalty or a Hessian asks for: "
+            "its gradient is written by hand and cannot be differentiated"
+        )
+
+
+def _gradients(
+    inputs: OTTCInputs,
+    grad_losses: Tensor,
+    backward: Callable[[OTTCInputs, OTTCForward, Tensor, bool], OTTCGradients],
+    result: OTTCForward,
+    logits_wanted: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of the logits, the frame scores and the label weights, each in its input's dtype."""
+    grads = backward(inputs, result, grad_losses, logits_wanted)
+    frames = _cast(grads.frame_logits, inputs.frame_logits)
+    return grads.logits, frames, _cast(grads.label_weights, inputs.label_weights)
 
 
 def _cast(grad: Tensor | None, like: Tensor | None) -> Tensor | None:

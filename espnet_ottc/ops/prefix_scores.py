@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.ops.label_decoding import best_path, candidate_sizes, equal_pieces
+from espnet_ottc.ops.precision import brought_back, device_of_sums
 from espnet_ottc.ops.validation import check_floating, check_shape
 
 # Of what cannot be, whose sums may be any multiple; finite, so that differences are no NaN.
@@ -73,7 +74,9 @@ class PrefixScores:
         check_shape("alpha", alpha, (len(log_probs),), "(T,)")
         if len(log_probs) == 0:
             raise ValueError("log_probs must have a frame, got none")
-        self._blank, self._boundary = blank, boundary
+        self._blank, self._boundary, self._device = blank, boundary, log_probs.device
+        place = device_of_sums(self._device)
+        log_probs, alpha = log_probs.to(place), alpha.to(place)
         lengths = torch.tensor([len(log_probs)], device=log_probs.device)
         path = best_path(log_probs[None], alpha[None], lengths, blank=blank, boundary=boundary)
         tried, best = candidate_sizes(log_probs), int(path.lengths[0])
@@ -102,7 +105,13 @@ class PrefixScores:
 
     @torch.no_grad()
     def next_scores(self, prefix: Prefix) -> Tensor:
-        """(V,) score of the prefix with each label appended; -1e10 or less where that cannot be."""
+        """(V,) score of the prefix with each label appended; -1e10 or less where that cannot be.
+
+        float64 on the device of `log_probs`; float32 where that has no float64.
+        """
+        return brought_back(self._next_scores(prefix), self._device)
+
+    def _next_scores(self, prefix: Prefix) -> Tensor:
         if prefix.used > self._most:
             return self._pieces.new_full((self._pieces.shape[2],), LOG_ZERO)
         scores = self._pieces[:, prefix.used] + self._rest[:, prefix.used + 1]

@@ -18,7 +18,7 @@ def kl_to_uniform(frame_logits: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         frame_logits: (B, T) unnormalised scores, α = softmax over the valid frames; −inf drops a frame.
-        lengths: (B,) integers in [0, T], valid frames; what stands beyond them is ignored.
+        lengths: (B,) integers in [0, T], clamped to that, valid frames; what stands beyond them is ignored.
 
     Returns:
         (B,) nats, at least float32, between 0 and log T_b; 0 for an utterance without frames.
@@ -26,7 +26,7 @@ def kl_to_uniform(frame_logits: Tensor, lengths: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: a wrong dtype or shape.
     """
-    wide, valid = _checked(frame_logits, lengths)
+    wide, lengths, valid = _checked(frame_logits, lengths)
     log_alpha = wide.masked_fill(~valid, -torch.inf).log_softmax(1)
     # A weight of 0 counts 0, in the gradient too.
     weighs = valid & (log_alpha > -torch.inf)
@@ -40,7 +40,7 @@ def roughness(frame_logits: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         frame_logits: (B, T) finite scores.
-        lengths: (B,) integers in [0, T], valid frames; what stands beyond them is ignored.
+        lengths: (B,) integers in [0, T], clamped to that, valid frames; what stands beyond them is ignored.
 
     Returns:
         (B,), at least float32; 0 for an utterance with fewer than two frames.
@@ -48,7 +48,7 @@ def roughness(frame_logits: Tensor, lengths: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: a wrong dtype or shape.
     """
-    wide, valid = _checked(frame_logits, lengths)
+    wide, lengths, valid = _checked(frame_logits, lengths)
     steps = torch.where(valid, wide, 0.0).diff(dim=1)
     total = torch.where(valid[:, 1:], steps.square(), 0.0).sum(1)
     return total / lengths.clamp(min=1)
@@ -87,9 +87,11 @@ def consistency(logits: Tensor, lengths: Tensor) -> Tensor:
     return torch.where(valid_mask(lengths, logits.shape[1]), divergence.sum(2), 0.0).sum(1)
 
 
-def _checked(frame_logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(frame_logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores in float32 or wider, the lengths clamped to them, and where they are valid."""
     check_floating("frame_logits", frame_logits, 2)
     check_integer("lengths", lengths, 1)
     check_shape("lengths", lengths, (frame_logits.shape[0],), "(B,)")
     wide = frame_logits.to(torch.promote_types(frame_logits.dtype, torch.float32))
-    return wide, valid_mask(lengths, frame_logits.shape[1])
+    lengths = lengths.clamp(0, frame_logits.shape[1])
+    return wide, lengths, valid_mask(lengths, frame_logits.shape[1])

@@ -103,7 +103,8 @@ def sotd(
     Returns:
         (B,) distances in the dtype of x and y (half precision is computed in float32), and with
         `return_alpha` also (B, max(n, m)): the mass that each element of the longer sequence
-        takes, zero in the padding.  Where values are not validated, an empty sequence gives NaN.
+        takes, zero in the padding.  Where values are not validated, an empty sequence gives NaN, and
+        lengths are clamped to the tensors.
 
     Raises:
         TypeError, ValueError: a wrong dtype or shape, an unknown cost, r < 1, an empty sequence,
@@ -276,7 +277,7 @@ def _check_sequence_lengths(
     if values_are_checked(validate, lengths):
         check_lengths(f"{name}_lengths", lengths, batch, longest)
         raise_first(lengths == 0, lambda _: f"{name} must have an element, got length 0")
-    return lengths.long()
+    return lengths.long().clamp(0, longest)
 
 
 def _resolve_label_weights(

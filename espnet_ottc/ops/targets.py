@@ -35,7 +35,7 @@ def insert_blanks(
         lengths: (B,) labels of each sequence, 0 <= U_b <= U.
         blank: id of the blank.
         validate: check the values of `lengths`; None does so on the CPU only, where reading a
-            value is free.
+            value is free.  Unchecked, they are clamped to that range.
 
     Returns:
         targets: (B, max(2U - 1, 0)) of the dtype given, padded with `blank`.
@@ -44,7 +44,7 @@ def insert_blanks(
     Raises:
         TypeError, ValueError: a wrong dtype or shape, or a length outside [0, U].
     """
-    _check("targets", targets, lengths, validate)
+    lengths = _checked_lengths("targets", targets, lengths, validate)
     width = targets.shape[1]
     valid = valid_mask(lengths, width)
     repeats = torch.zeros_like(valid)
@@ -53,7 +53,7 @@ def insert_blanks(
     positions = torch.arange(width, device=targets.device) + shift
     # The positions that no label takes keep the fill value, which is the blank that separates.
     separated = _place(targets, positions, valid, width=max(2 * width - 1, 0), fill=blank)
-    return separated, lengths.long() + repeats.sum(1)
+    return separated, lengths + repeats.sum(1)
 
 
 def add_boundary_labels(
@@ -78,7 +78,7 @@ def add_boundary_labels(
     Raises:
         TypeError, ValueError: a wrong dtype or shape, or a length outside [0, U].
     """
-    _check("targets", targets, lengths, validate)
+    lengths = _checked_lengths("targets", targets, lengths, validate)
     width = targets.shape[1]
     valid = valid_mask(lengths, width)
     positions = torch.arange(width, device=targets.device)
@@ -90,7 +90,7 @@ def add_boundary_labels(
     positions = positions + prepended[:, None]
     # As above: the ends that no label takes keep the fill value.
     bounded = _place(targets, positions, valid, width=width + 2, fill=boundary_label)
-    return bounded, lengths.long() + prepended + appended
+    return bounded, lengths + prepended + appended
 
 
 def collapse(
@@ -114,7 +114,7 @@ def collapse(
     Raises:
         TypeError, ValueError: a wrong dtype or shape, or a length outside [0, N].
     """
-    _check("labels", labels, lengths, validate)
+    lengths = _checked_lengths("labels", labels, lengths, validate)
     kept = run_starts(labels, lengths) & (labels != blank)
     return compact(labels, kept, blank), kept.sum(1)
 
@@ -139,9 +139,11 @@ def _place(labels: Tensor, positions: Tensor, kept: Tensor, *, width: int, fill:
     return placed[:, :width]
 
 
-def _check(name: str, labels: Tensor, lengths: Tensor, validate: bool | None) -> None:
+def _checked_lengths(name: str, labels: Tensor, lengths: Tensor, validate: bool | None) -> Tensor:
+    """(B,) int64; lengths that are not checked are clamped to the labels."""
     check_integer(name, labels, 2)
     check_integer("lengths", lengths, 1)
     check_shape("lengths", lengths, (labels.shape[0],), "(B,)")
     if values_are_checked(validate, lengths):
         check_lengths("lengths", lengths, *labels.shape)
+    return lengths.long().clamp(0, labels.shape[1])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.precision import device_of_sums
 from espnet_ottc.ops.validation import (
     check_floating,
     check_integer,
@@ -87,9 +88,9 @@ def transport_plan(
 ) -> TransportPlan:
     """The optimal transport plan γ between frame weights α and label weights β, sparse.
 
-    The sums are accumulated in double precision and normalised to end at exactly 1, so that the plan's
-    marginals are the weights to float32 rounding at any length.  Frames of weight 0 are dropped: they
-    appear in no entry and get no gradient.
+    The sums are accumulated in double precision (on the CPU for a device without float64) and normalised
+    to end at exactly 1, so that the plan's marginals are the weights to float32 rounding at any length.
+    Frames of weight 0 are dropped: they appear in no entry and get no gradient.
 
     Args:
         alpha: (B, T) floating point, ≥ 0, sums to 1 over the valid frames.
@@ -97,6 +98,7 @@ def transport_plan(
         frame_lengths: (B,) integers in [0, T]; None means T everywhere.
         label_lengths: (B,) integers in [0, U]; None means U everywhere.
         validate: read and check the values; None does so on the CPU only (no GPU synchronisation).
+            Unchecked, lengths are clamped to the tensors.
 
     Returns:
         The plan, differentiable in `alpha` and `beta`, its mass in their wider dtype.  At a tie the
@@ -125,6 +127,12 @@ def transport_plan(
         check_label_weights(beta, label_lengths, name="beta")
         check_feasible(frame_lengths, label_lengths)
     dtype = torch.promote_types(alpha.dtype, beta.dtype)
+    device, place = alpha.device, device_of_sums(alpha.device)
+    alpha, beta = alpha.to(place), beta.to(place)
+    frame_lengths, label_lengths = (
+        frame_lengths.to(place).clamp(0, T),
+        label_lengths.to(place).clamp(0, U),
+    )
     # A dropped frame takes no part, in the gradient either.
     alpha = alpha.masked_fill(alpha == 0, 0.0)
     A = cumulative_weights(alpha, frame_lengths)
@@ -133,16 +141,17 @@ def transport_plan(
     pieces = segments(A, B, frame_lengths, label_lengths)
     present = _present(pieces, A, frame_lengths, label_lengths)
     count = pieces.mass.shape[1]
-    place = torch.where(present, present.long().cumsum(1) - 1, count)
+    position = torch.where(present, present.long().cumsum(1) - 1, count)
 
     def compact(values: Tensor) -> Tensor:
-        return values.new_zeros(batch, count + 1).scatter(1, place, values)[:, :count]
+        padded = values.new_zeros(batch, count + 1).scatter(1, position, values)
+        return padded[:, :count].to(device)
 
     return TransportPlan(
         frames=compact(pieces.frames),
         labels=compact(pieces.labels),
-        mass=compact(pieces.mass).to(dtype),
-        lengths=present.sum(1),
+        mass=compact(pieces.mass.to(dtype)),
+        lengths=present.sum(1).to(device),
         num_frames=T,
         num_labels=U,
     )

@@ -8,6 +8,7 @@ alignment, and the model could leave it out for nothing.
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.precision import device_of_sums
 from espnet_ottc.ops.validation import (
     check_floating,
     check_integer,
@@ -38,7 +39,7 @@ def uniform_label_weights(
     """Give every label the same weight, 1/U_b: the paper's choice (section 5).
 
     Args:
-        lengths: (B,) labels of each sequence, 0 <= U_b <= max_length.
+        lengths: (B,) labels of each sequence, clamped to 0 <= U_b <= max_length.
         max_length: the padded length U.
         dtype: floating-point dtype of the weights.
         device: where the weights go; None is where `lengths` is.
@@ -48,6 +49,7 @@ def uniform_label_weights(
     """
     check_integer("lengths", lengths, 1)
     lengths = lengths.to(device) if device is not None else lengths
+    lengths = lengths.clamp(0, max_length)
     share = 1 / lengths.clamp(min=1).to(dtype)
     return torch.where(valid_mask(lengths, max_length), share[:, None], 0.0)
 
@@ -79,8 +81,9 @@ def check_weights(name: str, weights: Tensor, lengths: Tensor, *, zeros_allowed:
         lengths: (B,) valid entries; an utterance with none is accepted.
         zeros_allowed: frame weights may be zero, label weights must be at least 1e-9.
     """
+    place = device_of_sums(weights.device)
+    values, lengths = weights.detach().to(place).double(), lengths.to(place)
     valid = valid_mask(lengths, weights.shape[1])
-    values = weights.detach().double()
     smallest = 0.0 if zeros_allowed else SMALLEST_LABEL_WEIGHT
     rule = "not be negative" if zeros_allowed else f"be at least {SMALLEST_LABEL_WEIGHT}"
     bad = ~(values >= smallest) & valid | (valid & values.isinf())

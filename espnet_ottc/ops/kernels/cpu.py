@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.kernels.memory import address, contiguous, packed
 from espnet_ottc.ops.transport import TIE
 from espnet_ottc.ops.weights import SMALLEST_LABEL_WEIGHT
 
@@ -57,19 +58,28 @@ class _Batch(ctypes.Structure):
     )
 
 
+def load(path: Path) -> ctypes.CDLL:
+    """The compiled `ottc_cpu.c` in the file `path`.
+
+    Raises:
+        ImportError: it cannot be loaded.
+    """
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as fault:
+        raise ImportError(f"{path.name} cannot be loaded: {fault}") from fault
+    for name in ("ottc_forward", "ottc_backward"):
+        getattr(library, name).argtypes = [ctypes.POINTER(_Batch)]
+        getattr(library, name).restype = None
+    return library
+
+
 def _load() -> ctypes.CDLL:
     folder = Path(__file__).parent
     for suffix in EXTENSION_SUFFIXES:
         path = folder / f"_ottc_cpu{suffix}"
         if path.exists():
-            try:
-                library = ctypes.CDLL(str(path))
-            except OSError as fault:
-                raise ImportError(f"{path.name} cannot be loaded: {fault}") from fault
-            for name in ("ottc_forward", "ottc_backward"):
-                getattr(library, name).argtypes = [ctypes.POINTER(_Batch)]
-                getattr(library, name).restype = None
-            return library
+            return load(path)
     raise ImportError(
         "the C kernel was not compiled; install a C compiler and run "
         "`pip install --force-reinstall --no-deps espnet-ottc`"
@@ -81,26 +91,23 @@ _LIBRARY = _load()
 
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     """See `espnet_ottc.ops.kernels`; `kept` is one block of memory, laid out by `_place_state`."""
-    logits = _unit_stride(inputs.logits)
-    B, T, _ = logits.shape
+    inputs = packed(inputs, frame_dtype=torch.float32, weight_dtype=torch.float64)
+    B, T, _ = inputs.logits.shape
     U = inputs.targets.shape[1]
-    frame_logits = inputs.frame_logits.float().contiguous()
-    targets = inputs.targets.contiguous()
-    weights = inputs.label_weights
-    weights = None if weights is None else weights.double().contiguous()
     losses, normalizer = _floats(B), _floats(B, T)
     grad_frames = _floats(B, T) if grads.frame_logits else None
     grad_weights = _floats(B, U) if grads.label_weights else None
     state = torch.empty(B * (2 * T + U), dtype=torch.float64)
     scratch = torch.empty(B * 2 * T, dtype=torch.float64)
-    batch = _describe(logits, targets, inputs)
+    batch = _describe(inputs)
     _place_state(batch, state)
-    batch.frame_logits = frame_logits.data_ptr()
-    batch.label_weights = _pointer(weights)
-    batch.normalizer = normalizer.data_ptr()
-    batch.losses = losses.data_ptr()
-    batch.frame_losses = scratch.data_ptr()
-    batch.edge_scores = scratch.data_ptr() + 8 * B * T if grads.frame_logits else None
+    batch.frame_logits = address(inputs.frame_logits, torch.float32)
+    batch.label_weights = _pointer(inputs.label_weights, torch.float64)
+    batch.normalizer = _pointer(normalizer)
+    batch.losses = _pointer(losses)
+    start = address(scratch, torch.float64)
+    batch.frame_losses = start
+    batch.edge_scores = start + 8 * B * T if grads.frame_logits else None
     batch.grad_frame_logits = _pointer(grad_frames)
     batch.grad_label_weights = _pointer(grad_weights)
     _LIBRARY.ottc_forward(ctypes.byref(batch))
@@ -112,20 +119,20 @@ def backward(
     inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
 ) -> OTTCGradients:
     """See `espnet_ottc.ops.kernels`."""
-    logits, targets = _unit_stride(inputs.logits), inputs.targets.contiguous()
-    grad_losses = grad_losses.contiguous()
+    inputs = packed(inputs)
+    grad_losses = contiguous(grad_losses, torch.float32)
     frames, weights = result.grad_frame_logits, result.grad_label_weights
     grads = OTTCGradients(
-        _floats(*logits.shape) if grad_logits else None,
+        _floats(*inputs.logits.shape) if grad_logits else None,
         None if frames is None else _floats(*frames.shape),
         None if weights is None else _floats(*weights.shape),
     )
-    batch = _describe(logits, targets, inputs)
+    batch = _describe(inputs)
     _place_state(batch, result.kept[0])
-    batch.normalizer = result.normalizer.data_ptr()
+    batch.normalizer = _pointer(result.normalizer)
     batch.grad_frame_logits = _pointer(frames)
     batch.grad_label_weights = _pointer(weights)
-    batch.grad_losses = grad_losses.data_ptr()
+    batch.grad_losses = _pointer(grad_losses)
     batch.grad_logits = _pointer(grads.logits)
     batch.scaled_frame_logits = _pointer(grads.frame_logits)
     batch.scaled_label_weights = _pointer(grads.label_weights)
@@ -136,33 +143,32 @@ def backward(
 def _place_state(batch: _Batch, state: Tensor) -> None:
     """Point at the four arrays within `state`: two of doubles first, then two of four bytes an entry."""
     frames, labels = batch.batch * batch.frames, batch.batch * batch.labels
-    batch.frame_ends = state.data_ptr()
-    batch.label_ends = batch.frame_ends + 8 * frames
-    batch.alpha = batch.label_ends + 8 * labels
-    batch.first = batch.alpha + 4 * frames
+    # Not read back from the structure: ctypes gives None for the address 0 of an empty tensor.
+    start = address(state, torch.float64)
+    batch.frame_ends = start
+    batch.label_ends = start + 8 * frames
+    batch.alpha = start + 8 * (frames + labels)
+    batch.first = start + 8 * (frames + labels) + 4 * frames
 
 
-def _describe(logits: Tensor, targets: Tensor, inputs: OTTCInputs) -> _Batch:
+def _describe(inputs: OTTCInputs) -> _Batch:
+    logits, _, targets, frame_lengths, label_lengths, _ = inputs
     batch = _Batch()
     batch.batch, batch.frames, batch.vocabulary = logits.shape
     batch.labels = targets.shape[1]
     batch.logits_batch_stride, batch.logits_frame_stride, _ = logits.stride()
     batch.logits = logits.data_ptr()
-    batch.targets = targets.data_ptr()
-    batch.frame_lengths = inputs.logit_lengths.data_ptr()
-    batch.label_lengths = inputs.target_lengths.data_ptr()
+    batch.targets = address(targets, torch.int64)
+    batch.frame_lengths = address(frame_lengths, torch.int64)
+    batch.label_lengths = address(label_lengths, torch.int64)
     batch.tie, batch.smallest_weight = TIE, SMALLEST_LABEL_WEIGHT
     # A thread for a small batch costs more than it does.
     batch.threads = min(torch.get_num_threads(), 1 + logits.numel() // _ELEMENTS_PER_THREAD)
     return batch
 
 
-def _unit_stride(logits: Tensor) -> Tensor:
-    return logits if logits.stride(2) == 1 else logits.contiguous()
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _pointer(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> int | None:
+    return None if tensor is None else address(tensor, dtype)
 
 
 def _floats(*shape: int) -> Tensor:

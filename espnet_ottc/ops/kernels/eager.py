@@ -1,5 +1,7 @@
 """The loss in plain PyTorch: any device, any floating-point dtype; the reference of the kernels.
 
+Where the device has no float64 the weights are transported on the CPU; the logits stay where they are.
+
 The (B, T, V) logits are read in blocks of frames, so that no second tensor of their size lives in
 the forward pass, and half-precision logits are widened a block at a time.
 """
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.precision import brought_back, device_of_sums
 from espnet_ottc.ops.transport import cumulative_weights, frame_weights, join_ties, segments
 from espnet_ottc.ops.validation import valid_mask
 
@@ -19,22 +22,26 @@ _BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
 
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     """See `espnet_ottc.ops.kernels`; `kept` is alpha and the segments' frames, label ids and masses."""
-    logits, targets = inputs.logits, inputs.targets
+    logits = inputs.logits
+    device, place = logits.device, device_of_sums(logits.device)
+    targets = inputs.targets.to(place)
     wide = torch.promote_types(logits.dtype, torch.float32)
     T, U = logits.shape[1], targets.shape[1]
-    frame_lengths = inputs.logit_lengths.clamp(0, T)
-    label_lengths = inputs.target_lengths.clamp(0, U)
-    alpha = frame_weights(inputs.frame_logits.to(wide), frame_lengths)
+    frame_lengths = inputs.logit_lengths.to(place).clamp(0, T)
+    label_lengths = inputs.target_lengths.to(place).clamp(0, U)
+    alpha = frame_weights(inputs.frame_logits.to(place, wide), frame_lengths)
     beta = inputs.label_weights
     if beta is None:
         # Not 1/U: sums of ones are exact, and only their shares count.
-        beta = torch.ones(targets.shape, dtype=torch.float64, device=logits.device)
+        beta = torch.ones(targets.shape, dtype=torch.float64, device=place)
+    beta = beta.to(place)
     A, B = cumulative_weights(alpha, frame_lengths), cumulative_weights(beta, label_lengths)
     A = join_ties(A, B)
     pieces = segments(A, B, frame_lengths, label_lengths)
     ids = targets.gather(1, pieces.labels) if U else pieces.labels
     normalizer = _normalizer(logits, wide)
-    scores = _scores(logits, normalizer, pieces.frames, ids, wide)
+    frames, ids = pieces.frames.to(device), ids.to(device)
+    scores = _scores(logits, normalizer, frames, ids, wide).to(place)
     losses = -torch.where(pieces.mass > 0, pieces.mass * scores, 0.0).sum(1)
     losses = losses.masked_fill((frame_lengths == 0) & (label_lengths > 0), float("inf"))
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
@@ -42,17 +49,20 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     slopes = _without_dropped(scores, A, pieces.frames).double().diff(dim=1)
     grad_frames = grad_labels = None
     if grads.frame_logits:
-        frames = _potentials(slopes, pieces.frame_rank, pieces.frame_inner, alpha)
-        grad_frames = torch.where(label_lengths[:, None] > 0, alpha * frames, 0.0).to(wide)
+        potentials = _potentials(slopes, pieces.frame_rank, pieces.frame_inner, alpha)
+        grad_frames = torch.where(label_lengths[:, None] > 0, alpha * potentials, 0.0)
+        grad_frames = grad_frames.to(wide).to(device)
     if grads.label_weights:
         weights = torch.where(valid_mask(label_lengths, U), beta, 0.0).double()
         total = weights.sum(1, keepdim=True)
         total = torch.where(total > 0, total, 1.0)
         labels = _potentials(slopes, pieces.label_rank, pieces.label_inner, weights / total)
         inside = valid_mask(label_lengths, U)
-        grad_labels = torch.where(inside, labels / total, 0.0).to(wide)
-    kept = (alpha, pieces.frames, ids, pieces.mass)
-    return OTTCForward(losses.to(wide), normalizer, grad_frames, grad_labels, kept, sound=False)
+        grad_labels = torch.where(inside, labels / total, 0.0).to(wide).to(device)
+    kept = (alpha.to(device), frames, ids, brought_back(pieces.mass, device))
+    return OTTCForward(
+        losses.to(wide).to(device), normalizer, grad_frames, grad_labels, kept, sound=False
+    )
 
 
 def backward(
@@ -77,7 +87,9 @@ def _grad_logits(inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor) -
     logits = inputs.logits
     alpha, frames, ids, mass = result.kept
     V = logits.shape[2]
-    active = (inputs.target_lengths > 0) & (grad_losses != 0)
+    # A length beyond the targets' width is no label where that width is 0.
+    labels = inputs.target_lengths.clamp(max=inputs.targets.shape[1])
+    active = (labels > 0) & (grad_losses != 0)
     weights = torch.where(active[:, None], alpha * grad_losses[:, None], 0.0)
     # Where a frame has no weight, padding above all, nothing is passed on, NaN included.
     normalizer = torch.where(weights != 0, result.normalizer, float("inf"))
@@ -109,11 +121,12 @@ def _blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _normalizer(logits: Tensor, wide: torch.dtype) -> Tensor:
-    """(B, T) log-sum-exp over the vocabulary, accumulated in `wide`."""
+    """(B, T) log-sum-exp over the vocabulary, accumulated in `wide`; NaN where a logit is +inf."""
     result = torch.empty(logits.shape[:2], dtype=wide, device=logits.device)
     for b, block in _blocks(logits):
         result[b, block] = logits[b, block].to(wide).logsumexp(2)
-    return result
+    # No softmax: the sum of +inf would make every other label merely impossible.
+    return result.masked_fill_(result == torch.inf, torch.nan)
 
 
 def _scores(

@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) float fast_exp(float x) {
     p = p * r + 1.0000001192f;
     p = p * r + 1.0f;
     union { float f; int32_t i; } bits = {shifted};
-    bits.i = (int32_t)((uint32_t)(bits.i + 127) << 23);
+    bits.i = (int32_t)(((uint32_t)bits.i + 127u) << 23);
     const float result = p * bits.f;
     return x < -87.0f ? 0.0f : result;
 }
@@ -83,8 +83,8 @@ static inline __attribute__((always_inline)) float fast_exp(float x) {
 /* log(x) for normal x > 0 within 2 units in the last place (Cephes' polynomial); NaN stays NaN. */
 static inline __attribute__((always_inline)) float fast_log(float x) {
     union { float f; int32_t i; } bits = {x};
-    const int32_t exponent = (bits.i - 0x3f3504f3) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
-    bits.i -= (int32_t)((uint32_t)exponent << 23);
+    const int32_t exponent = (int32_t)((uint32_t)bits.i - 0x3f3504f3u) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
+    bits.i = (int32_t)((uint32_t)bits.i - ((uint32_t)exponent << 23));
     const float m = bits.f - 1.0f, e = (float)exponent, square = m * m;
     float p = 7.0376836292e-2f;
     p = p * m - 1.1514610310e-1f;
@@ -171,9 +171,14 @@ static void accumulate(ottc_batch *p, int64_t b) {
         B[u] = sum += p->label_weights ? p->label_weights[b * p->labels + u] : 1.0;
     for (int64_t u = 0; u < U; u++) B[u] /= sum;
 
+    /* breakpoints that no frame crosses, NaN among them, have a slope of 0 */
+    if (p->grad_label_weights && p->labels)
+        memset(p->grad_label_weights + b * p->labels, 0, (size_t)p->labels * sizeof(float));
+
     int64_t u = 0;
-    for (int64_t t = 0; t < T && U; t++) {
+    for (int64_t t = 0; t < T; t++) {
         first[t] = (int32_t)u;
+        if (!U) continue;
         while (u < U - 1 && B[u] < A[t] - p->tie) u++;
         if (fabs(B[u] - A[t]) <= p->tie) A[t] = B[u];
     }
@@ -302,7 +307,9 @@ static void scale(float *out, const float *in, int64_t n, float factor) {
 
 static void backward_rows(const ottc_batch *p, int64_t b, int64_t start, int64_t end) {
     const float grad_loss = p->grad_losses[b];
-    const int64_t T = p->label_lengths[b] > 0 ? clamp_length(p->frame_lengths[b], p->frames) : 0;
+    /* a length beyond the targets' width is no label where that width is 0 */
+    const int64_t U = clamp_length(p->label_lengths[b], p->labels);
+    const int64_t T = U ? clamp_length(p->frame_lengths[b], p->frames) : 0;
     for (int64_t t = start; t < end; t++)
         if (t < T && p->alpha[b * p->frames + t] != 0.0f && grad_loss != 0.0f)
             backward_frame(p, b, t, grad_loss);

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
 from espnet_ottc.ops.kernels.eager import scale_rows
+from espnet_ottc.ops.kernels.memory import packed
 from espnet_ottc.ops.transport import TIE, cumulative_weights
 from espnet_ottc.ops.validation import valid_mask
 
@@ -28,7 +29,7 @@ def _larger(a, b):
 
 @triton.jit
 def _label_end(label_ends, b, u, labels, U, mask, UNIFORM: tl.constexpr):
-    """B at the end of label u; 2, behind everything, where the mask is false."""
+    """B at the end of label u, of (B, U) `label_ends`; 2, behind everything, where the mask is false."""
     if UNIFORM:
         end = tl.where(mask, (u + 1).to(tl.float64) / labels, 2.0)
     else:
@@ -38,13 +39,13 @@ def _label_end(label_ends, b, u, labels, U, mask, UNIFORM: tl.constexpr):
 
 @triton.jit
 def _accumulate(
-    frame_logits,
-    frame_lengths,
-    label_lengths,
-    label_ends,
-    alpha,
-    frame_ends,
-    first,
+    frame_logits,  # (B, T)
+    frame_lengths,  # (B,) int64
+    label_lengths,  # (B,) int64
+    label_ends,  # (B, U) float64 B; not read where UNIFORM
+    alpha,  # (B, T) float32
+    frame_ends,  # (B, T) float64 A
+    first,  # (B, T) int32
     T,
     U,
     UNIFORM: tl.constexpr,
@@ -109,17 +110,17 @@ def _score(logits, row, targets, b, u, U, V, normalizer):
 
 @triton.jit
 def _forward_frame(
-    logits,
-    targets,
-    frame_lengths,
-    label_lengths,
-    label_ends,
-    frame_ends,
-    first,
-    normalizer,
-    frame_losses,
-    edge_scores,
-    label_slopes,
+    logits,  # (B, T, V), strides given; the vocabulary's is 1
+    targets,  # (B, U) int64
+    frame_lengths,  # (B,) int64
+    label_lengths,  # (B,) int64
+    label_ends,  # (B, U) float64 B; not read where UNIFORM
+    frame_ends,  # (B, T) float64 A
+    first,  # (B, T) int32
+    normalizer,  # (B, T) float32
+    frame_losses,  # (B, T) float64
+    edge_scores,  # (B, T, 2) float32; first and last label's log p
+    label_slopes,  # (B, U) float32; not written unless SLOPES
     T,
     U,
     V,
@@ -174,13 +175,13 @@ def _forward_frame(
 
 @triton.jit
 def _sum_up(
-    frame_lengths,
-    label_lengths,
-    alpha,
-    frame_losses,
-    edge_scores,
-    losses,
-    grad_frame_logits,
+    frame_lengths,  # (B,) int64
+    label_lengths,  # (B,) int64
+    alpha,  # (B, T) float32
+    frame_losses,  # (B, T) float64
+    edge_scores,  # (B, T, 2) float32; first and last label's log p
+    losses,  # (B,) float32
+    grad_frame_logits,  # (B, T) float32
     T,
     U,
     GRAD: tl.constexpr,
@@ -191,12 +192,14 @@ def _sum_up(
     n = tl.minimum(tl.maximum(tl.load(frame_lengths + b), 0), T)
     labels = tl.minimum(tl.maximum(tl.load(label_lengths + b), 0), U)
     active = labels > 0
+    # Not `(t < n) & active`: Triton's newer interpreters refuse a mask of a vector and a scalar.
+    frames = tl.where(active, n, 0)
     loss = tl.full((), 0.0, tl.float64)
     mean = tl.full((), 0.0, tl.float64)
     carry = tl.full((), 0.0, tl.float64)
     for start in range(0, T, STEP):
         t = start + tl.arange(0, STEP)
-        valid = (t < n) & active
+        valid = t < frames
         loss += tl.sum(tl.load(frame_losses + b * T + t, mask=valid, other=0.0), 0)
         if GRAD:
             edge = edge_scores + 2 * (b * T + t)
@@ -214,7 +217,7 @@ def _sum_up(
         carry = tl.full((), 0.0, tl.float64)
         for start in range(0, T, STEP):
             t = start + tl.arange(0, STEP)
-            valid = (t < n) & active
+            valid = t < frames
             edge = edge_scores + 2 * (b * T + t)
             after = tl.load(edge, mask=valid & (t > 0), other=0.0).to(tl.float64)
             before = tl.load(edge - 1, mask=valid & (t > 0), other=0.0).to(tl.float64)
@@ -228,19 +231,19 @@ def _sum_up(
 
 @triton.jit
 def _backward_frame(
-    logits,
-    targets,
-    frame_lengths,
-    label_lengths,
-    label_ends,
-    frame_ends,
-    first,
-    alpha,
-    normalizer,
-    frame_slopes,
-    grad_losses,
-    grad_logits,
-    grad_frame_logits,
+    logits,  # (B, T, V), strides given; the vocabulary's is 1
+    targets,  # (B, U) int64
+    frame_lengths,  # (B,) int64
+    label_lengths,  # (B,) int64
+    label_ends,  # (B, U) float64 B; not read where UNIFORM
+    frame_ends,  # (B, T) float64 A
+    first,  # (B, T) int32
+    alpha,  # (B, T) float32
+    normalizer,  # (B, T) float32
+    frame_slopes,  # (B, T) float32 dlosses/dframe_logits; not read unless FRAMES
+    grad_losses,  # (B,) float, stride given
+    grad_logits,  # (B, T, V) contiguous, the logits' dtype
+    grad_frame_logits,  # (B, T) float32
     T,
     U,
     V,
@@ -267,9 +270,10 @@ def _backward_frame(
     high = tl.load(frame_ends + b * T + t, mask=active, other=0.0)
     start_label = tl.load(first + b * T + t, mask=active, other=0).to(tl.int64)
     row = b * batch_stride + t * frame_stride
+    read = tl.where(active, V, 0)
     for start in range(0, V, STEP):
         v = start + tl.arange(0, STEP)
-        z = tl.load(logits + row + v, mask=(v < V) & active, other=float("-inf")).to(tl.float32)
+        z = tl.load(logits + row + v, mask=v < read, other=float("-inf")).to(tl.float32)
         grad = tl.where(active, weight * tl.exp(z - log_total), 0.0)
         u = start_label
         low = bottom
@@ -287,8 +291,8 @@ def _backward_frame(
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     """See `espnet_ottc.ops.kernels`; `kept` is alpha, the frames' cumulative sums and first labels, and the
     labels' cumulative sums unless uniform."""
+    inputs = packed(inputs)
     logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = inputs
-    logits, targets = _unit_stride(logits), targets.contiguous()
     B, T, V = logits.shape
     U = targets.shape[1]
     uniform = label_weights is None
@@ -310,7 +314,7 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     # Triton launches on the current device, which need not be the tensors'.
     with torch.cuda.device_of(logits):
         _accumulate[(B,)](
-            frame_logits.contiguous(), *lengths, label_ends, alpha, frame_ends, first, T, U,
+            frame_logits, *lengths, label_ends, alpha, frame_ends, first, T, U,
             UNIFORM=uniform, LABEL_STEPS=max(U, 1).bit_length(), TIE_WIDTH=TIE, STEP=step,
         )  # fmt: skip
         if T:
@@ -338,7 +342,7 @@ def backward(
         return OTTCGradients(
             torch.zeros_like(inputs.logits) if grad_logits else None, frames, weights
         )
-    logits, targets = _unit_stride(inputs.logits), inputs.targets.contiguous()
+    logits, _, targets, frame_lengths, label_lengths, _ = packed(inputs)
     B, T, V = logits.shape
     alpha, frame_ends, first, *label_ends = result.kept
     grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
@@ -346,7 +350,7 @@ def backward(
     frames = None if slopes is None else torch.empty_like(slopes)
     with torch.cuda.device_of(logits):
         _backward_frame[(T, B)](
-            logits, targets, inputs.logit_lengths, inputs.target_lengths, *(label_ends or [frame_ends]),
+            logits, targets, frame_lengths, label_lengths, *(label_ends or [frame_ends]),
             frame_ends, first, alpha, result.normalizer, alpha if slopes is None else slopes, grad_losses,
             grad, alpha if frames is None else frames, T, targets.shape[1], V,
             logits.stride(0), logits.stride(1), grad_losses.stride(0),
@@ -371,7 +375,3 @@ def _grad_label_weights(slopes: Tensor, inputs: OTTCInputs) -> Tensor:
 def _shape_of_programs(V: int) -> dict[str, int]:
     step = min(triton.next_power_of_2(V), _LARGEST_STEP)
     return {"STEP": step, "num_warps": max(1, min(4, step // 256))}
-
-
-def _unit_stride(logits: Tensor) -> Tensor:
-    return logits if logits.stride(2) == 1 else logits.contiguous()
