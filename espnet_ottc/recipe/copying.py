@@ -9,6 +9,8 @@ from pathlib import Path
 
 TEMPLATE = "TEMPLATE"
 _SUFFIX = "_ottc"
+# Of the template: finds Python and the package.
+_PATHS = "path.sh"
 # What a recipe's folder holds; what its runs leave there (data, exp, ...) is not copied.  setup.py has the
 # same list.
 RECIPE_FILES = ("*.sh", "*.md", "conf/**/*.yaml", "local/**/*")
@@ -65,8 +67,8 @@ def copy_recipe(name: str, target: Path) -> Path:
         )
     if not template.exists():
         _copy(source / TEMPLATE, template)
+        _name_environment(template / _PATHS)
     _copy(source / recipe.name, recipe)
-    _name_environment(recipe / "path.sh")
     return recipe
 
 
@@ -82,18 +84,24 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _same(source: Path, target: Path) -> bool:
-    names = [str(path) for path in _files(source)]
-    equal, _, _ = filecmp.cmpfiles(source, target, names, shallow=False)
-    return len(equal) == len(names)
+    """Whether a copied template is this one, but for the environment that it names."""
+    names = {str(path) for path in _files(source)}
+    equal, _, _ = filecmp.cmpfiles(source, target, names - {_PATHS}, shallow=False)
+    paths = target / _PATHS
+    return (
+        set(equal) == names - {_PATHS}
+        and paths.is_file()
+        and paths.read_bytes().endswith((source / _PATHS).read_bytes())
+    )
 
 
 def _name_environment(path: Path) -> None:
-    """Put the environment that this process runs in first in a copy's `path.sh`."""
+    """Put the environment that this process runs in first in the copied template's `path.sh`."""
     folder = Path(sys.executable).parent
     if (folder / "python").exists():
         lines = path.read_text(encoding="utf-8")
         path.write_text(
-            "# The environment that this recipe was copied from.\n"
+            "# The environment that this folder was copied from.\n"
             f'export PATH={shlex.quote(str(folder))}:"$PATH"\n{lines}',
             encoding="utf-8",
         )

@@ -45,7 +45,7 @@ def test_a_copied_recipe_finds_template_and_package(tmp_path: Path) -> None:
     assert main(["new", "timit", str(folder)]) == 0
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        ["bash", "-c", ". ./path.sh && command -v python"],
+        ["bash", "-c", ". ../TEMPLATE/path.sh && command -v python"],
         cwd=folder / "timit_ottc", env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -54,11 +54,11 @@ def test_a_copied_recipe_finds_template_and_package(tmp_path: Path) -> None:
 
 def test_a_copied_recipe_without_an_environment_says_what_to_install(tmp_path: Path) -> None:
     copy = copy_recipe("ami", tmp_path)
-    path = copy / "path.sh"
+    path = tmp_path / "TEMPLATE" / "path.sh"
     kept = [line for line in path.read_text().splitlines() if not line.startswith("export PATH")]
     path.write_text("\n".join(kept) + "\n")
     result = subprocess.run(
-        ["bash", "-c", ". ./path.sh"],
+        ["bash", "-c", ". ../TEMPLATE/path.sh"],
         cwd=copy, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False,
         executable="/bin/bash",
     )  # fmt: skip
