@@ -39,7 +39,8 @@ def read_curves(directory: Path, system: str, seed: int) -> Curves:
 
     Args:
         directory: of the training.
-        system, seed: whose it is.
+        system: name of the system that was trained.
+        seed: of the training.
 
     Raises:
         FileNotFoundError: neither (no epoch ended, or `use_tensorboard: false` without records).
