@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ottc.alignment.aligners import ALIGNERS, make_aligner
+from espnet_ottc.alignment.formats import read_text, write_columns
+from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
 from espnet_ottc.utils.extras import require_extra
 
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
 
     from espnet_ottc.espnet.trained_model import Posteriors
-
-# Those of `espnet_ottc.alignment.aligners`, which the help does not import.
-ALIGNERS = ("k2_ctc", "torchaudio_ctc", "transport", "viterbi")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,10 +42,6 @@ def align(options: argparse.Namespace) -> None:
         UserError: utterances without times, once those of the others are written.
     """
     require_extra("espnet", "ottc-align", ("espnet2", "lhotse"))
-    from espnet_ottc.alignment.aligners import make_aligner
-    from espnet_ottc.alignment.formats import write_columns
-    from espnet_ottc.alignment.writing import write_times
-
     cuts = _cuts(options)
     texts = None if options.text is None else _texts(options.text, cuts)
     log_to(options.out / "align.log")
@@ -108,8 +104,6 @@ def _cuts(options: argparse.Namespace) -> "CutSet":
 
 
 def _texts(path: Path, cuts: "CutSet") -> Mapping[str, str]:
-    from espnet_ottc.alignment.formats import read_text
-
     texts = {name: " ".join(words) for name, words in read_text(path).items()}
     for cut in cuts:
         if cut.id not in texts:
@@ -136,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
     options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
                          help="how words are recognised; no difference for CTC")  # fmt: skip
-    options.add_argument("--aligner", choices=ALIGNERS,
+    options.add_argument("--aligner", choices=sorted(ALIGNERS),
                          help="by default viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
     options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     options.add_argument("--out", type=Path, required=True, help="folder for the results")

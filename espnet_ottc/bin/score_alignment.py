@@ -12,17 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.bin._scoring_options import add_scoring_options, shared_values
+from espnet_ottc.alignment.scoring import TimesScoringOptions, score_time_files
+from espnet_ottc.bin.scoring_options import add_scoring_options, shared_values
 from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import write_json
-
-# Those of `espnet_ottc.alignment.scoring`, which the help does not import.
-COLLAR = 0.2
-SPECIAL = ("<blank>", "<space>")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
+    defaults = TimesScoringOptions()
     options = argparse.ArgumentParser(
         prog="ottc-score-times",
         description="Start F1, IDR, IoU, boundary errors, coverage and peakiness.",
@@ -31,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--collar",
         type=float,
-        default=COLLAR,
+        default=defaults.collar,
         help="seconds by which a start may be off (default: %(default)s)",
     )
     group = options.add_argument_group("peakiness")
@@ -41,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--special",
         nargs="+",
-        default=list(SPECIAL),
+        default=list(defaults.special),
         metavar="LABEL",
         help="labels that are no speech, as the blank or a silence phone; the time that the reference "
         "has for them is real silence (default: %(default)s)",
@@ -62,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> None:
     """Score as the options say; print the table, and write the scores where `--json` says."""
-    from espnet_ottc.alignment.scoring import TimesScoringOptions, score_time_files
-
     scoring = TimesScoringOptions(
         collar=options.collar, special=tuple(options.special), **shared_values(options)
     )

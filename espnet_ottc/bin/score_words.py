@@ -12,7 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from espnet_ottc.bin._scoring_options import add_flag, add_scoring_options, shared_values
+from espnet_ottc.alignment.scoring import WordScoringOptions, score_word_files
+from espnet_ottc.bin.scoring_options import add_flag, add_scoring_options, shared_values
 from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import write_json
 
@@ -42,8 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> None:
     """Score as the options say; print the table, and write the scores where `--json` says."""
-    from espnet_ottc.alignment.scoring import WordScoringOptions, score_word_files
-
     scoring = WordScoringOptions(sclite_costs=options.sclite_costs, **shared_values(options))
     report = score_word_files(options.ref, options.hyp, scoring)
     print(report.as_text())

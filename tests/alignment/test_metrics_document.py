@@ -4,6 +4,8 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "mathematics" / "metrics.md"
 
 
@@ -37,3 +39,10 @@ def test_the_document_names_every_figure_of_the_table() -> None:
         assert name in text
     for name in ("MAE", "median", "share within", "peaky", "raw", "silence"):
         assert name in text
+
+
+def test_the_example_of_scoring_from_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCUMENT.parents[1] / "howto" / "score_times.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    exec(block, {})
+    assert "start F1 %, within 50 ms" in capsys.readouterr().out

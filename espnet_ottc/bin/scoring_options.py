@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-# That of `espnet_ottc.alignment.scoring`, which the help does not import.
-SILENCES = ("<eps>", "<sil>")
+from espnet_ottc.alignment.scoring import SILENCES, read_folding
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, files: str) -> None:
@@ -74,7 +73,6 @@ def shared_values(options: argparse.Namespace) -> dict[str, Any]:
         ValueError: a malformed folding.
         OSError: the folding cannot be read.
     """
-    from espnet_ottc.alignment.scoring import read_folding
 
     names = ("ignore_case", "missing_is_empty", "ignore_extra", "level", "resamples", "seed")
     values = {name: getattr(options, name) for name in (*names, "tier", "channel")}
