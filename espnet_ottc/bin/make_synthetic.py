@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.recipe import LAYOUTS
+from espnet_ottc.recipe.corpora import CORPORA
 from espnet_ottc.utils.commands import UserError, run
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ def _make(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> "tuple[SetPlan, ...]":
-    from espnet_ottc.recipe.corpora import CORPORA
-
     corpus = CORPORA[options.layout]
     return corpus.synthetic_sets(
         options.hours, options.dev_hours, options.test_hours, options.test_other_hours
@@ -55,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="corpus directory to make; must not exist or be empty",
     )
-    parser.add_argument("--layout", choices=LAYOUTS, default="librispeech", help="layout")
+    parser.add_argument("--layout", choices=sorted(CORPORA), default="librispeech", help="layout")
     parser.add_argument("--seed", type=int, default=0, help="seed of sentences, prosody and noise")
     parser.add_argument(
         "--nj", type=int, default=1, help="processes; any number gives the same result"

@@ -7,15 +7,10 @@ The list starts with `<blank>` and `<unk>` and ends with `<sos/eos>`, as ESPnet 
 
 import argparse
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ottc.utils.commands import run
-from espnet_ottc.utils.files import written_aside
-
-BLANK, UNKNOWN, SPACE, ENDS = "<blank>", "<unk>", "<space>", "<sos/eos>"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,80 +20,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
-    from espnet_ottc.alignment.formats import read_text
+    from espnet_ottc.recipe.tokens import write_tokens
 
-    texts = [" ".join(words) for words in read_text(options.text).values()]
-    if options.token_type == "char":
-        found = character_tokens(texts)
-    elif options.token_type == "word":
-        found = word_tokens(texts)
-    elif options.bpe_model is None:
-        raise ValueError("--token_type bpe needs --bpe_model, the file to write")
-    else:
-        found = train_bpe(texts, options.nbpe, options.bpe_model)
-    with written_aside(options.out) as aside:
-        aside.write_text("\n".join(found) + "\n", encoding="utf-8")
-    print(f"{len(found)} tokens in {options.out}")
-
-
-def character_tokens(texts: Iterable[str]) -> list[str]:
-    """The characters of the texts, the most frequent first, among ESPnet's special tokens.
-
-    Raises:
-        ValueError: no characters.
-    """
-    counts = Counter(character for text in texts for character in text)
-    if not counts:
-        raise ValueError("the transcripts hold no characters")
-    ordered = sorted(counts, key=lambda character: (-counts[character], character))
-    # Single words have no separator, and still their boundary label is one.
-    names = list(dict.fromkeys([*(SPACE if c == " " else c for c in ordered), SPACE]))
-    return [BLANK, UNKNOWN, *names, ENDS]
-
-
-def word_tokens(texts: Iterable[str]) -> list[str]:
-    """The words of the texts (or phones), the most frequent first, among ESPnet's special tokens.
-
-    Raises:
-        ValueError: no words.
-    """
-    counts = Counter(word for text in texts for word in text.split())
-    if not counts:
-        raise ValueError("the transcripts hold no words")
-    return [BLANK, UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word)), ENDS]
-
-
-def train_bpe(texts: Sequence[str], size: int, model: Path) -> list[str]:
-    """Train a BPE model of `size` pieces, write it to `model`, and return its token list.
-
-    Raises:
-        ValueError: texts for which SentencePiece cannot make so many pieces.
-    """
-    import sentencepiece
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
-                model_prefix=f"{folder}/bpe",
-                vocab_size=size,
-                model_type="bpe",
-                character_coverage=1.0,
-                minloglevel=2,
-            )
-        except RuntimeError as error:
-            raise ValueError(
-                f"SentencePiece cannot make {size} pieces (--nbpe): {error}"
-            ) from error
-        with written_aside(model) as aside:
-            aside.write_bytes(Path(folder, "bpe.model").read_bytes())
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    pieces = [
-        processor.id_to_piece(index)
-        for index in range(processor.get_piece_size())
-        if not (processor.is_control(index) or processor.is_unknown(index))
-    ]
-    return [BLANK, UNKNOWN, *pieces, ENDS]
+    count = write_tokens(
+        options.text,
+        options.out,
+        token_type=options.token_type,
+        nbpe=options.nbpe,
+        bpe_model=options.bpe_model,
+    )
+    print(f"{count} tokens in {options.out}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,11 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ottc.recipe import LAYOUTS
+from espnet_ottc.recipe.corpora import CORPORA
 from espnet_ottc.utils.commands import run
-
-# Of a part's notes, how many are printed.
-_SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _manifests(options: argparse.Namespace) -> None:
-    from espnet_ottc.recipe.corpora import CORPORA
+    # Late, since what is prepared needs packages that the help does without.
+    from espnet_ottc.recipe.data import say_part
 
     preparation = CORPORA[options.layout].preparation
     parts = options.parts or preparation.present_parts(options.corpus)
@@ -36,37 +34,21 @@ def _manifests(options: argparse.Namespace) -> None:
     for done in preparation.prepare_parts(
         options.corpus, parts, options.out, alignments=options.alignments, nj=options.nj
     ):
-        for note in done.notes[:_SHOWN]:
-            print(f"  {note}")
-        if len(done.notes) > _SHOWN:
-            print(f"  ... {len(done.notes)} notes, all in {options.out}")
-        print(
-            f"{done.part}: {done.utterances} utterances, {done.hours:.2f} h, "
-            f"{done.aligned} with word times"
-        )
+        say_part(done, options.out)
 
 
 def _cuts(options: argparse.Namespace) -> None:
-    from espnet_ottc.corpora.manifests import write_cuts
-    from espnet_ottc.recipe.corpora import CORPORA
+    from espnet_ottc.recipe.data import write_sets
 
-    # All sets are looked for before the first is read: that takes long.
-    cuts_of = CORPORA[options.layout].preparation.cuts_of
-    streams = {name: cuts_of(options.manifests, parts) for name, parts in options.sets}
-    for name, cuts in streams.items():
-        done = write_cuts(
-            cuts,
-            options.out / name,
-            nj=options.nj,
-            decode=not options.skip_decoding,
-            drop_bad_alignments=options.drop_bad_alignments,
-        )
-        for problem in done.dropped_alignments:
-            print(f"alignment dropped: {problem}", file=sys.stderr)
-        print(
-            f"{name}: {done.cuts} cuts, {done.hours:.2f} h, {done.aligned} with word times, "
-            f"{len(done.dropped_alignments)} alignments dropped"
-        )
+    write_sets(
+        CORPORA[options.layout].preparation,
+        options.manifests,
+        options.out,
+        dict(options.sets),
+        nj=options.nj,
+        drop_bad_alignments=options.drop_bad_alignments,
+        decode=not options.skip_decoding,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--layout", choices=LAYOUTS, default="librispeech", help="default: librispeech"
+        "--layout", choices=sorted(CORPORA), default="librispeech", help="default: librispeech"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     manifests = commands.add_parser(

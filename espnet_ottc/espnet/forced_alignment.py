@@ -56,7 +56,7 @@ def write_forced_alignment(
     return infeasible, count
 
 
-def check_teacher(model: TrainedModel, tokens: Path) -> None:
+def check_alignment_source(model: TrainedModel, tokens: Path) -> None:
     """Refuse a model whose frame labels mean nothing to trainings with these tokens.
 
     Args:

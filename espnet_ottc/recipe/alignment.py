@@ -1,13 +1,11 @@
 """Align every set with every system, seed and decoder in time (stage 9).
 
-Takes the options of `run.sh`; writes `align_<decoder>/<set>/` of each training: words and tokens as
+Writes `align_<decoder>/<set>/` of each training: words and tokens as
 CTM, words as Lhotse supervisions and TextGrids, and in `frames/<set>/` the label of each frame.
 """
 
 import json
 import logging
-import sys
-from collections.abc import Sequence
 
 from lhotse import CutSet
 
@@ -16,7 +14,6 @@ from espnet_ottc.alignment.formats import write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.files import written_aside
@@ -24,14 +21,8 @@ from espnet_ottc.utils.files import written_aside
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    options = parse(arguments)
-    jobs.go_to_cluster("alignment", arguments)
-    return jobs.run(lambda: _align_all(Recipe(options)))
-
-
-def _align_all(recipe: Recipe) -> None:
+def align(recipe: Recipe) -> None:
+    """Stage 9."""
     for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
@@ -82,7 +73,3 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             jobs.say_infeasible(times.infeasible, len(found.durations), f"by {name}")
 
     perform(step, work, jobs.say)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Decode every set with every system, seed and decoder (stage 8).
 
-Takes the options of `run.sh`; writes `decode_<decoder>/<set>/text` of each training.
+Writes `decode_<decoder>/<set>/text` of each training.
 """
 
 import os
@@ -14,7 +14,6 @@ from queue import Queue
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.files import written_aside
@@ -45,13 +44,8 @@ class Job:
         return experiment / f"decode_{self.decoder}" / self.set_name
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    options = parse(arguments)
-    return jobs.run(lambda: _decode_all(Recipe(options)))
-
-
-def _decode_all(recipe: Recipe) -> None:
+def decode(recipe: Recipe) -> None:
+    """Stage 8."""
     units = [
         (system, seed, decoder, set_name)
         for system in recipe.models
@@ -157,7 +151,3 @@ def _merge(job: Job, splits: Sequence[Path], ids: Sequence[str]) -> None:
             )
         with written_aside(job.out / name) as aside:
             aside.write_text("".join(f"{lines[u]}\n" for u in ids), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Lengths of all utterances and statistics of their features, by ESPnet (stage 4).
 
-Takes the options of `run.sh`.  ESPnet's collection runs in --nj processes, each on a part of the
+ESPnet's collection runs in --nj processes, each on a part of the
 utterances; the parts are then put together.
 """
 
@@ -16,7 +16,6 @@ from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.progress import progress
 
@@ -26,13 +25,8 @@ _LEAST = 200
 _BATCHES = re.compile(r"Niter: (\d+)")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    options = parse(arguments)
-    return jobs.run(lambda: _collect(Recipe(options)))
-
-
-def _collect(recipe: Recipe) -> None:
+def collect(recipe: Recipe) -> None:
+    """Stage 4."""
     system = recipe.systems[0]
     sets = {"train": recipe.sets.train, "valid": recipe.sets.valid}
     names = tuple(sets.values())
@@ -120,7 +114,3 @@ def _aggregate(splits: Sequence[Path], out: Path) -> None:
     with jobs.hushed():
         from espnet2.bin.aggregate_stats_dirs import aggregate_stats_dirs
     aggregate_stats_dirs(splits, out, log_level="WARNING", skip_sum_stats=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

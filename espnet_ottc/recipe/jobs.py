@@ -21,7 +21,7 @@ say = commands.say
 log_to = commands.log_to
 hushed = commands.quiet_imports
 
-# Environment variables (cmd.sh) with the words in front of a command that trains, or does other work.
+# Environment variables (cluster.sh) with the words in front of a command that trains, or does other work.
 TRAIN = "train_cmd"
 DECODE = "decode_cmd"
 # Set where a command runs behind those words already.
@@ -61,19 +61,34 @@ def run(command: Callable[[], object]) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def go_to_cluster(command: str, arguments: Sequence[str] | None) -> None:
-    """Run this command behind the words of `decode_cmd`, where there are any: does not return then.
+def on_cluster() -> bool:
+    """Whether this process runs behind the words of `decode_cmd` already."""
+    return bool(os.environ.get(_AWAY))
 
-    Args:
-        command: module of `espnet_ottc.recipe` that runs now.
-        arguments: its arguments; None: those of this process.
+
+def goes_to_cluster() -> bool:
+    """Whether what runs as a whole goes behind the words of `decode_cmd`."""
+    return bool(os.environ.get(DECODE)) and not on_cluster()
+
+
+def run_on_cluster(command: Sequence[str]) -> None:
+    """Run a command of the recipe behind the words of `decode_cmd`; what it says is the user's to see.
+
+    Raises:
+        StepError: another exit status than 0.
     """
-    words = shlex.split(os.environ.get(DECODE, ""))
-    if words and not os.environ.get(_AWAY):
-        words += [sys.executable, "-m", f"espnet_ottc.recipe.{command}"]
-        words += sys.argv[1:] if arguments is None else arguments
-        sys.stdout.flush()
-        os.execvpe(words[0], words, {**os.environ, _AWAY: "yes"})
+    words = [*shlex.split(os.environ.get(DECODE, "")), *command]
+    sys.stdout.flush()
+    process = subprocess.Popen(words, env={**os.environ, _AWAY: "yes"}, text=True)
+    _jobs.add(process)
+    try:
+        status = process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+        _jobs.discard(process)
+    if status:
+        raise StepError(f"a command failed with status {status}: {shlex.join(words)}")
 
 
 def _end(number: int, frame: object) -> None:

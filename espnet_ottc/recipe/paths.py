@@ -3,10 +3,21 @@
 Nothing else in the recipe puts together a name of a file that a stage leaves for another, or for a reader.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ottc.recipe.results import suffix_of
+
+
+def synthetic_corpus(hours: Mapping[str, str]) -> Path:
+    """The folder of a corpus that is synthesised.
+
+    Args:
+        hours: of speech, by the name of the option without `--synthetic_`; those of each name are a
+            corpus of their own.
+    """
+    return Path("downloads", "-".join(["synthetic", *(f"{name}{n}" for name, n in hours.items())]))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
 from espnet_ottc.recipe.options import LAST_STAGE, SHARED_CONF, numbers, several, split
-from espnet_ottc.recipe.paths import Paths
+from espnet_ottc.recipe.paths import Paths, synthetic_corpus
 from espnet_ottc.recipe.sets import RecipeSets
 from espnet_ottc.recipe.systems import FEATURES, System, config_path, read_system
 
@@ -73,6 +73,30 @@ class Recipe:
         )
 
     @property
+    def synthetic_hours(self) -> dict[str, str]:
+        """Hours of speech to synthesise, as far as they are given: `hours`, `dev_hours`, `test_hours`."""
+        names = ("hours", "dev_hours", "test_hours")
+        given = {name: getattr(self.options, f"synthetic_{name}") for name in names}
+        return {name: hours for name, hours in given.items() if hours is not None}
+
+    @property
+    def corpus_dir(self) -> Path:
+        """Where the corpus is, or will be synthesised."""
+        given: Path | None = self.options.corpus_dir
+        return synthetic_corpus(self.synthetic_hours) if given is None else given
+
+    def corpus_inputs(self) -> tuple[Path, ...]:
+        """Files and folders that the manifests are made of.
+
+        Raises:
+            OSError, ValueError: some are not there.
+        """
+        parts = self.sets.parts
+        alignments: Path | None = self.options.alignments
+        apart = () if alignments is None else (alignments / part for part in parts)
+        return (*self.corpus.preparation.inputs(self.corpus_dir, parts), *apart)
+
+    @property
     def token_type(self) -> str:
         """char, bpe or word."""
         return self.paths.token_type
@@ -107,8 +131,8 @@ class Recipe:
 
         if not torch.cuda.is_available():
             raise ValueError(
-                "--ngpu asks for a GPU to align on, and this machine has none: decode_cmd (cmd.sh) has to "
-                'ask the cluster for one, as "srun --gres=gpu:1" does; or go on with --ngpu 0'
+                "--ngpu asks for a GPU to align on, and this machine has none: decode_cmd (cluster.sh) "
+                'has to ask the cluster for one, as "srun --gres=gpu:1" does; or go on with --ngpu 0'
             )
         return "cuda"
 

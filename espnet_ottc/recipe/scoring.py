@@ -1,12 +1,11 @@
 """Score words and times of everything that was decoded and aligned (stage 10).
 
-Takes the options of `run.sh`; writes `score.json` and `score.txt` beside each hypothesis, and from
-the score files alone `EXPDIR/results.jsonl`.  Scores against a forced alignment (`--reference forced`)
-have `_by_<ali_system>` in these names.
+Writes `score.json` and `score.txt` beside each hypothesis, and from the score files alone
+`EXPDIR/results.jsonl`.  Scores against a forced alignment (`--reference forced`) have `_by_<ali_system>` in
+these names.
 """
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lhotse import CutSet
@@ -25,7 +24,6 @@ from espnet_ottc.alignment.scoring import (
 )
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.recipe.systems import System
@@ -36,13 +34,8 @@ from espnet_ottc.utils.files import write_json, written_aside
 SPECIAL = ("<blank>", "<space>", "▁")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    options = parse(arguments)
-    return jobs.run(lambda: _score_all(Recipe(options)))
-
-
-def _score_all(recipe: Recipe) -> None:
+def score(recipe: Recipe) -> None:
+    """Stage 10."""
     timed = set(recipe.sets.evaluated)
     if recipe.paths.reference_system is None:
         timed = {name for name in timed if _write_reference(recipe, name)}
@@ -118,11 +111,11 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
     out = experiment / f"align_{aligner}" / set_name
     frames = experiment / "frames" / set_name
     reference = recipe.paths.reference(set_name, seed)
-    teacher = recipe.paths.reference_system
+    source = recipe.paths.reference_system
     before = {}
-    if teacher is not None:
-        mark = recipe.paths.mark(teacher, f"seed{seed}", "align", set_name)
-        before[mark] = f"the alignment by {teacher}, the reference (stage 9)"
+    if source is not None:
+        mark = recipe.paths.mark(source, f"seed{seed}", "align", set_name)
+        before[mark] = f"the alignment by {source}, the reference (stage 9)"
     options = TimesScoringOptions(
         # No line for an utterance that could not be aligned; no reference for some, perhaps.
         missing_is_empty=True,
@@ -186,7 +179,3 @@ def _score(
 def _folding(recipe: Recipe) -> Folding | None:
     path = recipe.corpus.folding_path
     return None if path is None else read_folding(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,29 +1,24 @@
 """Train the systems of one criterion with every seed (stages 5 and 7).
 
-    python -m espnet_ottc.recipe.training ctc OPTIONS OF run.sh ...
-
 An interrupted training goes on from ESPnet's checkpoint.  Where the inputs of a training have
 changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
 """
 
-import argparse
 import hashlib
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.alignment_source import alignment_source, write_aligned_shapes
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, StepError, perform
-from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
-from espnet_ottc.recipe.teacher import teacher, write_aligned_shapes
 from espnet_ottc.recipe.training_progress import Progress
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
@@ -32,13 +27,14 @@ from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_chec
 PROVENANCE = "provenance.json"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("criterion", choices=sorted(TRAINING_STAGES))
-    known, rest = first.parse_known_args(arguments)
-    options = parse(rest)
-    return jobs.run(lambda: _train_all(Recipe(options), known.criterion))
+def train_ctc(recipe: Recipe) -> None:
+    """Stage 5."""
+    _train_all(recipe, "ctc")
+
+
+def train_ottc(recipe: Recipe) -> None:
+    """Stage 7."""
+    _train_all(recipe, "ottc")
 
 
 def _train_all(recipe: Recipe, criterion: str) -> None:
@@ -47,7 +43,8 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
     if not systems:
         jobs.say(f"stage {stage}: no system with {criterion} among --systems")
     trainings = [(system, seed) for system in systems for seed in recipe.seeds]
-    jobs.run_parallel(lambda job: _train(recipe, *job), trainings, recipe.options.train_nj)
+    together = min(recipe.options.train_nj, len(trainings))
+    jobs.run_parallel(lambda job: _train(recipe, *job, together), trainings, together)
     for system, seed in trainings:
         if system.auxiliary is not None:
             _export(recipe, system, system.auxiliary, seed)
@@ -67,9 +64,9 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     inputs += [recipe.paths.stats / part / "speech_shape" for part in ("train", "valid")]
     after = {recipe.paths.mark("stats"): "stage 4 (statistics)"}
     if system.needs_alignment:
-        model = teacher(recipe, seed)
-        inputs += map(model.stream, sets)
-        after[model.mark] = "stage 6 (forced alignment)"
+        source = alignment_source(recipe, seed)
+        inputs += map(source.stream, sets)
+        after[source.mark] = "stage 6 (forced alignment)"
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
         mark=recipe.paths.mark(system.name, f"seed{seed}", "train"),
@@ -96,7 +93,7 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
         shapes = recipe.paths.stats / part / "speech_shape"
         if system.needs_alignment:
             shapes = _aligned_shapes(recipe, system, seed, part)
-            stream = f"{teacher(recipe, seed).stream(name)},ali,text_int"
+            stream = f"{alignment_source(recipe, seed).stream(name)},ali,text_int"
             command += [f"--{part}_data_path_and_name_and_type", stream]
         command += [f"--{part}_shape_file", str(shapes)]
     if system.config.get("normalize") == "global_mvn":
@@ -114,7 +111,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         kept, count = write_aligned_shapes(
             recipe.paths.stats / part / "speech_shape",
-            teacher(recipe, seed).stream(name),
+            alignment_source(recipe, seed).stream(name),
             _aligned_shapes(recipe, system, seed, part),
         )
         if kept < count:
@@ -124,7 +121,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
             )
 
 
-def _train(recipe: Recipe, system: System, seed: int) -> None:
+def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
     experiment = recipe.paths.experiment(system.name, seed)
     config = recipe.paths.trained_on(system.name, seed)
     command = training_command(recipe, system, seed)
@@ -153,7 +150,7 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
                     command,
                     experiment / "train.log",
                     prefix=jobs.TRAIN,
-                    environment=_shared_cores(recipe.options.train_nj),
+                    environment=_shared_cores(together),
                 )
             finally:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
@@ -221,7 +218,3 @@ def _read_provenance(path: Path) -> dict[str, Any]:
         return {}
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-if __name__ == "__main__":
-    sys.exit(main())

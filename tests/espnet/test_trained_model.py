@@ -8,7 +8,7 @@ from lhotse import CutSet
 
 from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.espnet.checkpoints import load_parameters
-from espnet_ottc.espnet.forced_alignment import check_teacher, write_forced_alignment
+from espnet_ottc.espnet.forced_alignment import check_alignment_source, write_forced_alignment
 from espnet_ottc.espnet.trained_model import TrainedModel
 
 
@@ -85,13 +85,13 @@ def test_a_forced_alignment_names_a_token_for_every_frame(lab, ctc, tmp_path):
 
 def test_alignments_for_trainings_come_from_ctc_with_the_same_tokens(lab, ottc, ctc, tmp_path):
     tokens = lab.valid.directory / "tokens.txt"
-    check_teacher(ctc, tokens)
+    check_alignment_source(ctc, tokens)
     with pytest.raises(ValueError, match="needs a model with CTC, this one has OTTC"):
-        check_teacher(ottc, tokens)
+        check_alignment_source(ottc, tokens)
     other = tmp_path / "tokens.txt"
     other.write_text(tokens.read_text().replace("C", "E"))
     with pytest.raises(ValueError, match="token 5 is 'C' there and 'E' here"):
-        check_teacher(ctc, other)
+        check_alignment_source(ctc, other)
 
 
 class _Hostile:

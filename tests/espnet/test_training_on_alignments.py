@@ -11,7 +11,7 @@ from espnet_lab import CONFIG, Lab
 from lhotse import CutSet
 
 from espnet_ottc.alignment.formats import read_ctm, read_text
-from espnet_ottc.recipe import forced_alignment, training
+from espnet_ottc.recipe import driver
 from espnet_ottc.recipe.marks import Step, perform
 
 SETS = {"train": "train-clean-100", "valid": "dev-clean"}
@@ -20,8 +20,8 @@ LONG = "utt1-05"
 
 
 @pytest.fixture(scope="module")
-def teacher(lab: Lab) -> Path:
-    return lab.train("teacher", ctc_conf={"ctc_type": "builtin"}, max_epoch=4)
+def source(lab: Lab) -> Path:
+    return lab.train("source", ctc_conf={"ctc_type": "builtin"}, max_epoch=4)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def _words(model: Path, seeds: str = "1 2") -> list[str]:
 
 
 def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
-    teacher: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+    source: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert forced_alignment.main(_words(teacher)) == 0
+    assert driver.main(["forced_alignment", *_words(source)]) == 0
     # One alignment for both seeds.
     said = capfd.readouterr().out
     assert said.count("started") == 1
@@ -84,7 +84,7 @@ def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
     mark = json.loads((folder / "exp" / ".marks" / "ali_from.json").read_text())
     assert mark["options"] == {"aligner": "torchaudio_ctc"}
 
-    assert training.main(["ottc", *_words(teacher, seeds="1")]) == 0, capfd.readouterr().out
+    assert driver.main(["train_ottc", *_words(source, seeds="1")]) == 0, capfd.readouterr().out
     said = capfd.readouterr().out
     assert "1 of 48 utterances of train-clean-100 have no forced alignment" in said
     experiment = folder / "exp" / "oracle" / "seed1"
@@ -95,11 +95,11 @@ def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
 
 
 def test_a_model_with_other_tokens_cannot_align(
-    teacher: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    source: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokens = folder / "data" / "token_list" / "char" / "tokens.txt"
     tokens.write_text(tokens.read_text().replace("B\n", "E\n"))
-    assert forced_alignment.main(_words(teacher / "valid.loss.best.pth")) == 1
+    assert driver.main(["forced_alignment", *_words(source / "valid.loss.best.pth")]) == 1
     assert "token 4 is 'B' there and 'E' here" in capsys.readouterr().err
     assert not (folder / "exp" / "ali_from" / "train-clean-100" / "ali").exists()
 
@@ -107,6 +107,6 @@ def test_a_model_with_other_tokens_cannot_align(
 def test_a_model_with_ottc_cannot_align(
     lab: Lab, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = lab.train("no_teacher", ctc_conf={"ctc_type": "ottc"}, max_epoch=1)
-    assert forced_alignment.main(_words(model)) == 1
+    model = lab.train("no_source", ctc_conf={"ctc_type": "ottc"}, max_epoch=1)
+    assert driver.main(["forced_alignment", *_words(model)]) == 1
     assert "needs a model with CTC, this one has OTTC" in capsys.readouterr().err

@@ -82,12 +82,6 @@ def test_training_without_espnet_names_the_extra(module: str) -> None:
     assert "pip install 'espnet-ottc[espnet]'" in result.stderr.splitlines()[0]
 
 
-def test_names_that_the_help_knows_are_those_of_the_code() -> None:
-    from espnet_ottc.recipe import LAYOUTS, corpora
-
-    assert sorted(corpora.CORPORA) == list(LAYOUTS)
-
-
 SPAWNING = """
 import multiprocessing, sys
 from espnet_ottc.bin.asr_train import main

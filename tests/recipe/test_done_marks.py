@@ -1,16 +1,12 @@
 """Steps of a recipe run once, again when something changed, and never count when they failed."""
 
 import gzip
-import json
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from espnet_ottc.recipe import stage_mark
 from espnet_ottc.recipe.marks import Step, StepError, check_done, perform
 
 
@@ -208,37 +204,3 @@ def test_two_runs_do_a_step_once(kitchen):
     first.join()
     assert "copy: waiting for another run that does this" in kitchen.said
     assert kitchen.resumed == [False]
-
-
-def _command(kitchen: Kitchen, *more: str, nj: str = "1", status: int = 0) -> int:
-    code = f"import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2]); sys.exit({status})"
-    words = ["--title", "copy", "--mark", str(kitchen.mark), "--ignore=--nj", *more]
-    words += ["--input", str(kitchen.source), "--output", str(kitchen.product), "--"]
-    words += [sys.executable, "-c", code, str(kitchen.source), str(kitchen.product), "--nj", nj]
-    return stage_mark.main(words)
-
-
-def test_the_command_line_runs_a_command_once_whatever_its_number_of_jobs(kitchen, capfd):
-    assert _command(kitchen, nj="1") == 0
-    assert _command(kitchen, nj="2") == 0
-    assert capfd.readouterr().out.splitlines() == ["copy: started", "copy: done before, skipped"]
-
-
-def test_the_command_line_fails_as_its_command_does(kitchen, capfd):
-    assert _command(kitchen, status=3) == 3
-    assert "FAILED with status 3" in capfd.readouterr().out
-    assert json.loads(kitchen.mark.read_text())["state"] == "begun"
-
-
-def test_the_command_line_names_the_stage_that_is_missing(kitchen, capfd):
-    assert _command(kitchen, "--after", f"{kitchen.folder}/x.json=stage 2 (cuts)") == 1
-    assert "error: stage 2 (cuts) has to be run first" in capfd.readouterr().err
-
-
-def test_wrong_options_have_status_2():
-    done = subprocess.run(
-        [sys.executable, "-m", "espnet_ottc.recipe.stage_mark", "--marc", "x"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "usage:" in done.stderr

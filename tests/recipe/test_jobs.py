@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from espnet_ottc.recipe.decoding import _gpus
 from espnet_ottc.recipe.marks import StepError
 from espnet_ottc.recipe.training import _shared_cores
 
+ROOT = Path(__file__).parents[2]
 # Two jobs at a time that write their process id and wait.
 JOBS = """
 import sys
@@ -95,19 +97,27 @@ def test_a_fault_keeps_others_from_starting_while_one_still_runs():
     assert len(seen) <= 3
 
 
-def test_a_command_goes_behind_the_words_of_the_cluster_once(tmp_path):
-    code = "import os; from espnet_ottc.recipe import jobs; jobs.go_to_cluster('alignment', ['--help'])"
-    code += "; print('here')"
-    environment = {**os.environ, "decode_cmd": f"{sys.executable} -c 'print(\"there\")'"}
-    command = [sys.executable, "-c", code]
+def test_a_stage_goes_behind_the_words_of_the_cluster_once(tmp_path):
+    (tmp_path / "TEMPLATE").symlink_to(ROOT / "egs2" / "TEMPLATE")
+    here = tmp_path / "recipe"
+    (here / "conf").mkdir(parents=True)
+    (here / "conf" / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
+    words = ["--conf", "conf", "--systems", "ctc"]
+    command = [sys.executable, "-m", "espnet_ottc.recipe", "forced_alignment", *words]
 
-    def said(**more):
-        return subprocess.check_output(command, env=environment | more, text=True).split()
+    def said(words: str) -> list[str]:
+        return subprocess.check_output(
+            command, cwd=here, env={**os.environ, "decode_cmd": words}, text=True
+        ).splitlines()
 
-    assert said() == ["there"]
-    assert said(decode_cmd="") == ["here"]
-    environment["decode_cmd"] = "env"
-    assert "--systems" in " ".join(said())  # the command itself, and not again behind the words
+    title, work = "== stage 6: forced alignment ==", "stage 6: no system trains on a forced"
+    there = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
+    assert said(there) == [title, str(command)]
+    for words in ("", "env"):  # as it is, and not again behind the words
+        first, second = said(words)
+        assert (first, second.startswith(work)) == (title, True)
+    with pytest.raises(subprocess.CalledProcessError):
+        said("false")
 
 
 def test_processes_that_decode_have_a_gpu_each(monkeypatch):

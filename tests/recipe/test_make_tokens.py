@@ -10,6 +10,7 @@ import pytest
 from espnet2.text.build_tokenizer import build_tokenizer
 
 from espnet_ottc.bin import make_tokens
+from espnet_ottc.recipe.tokens import character_tokens, train_bpe, word_tokens
 
 
 def _text(path: Path, lines: list[str]) -> Path:
@@ -57,13 +58,11 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_a_list(tmp_path):
 
 def test_no_words_are_an_error():
     with pytest.raises(ValueError, match="hold no words"):
-        make_tokens.word_tokens(["", ""])
+        word_tokens(["", ""])
 
 
 def test_single_words_still_have_a_separator():
-    assert make_tokens.character_tokens(["A", "A"]) == [
-        *("<blank>", "<unk>", "A", "<space>", "<sos/eos>")
-    ]
+    assert character_tokens(["A", "A"]) == [*("<blank>", "<unk>", "A", "<space>", "<sos/eos>")]
 
 
 def test_bpe_has_as_many_pieces_as_asked_and_espnet_reads_its_model(tmp_path):
@@ -71,7 +70,7 @@ def test_bpe_has_as_many_pieces_as_asked_and_espnet_reads_its_model(tmp_path):
     words = ["RED", "READ", "DARE", "DREAD", "ADDER"]
     lines = [" ".join(random.choices(words, k=6)) for _ in range(50)]
     model = tmp_path / "bpe.model"
-    tokens = make_tokens.train_bpe(lines, 12, model)
+    tokens = train_bpe(lines, 12, model)
     assert tokens[:2] == ["<blank>", "<unk>"]
     assert tokens[-1] == "<sos/eos>"
     # SentencePiece counts <unk>, <s> and </s> among its 12.
@@ -84,7 +83,7 @@ def test_bpe_has_as_many_pieces_as_asked_and_espnet_reads_its_model(tmp_path):
 @pytest.mark.parametrize("size", [10, 14, 20])
 @pytest.mark.parametrize("lines", [["RED DARE", "READ ADDER"] * 9, ["RED", "READ", "ADDER"] * 9])
 def test_sentencepieces_word_mark_is_a_token_whatever_it_merged(tmp_path, lines, size):
-    tokens = make_tokens.train_bpe(lines, size, tmp_path / "bpe.model")
+    tokens = train_bpe(lines, size, tmp_path / "bpe.model")
     assert len(tokens) == size
     assert "▁" in tokens
 

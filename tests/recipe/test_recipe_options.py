@@ -3,18 +3,22 @@
 import re
 import shlex
 import shutil
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from espnet_ottc.recipe import feature_statistics, jobs, plan
+from espnet_ottc.corpora.timit_phones import SILENCES, folding_path
+from espnet_ottc.recipe import feature_statistics, jobs
+from espnet_ottc.recipe.corpora import CORPORA
+from espnet_ottc.recipe.driver import main
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.sets import librispeech_sets, official_sets
+from espnet_ottc.synthesis.building import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 FULL = (
@@ -49,42 +53,26 @@ def recipe(*words: str) -> Recipe:
     return Recipe(parse(words))
 
 
-def shell(text: str, *names: str) -> list[str]:
-    """What bash makes of the assignments: the values of some variables, one a line."""
-    show = "; ".join(f'printf "%s\\n" "${{{name}[@]}}"' for name in names)
-    done = subprocess.run(
-        ["bash", "-euc", f'eval "$1"; {show}', "bash", text],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.splitlines()
+def checked(words: Sequence[str] = ()) -> int:
+    """The status of the check of these options."""
+    return main(["check", *words])
 
 
 def test_without_a_corpus_speech_is_synthesised(folder, capsys):
-    assert plan.main(["--synthetic_hours", "0.1", "--nj", "3"]) == 0
-    found = capsys.readouterr().out
-    assert shell(found, "synthesise", "corpus", "nj") == [
-        "yes",
-        "downloads/synthetic-hours0.1",
-        "3",
-    ]
-    assert shell(found, "parts") == list(SMALL)
-    assert shell(found, "synthetic") == ["--hours", "0.1"]
+    words = ["--synthetic_hours", "0.1", "--synthetic_test_hours", "0.2"]
+    assert checked(words) == 0
+    assert capsys.readouterr() == ("", "")
+    found = recipe(*words)
+    assert found.corpus_dir == Path("downloads/synthetic-hours0.1-test_hours0.2")
+    assert found.sets.parts == SMALL
+    assert found.synthetic_hours == {"hours": "0.1", "test_hours": "0.2"}
 
 
-def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch, capsys):
+def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch):
     where = corpus(folder)
-    assert plan.main(["--librispeech", str(where)]) == 0
-    by_option = capsys.readouterr().out
+    assert recipe("--librispeech", str(where)).corpus_dir == where
     monkeypatch.setenv("LIBRISPEECH", str(where))
-    assert plan.main([]) == 0
-    assert capsys.readouterr().out == by_option
-    assert shell(by_option, "corpus", "synthesise") == [str(where), ""]
-
-
-def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
-    where = corpus(folder / "my speech's $HOME")
-    assert plan.main(["--librispeech", str(where)]) == 0
-    assert shell(capsys.readouterr().out, "corpus") == [str(where)]
+    assert recipe().corpus_dir == where
 
 
 @pytest.mark.parametrize(
@@ -112,7 +100,7 @@ def test_names_with_blanks_and_quotes_reach_the_shell_whole(folder, capsys):
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, message):
-    assert plan.main(shlex.split(words)) == 1
+    assert checked(shlex.split(words)) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.search(message, printed.err), printed.err
@@ -124,23 +112,25 @@ def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, mess
 )
 def test_an_unknown_option_or_value_shows_the_usage(folder, capsys, words):
     with pytest.raises(SystemExit, match="2"):
-        plan.main(words)
+        checked(words)
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "usage: ./run.sh" in printed.err
 
 
-def test_help_is_for_the_eyes_and_stops_the_shell(folder, capsys):
-    assert plan.main(["--help"]) == 0
-    printed = capsys.readouterr()
-    assert printed.out == "exit 0\n"
-    assert "--train_set" in printed.err
+def test_help_names_the_options_of_the_corpus(folder, capsys):
+    for name, own in (("librispeech", "--alignments"), ("ami", "--ami")):
+        with pytest.raises(SystemExit, match="0"):
+            main(["--corpus", name, "--help"])
+        printed = capsys.readouterr().out
+        assert own in printed
+        assert ("--alignments" in printed) == (name == "librispeech")
 
 
 def test_k2_is_missed_at_once_where_it_is_asked_for(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "k2", None)
-    assert plan.main(["--ctc_aligner", "auto"]) == 0
-    assert plan.main(["--ctc_aligner", "k2"]) == 1
+    assert checked(["--ctc_aligner", "auto"]) == 0
+    assert checked(["--ctc_aligner", "k2"]) == 1
     assert "k2 cannot be imported" in capsys.readouterr().err
 
 
@@ -152,18 +142,18 @@ def test_without_k2_done_marks_stay_those_of_torchaudio(folder, monkeypatch):
 
 def test_synthetic_hours_and_a_corpus_exclude_each_other(folder, capsys):
     words = ["--librispeech", str(corpus(folder)), "--synthetic_dev_hours", "1"]
-    assert plan.main(words) == 1
+    assert checked(words) == 1
     assert "no meaning with a corpus" in capsys.readouterr().err
 
 
 def test_data_and_experiments_are_not_shared_by_different_runs(folder, capsys):
-    assert plan.main([]) == 0
-    assert plan.main(["--librispeech", str(corpus(folder))]) == 1
+    assert checked() == 0
+    assert checked(["--librispeech", str(corpus(folder))]) == 1
     assert "data was made for the corpus" in capsys.readouterr().err
     (folder / "conf" / "mini").rename(folder / "conf" / "other")
-    assert plan.main(["--conf", "conf/other"]) == 1
+    assert checked(["--conf", "conf/other"]) == 1
     assert "exp was made for the configurations" in capsys.readouterr().err
-    assert plan.main(["--conf", "conf/other", "--expdir", "exp2"]) == 0
+    assert checked(["--conf", "conf/other", "--expdir", "exp2"]) == 0
 
 
 def test_several_values_may_be_quoted_or_apart(folder):
@@ -183,11 +173,11 @@ def test_systems_are_what_their_yaml_says(folder):
     assert (ctc.stage, new.stage) == (5, 7)
 
 
-def test_a_folder_inherits_systems_and_the_plan_writes_what_they_amount_to(folder, capsys):
+def test_a_folder_inherits_systems_and_the_check_writes_what_they_amount_to(folder, capsys):
     (folder / "conf/mini/base.yaml").write_text(
         "base: ../../../TEMPLATE/conf/mini/base.yaml\nmax_epoch: 8\n"
     )
-    assert plan.main(["--systems", "ottc_plain"]) == 0
+    assert checked(["--systems", "ottc_plain"]) == 0
     written = yaml.safe_load((folder / "exp/.configs/ottc_plain.yaml").read_text())
     assert written["max_epoch"] == 8
     assert written["ctc_conf"] == {"ctc_type": "ottc", "freeze_alpha_after_epoch": 6}
@@ -198,7 +188,7 @@ def test_a_misspelt_criterion_of_a_base_is_said_before_anything_runs(folder, cap
     (folder / "conf/mini/train_ottc.yaml").write_text(
         "base: base.yaml\nctc_conf: {ctc_type: ottc}\n"
     )
-    assert plan.main([]) == 1
+    assert checked() == 1
     assert "criteria of its bases must be among builtin, ottc" in capsys.readouterr().err
 
 
@@ -212,20 +202,20 @@ def test_a_misspelt_option_of_the_criterion_is_said_before_anything_runs(folder,
     (folder / "conf/mini/train_ottc.yaml").write_text(
         "ctc_conf: {ctc_type: ottc, alhpa: uniform}\n"
     )
-    assert plan.main([]) == 1
+    assert checked() == 1
     assert re.search("train_ottc.yaml: .*'alhpa'; did you mean alpha", capsys.readouterr().err)
 
 
 def test_a_system_that_trains_on_an_alignment_needs_somebody_to_align(folder, capsys):
     (folder / "conf/mini/train_new.yaml").write_text("ctc_conf: {ctc_type: single_path}\n")
-    assert plan.main(["--systems", "new"]) == 1
+    assert checked(["--systems", "new"]) == 1
     assert "alignment of ctc, and there is no exp/ctc/seed1/" in capsys.readouterr().err
-    assert plan.main(["--systems", "new", "ctc"]) == 0
-    assert plan.main(["--systems", "new", "--stage", "8"]) == 0
+    assert checked(["--systems", "new", "ctc"]) == 0
+    assert checked(["--systems", "new", "--stage", "8"]) == 0
     model = folder / "exp/ctc/seed1/valid.loss.best.pth"
     model.parent.mkdir(parents=True)
     model.touch()
-    assert plan.main(["--systems", "new"]) == 0
+    assert checked(["--systems", "new"]) == 0
 
 
 def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
@@ -233,14 +223,14 @@ def test_absent_parts_are_named_and_alignments_may_lie_apart(folder, capsys):
     for part in (*SMALL, "test-other"):
         (folder / "alignments" / part).mkdir(parents=True)
     words = ["--librispeech", str(there), "--alignments", "alignments"]
-    assert plan.main([*words, "--drop_bad_alignments"]) == 0
-    printed = capsys.readouterr().out
-    assert "absent=dev-other\n" in printed
-    assert "alignments=(--alignments alignments)\n" in printed
-    assert "bad_alignments=(--drop_bad_alignments)\n" in printed
-    assert "alignments/test-other)" in printed
+    assert checked([*words, "--drop_bad_alignments"]) == 0
+    found = recipe(*words)
+    assert found.sets.absent == ("dev-other",)
+    assert Path("alignments/test-other") in found.corpus_inputs()
+    assert main(["corpus", *words]) == 0
+    assert "LibriSpeech has no dev-other, and they are done without" in capsys.readouterr().out
     (folder / "alignments/test-other").rmdir()
-    assert plan.main(words) == 1
+    assert checked(words) == 1
     assert "alignments has no test-other" in capsys.readouterr().err
 
 
@@ -262,7 +252,7 @@ def test_statistics_are_collected_with_the_options_of_the_training(folder, monke
 def test_a_gpu_to_align_on_has_to_be_there(folder, monkeypatch):
     assert recipe().device == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"this machine has none: decode_cmd \(cmd.sh\)"):
+    with pytest.raises(ValueError, match=r"this machine has none: decode_cmd \(cluster.sh\)"):
         _ = recipe("--ngpu", "1").device
 
 
@@ -306,27 +296,32 @@ def test_sets_that_are_needed_and_absent_are_named(missing, message):
 
 
 def test_each_recipe_has_its_own_corpus_and_sets(folder, capsys):
-    assert plan.main(["--corpus", "ami"]) == 0
-    found = capsys.readouterr().out
-    assert shell(found, "layout", "synthesise") == ["ami", "yes"]
-    assert shell(found, "parts") == ["train", "dev", "test"]
+    assert checked(["--corpus", "ami"]) == 0
+    assert recipe("--corpus", "ami").sets.parts == ("train", "dev", "test")
     with pytest.raises(SystemExit, match="2"):
-        plan.main(["--corpus", "ami", "--librispeech", "."])
-    assert plan.main(["--corpus", "ami", "--ami", str(folder)]) == 1
+        checked(["--corpus", "ami", "--librispeech", "."])
+    assert checked(["--corpus", "ami", "--ami", str(folder)]) == 1
     assert "of a meeting of train" in capsys.readouterr().err
 
 
 def test_timit_has_phones_and_silences_to_score(folder, capsys):
-    assert plan.main(["--corpus", "timit"]) == 0
-    found = capsys.readouterr().out
-    assert shell(found, "parts") == ["TRAIN", "DEV", "TEST"]
-    assert shell(found, "tokens") == ["data/token_list/word/tokens.txt"]
     made = recipe("--corpus", "timit")
-    assert made.corpus.folding_path.name == "phones_timit.txt"
-    assert made.corpus.silences == ("h#", "pau", "epi")
+    assert made.sets.parts == ("TRAIN", "DEV", "TEST")
+    assert made.paths.tokens == Path("data/token_list/word/tokens.txt")
+    assert made.corpus.folding_path == folding_path()
+    assert made.corpus.silences == SILENCES
     assert (recipe().corpus.folding_path, recipe().corpus.silences) == (None, ())
-    assert plan.main(["--corpus", "timit", "--timit", str(folder)]) == 1
+    assert checked(["--corpus", "timit", "--timit", str(folder)]) == 1
     assert "got no sentence" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_a_synthetic_corpus_has_the_sets_of_its_recipe(name):
+    corpus = CORPORA[name]
+    assert corpus.layout in LAYOUTS
+    assert {part.role for part in corpus.synthetic_sets()} == {"train", "dev", "test"}
+    assert set(corpus.synthetic_parts) <= set(corpus.preparation.KNOWN_PARTS)
+    assert corpus.sets(corpus.synthetic_parts, None, ()).parts == corpus.synthetic_parts
 
 
 def test_a_corpus_with_an_official_division_is_divided_so():

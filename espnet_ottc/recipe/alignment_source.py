@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe.marks import StepError
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.files import written_aside
 
 
 @dataclass(frozen=True)
-class Teacher:
+class AlignmentSource:
     """A trained CTC model and its alignments.
 
     Attributes:
@@ -33,26 +32,26 @@ class Teacher:
         return self.folder / set_name / "ali"
 
 
-def teacher(recipe: Recipe, seed: int) -> Teacher:
-    """The teacher of the trainings with a seed.
+def alignment_source(recipe: Recipe, seed: int) -> AlignmentSource:
+    """Whose forced alignment the trainings with a seed take.
 
     Raises:
         ValueError: --ali_from without a model.
     """
     given = recipe.options.ali_from
     if given is not None:
-        return Teacher(
+        return AlignmentSource(
             title=str(given),
             model=_model_file(given, recipe.options.inference_model),
-            folder=recipe.paths.expdir / "ali_from",
+            folder=recipe.paths.given_alignments,
             mark=recipe.paths.mark("ali_from"),
             after={},
         )
     system = recipe.options.ali_system
-    return Teacher(
+    return AlignmentSource(
         title=f"{system}, seed {seed}",
         model=recipe.paths.model(system, seed),
-        folder=recipe.paths.experiment(system, seed) / "ali",
+        folder=recipe.paths.own_alignments(system, seed),
         mark=recipe.paths.mark(system, f"seed{seed}", "ali"),
         after={recipe.paths.mark(system, f"seed{seed}", "train"): f"the training of {system}"},
     )
@@ -69,6 +68,9 @@ def write_aligned_shapes(shapes: Path, stream: Path, out: Path) -> tuple[int, in
     Raises:
         StepError: none is left.
     """
+    # Late: it imports Lhotse, and that PyTorch; a check of options needs neither.
+    from espnet_ottc.alignment.formats import read_text
+
     lines = read_text(shapes)
     aligned = read_text(stream).keys()
     kept = [utterance for utterance in lines if utterance in aligned]

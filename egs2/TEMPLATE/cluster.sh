@@ -1,0 +1,8 @@
+# shellcheck shell=bash
+# Where commands run.  Each variable holds the words that are put in front of a command, as in
+# `srun --gres=gpu:1 python ...`; empty: commands run on this machine.  (These are no wrappers such as Kaldi's
+# run.pl, which take a log file.)  With Slurm and GPUs:
+#   train_cmd="srun --gres=gpu:1 --cpus-per-task=8"
+#   decode_cmd="srun --gres=gpu:1"
+export train_cmd=${train_cmd:-}   # trainings (stages 5 and 7)
+export decode_cmd=${decode_cmd:-} # statistics, forced alignment, decoding, alignment (stages 4, 6, 8 and 9)

@@ -1,0 +1,196 @@
+"""What is checked before any stage runs.
+
+Nothing that an option, a path or a YAML holds is given to a shell.  What ESPnet would misread, or take for a
+Python object to make, is refused here.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.alignment_source import alignment_source
+from espnet_ottc.recipe.configs import write
+from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.systems import TRAINING_STAGES
+from espnet_ottc.utils.files import written_aside
+
+# ESPnet's options take `path,name,type` and `key=value`.
+_UNFIT = re.compile(r"[,=\x00-\x1f\x7f]")
+_NAME = re.compile(r"[\w.+][\w.+-]*")
+
+
+def check(recipe: Recipe) -> None:
+    """Check the options of a run, note what its folders are made for, and write its configurations.
+
+    Raises:
+        ValueError: options that cannot be or do not fit together, a folder that was made for other data
+            or configurations, too few GPUs, --ali_from without a model, a system that trains on a forced
+            alignment and nobody to align.
+        ImportError: --ctc_aligner k2 without k2.
+        OSError: a corpus that is not there.
+    """
+    _check_names(recipe)
+    _check_training_options(recipe)
+    _check_synthetic(recipe)
+    _check_machine(recipe)
+    _check_alignment_source(recipe)
+    _check_decoders(recipe)
+    sets, paths = recipe.sets, recipe.paths
+    if recipe.options.corpus_dir is not None:
+        # A fault of the corpus is found before a folder is made.
+        recipe.corpus_inputs()
+    bind(
+        paths.datadir,
+        {"corpus": str(recipe.corpus_dir.resolve()), "training set": sets.train},
+        "--datadir",
+    )
+    bind(
+        paths.expdir,
+        {
+            "data": str(paths.datadir.resolve()),
+            "configurations": str(recipe.conf.resolve()),
+            "tokens": paths.token_dir.name,
+        },
+        "--expdir",
+    )
+    for system in recipe.systems:
+        write(system.made_of, paths.configuration(system.name))
+
+
+def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
+    """Note what a folder is made for; refuse to use it for anything else.
+
+    Args:
+        folder: the folder; made where there is none.
+        made_for: what is noted; each value by its name.
+        option: that names the folder, for the message.
+
+    Raises:
+        ValueError: it was made for something else.
+    """
+    path = folder / ".made_for.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(made_for, indent=1) + "\n", encoding="utf-8")
+        return
+    for name, value in made_for.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{folder} was made for the {name} {before.get(name)}, not {value}; "
+                f"give another folder ({option}) or remove this one"
+            )
+
+
+def _check_names(recipe: Recipe) -> None:
+    """What becomes part of ESPnet's options has to be read by ESPnet as it stands."""
+    options = recipe.options
+    folders = {"--datadir": options.datadir, "--expdir": options.expdir, "--conf": options.conf}
+    if options.ali_from is not None:
+        folders["--ali_from"] = options.ali_from
+    for option, folder in folders.items():
+        text = str(folder)
+        if _UNFIT.search(text) or text.startswith("-") or _as_yaml(f"{text}/x") != f"{text}/x":
+            raise ValueError(
+                f"{option}: ESPnet cannot take this path, got {text!r}: no comma, equals sign, line break or "
+                "other control character, no - or YAML sign at its start, no ': ' or ' #' in it"
+            )
+    names = {"--inference_model": [options.inference_model], "--ali_system": [options.ali_system]}
+    names["--systems"] = [system.name for system in recipe.systems]
+    names["--decoders"] = list(recipe.decoders)
+    for option, texts in names.items():
+        for text in texts:
+            if not _NAME.fullmatch(text):
+                raise ValueError(f"{option}: must be of letters, digits and _ . + -, got {text!r}")
+
+
+def _check_training_options(recipe: Recipe) -> None:
+    """ESPnet makes any Python object that the YAML in its options names: only plain YAML goes through."""
+    try:
+        words = shlex.split(recipe.options.train_args)
+    except ValueError as error:
+        raise ValueError(f"--train_args: {error}, got {recipe.options.train_args!r}") from error
+    for word in words:
+        for text in (word, word.partition("=")[2]):
+            try:
+                yaml.safe_load(text)
+            except yaml.constructor.ConstructorError as error:
+                raise ValueError(f"--train_args: must be plain YAML, got {word!r}") from error
+            except yaml.YAMLError:
+                continue  # no YAML at all, or ESPnet says so
+
+
+def _as_yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _check_synthetic(recipe: Recipe) -> None:
+    for name, hours in recipe.synthetic_hours.items():
+        option = f"--synthetic_{name}"
+        if recipe.options.corpus_dir is not None:
+            raise ValueError(f"{option} has no meaning with a corpus given")
+        try:
+            positive = 0 < float(hours) < 10000
+        except ValueError:
+            positive = False
+        if not positive:
+            raise ValueError(f"{option} must be a positive number, got {hours}")
+    alignments = recipe.options.alignments
+    if alignments is None:
+        return
+    if recipe.options.corpus_dir is None:
+        raise ValueError("--alignments has no meaning without a corpus")
+    for part in recipe.sets.parts:
+        if not (alignments / part).is_dir():
+            raise ValueError(f"--alignments: {alignments} has no {part}")
+
+
+def _check_machine(recipe: Recipe) -> None:
+    options = recipe.options
+    if options.ngpu and not os.environ.get(jobs.TRAIN) and not jobs.on_cluster():
+        # Late: it takes long to import.
+        import torch
+
+        available = torch.cuda.device_count()
+        if options.ngpu > available:
+            raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
+    if options.ctc_aligner == "k2":
+        from espnet_ottc.alignment.aligners.k2_ctc import import_k2
+
+        import_k2()
+
+
+def _check_alignment_source(recipe: Recipe) -> None:
+    """A system that trains on a forced alignment needs somebody to align."""
+    options = recipe.options
+    trains = options.stage <= TRAINING_STAGES["ottc"] <= options.stop_stage
+    name, given = options.ali_system, options.ali_from
+    learners = [system.name for system in recipe.systems if system.needs_alignment]
+    known = given is not None or name in [system.name for system in recipe.systems]
+    for seed in recipe.seeds:
+        model = alignment_source(recipe, seed).model
+        if trains and learners and not known and not model.is_file():
+            raise ValueError(
+                f"{', '.join(learners)}: trained on the forced alignment of {name}, and there is no {model}; "
+                f"name {name} in --systems too, another one in --ali_system, or a model in --ali_from"
+            )
+
+
+def _check_decoders(recipe: Recipe) -> None:
+    for path in recipe.decoders.values():
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: must be YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: must be a mapping of ESPnet's options, got {content!r}")
