@@ -28,7 +28,11 @@ def _make(options: argparse.Namespace) -> None:
     plan = _plan(options)
     try:
         sessions = build_corpus(
-            plan, layout=options.layout, out=options.out, seed=options.seed, nj=options.nj
+            plan,
+            layout=CORPORA[options.layout].layout,
+            out=options.out,
+            seed=options.seed,
+            nj=options.nj,
         )
     except RuntimeError as fault:
         # Of the synthesiser: its library does not start, or a process of it died.

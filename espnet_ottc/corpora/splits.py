@@ -66,4 +66,4 @@ def _divide(
 
 
 def _seconds(utterances: Iterable[SupervisionSegment]) -> float:
-    return sum(one.duration for one in utterances)
+    return float(sum(one.duration for one in utterances))

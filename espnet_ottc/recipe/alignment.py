@@ -16,6 +16,7 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.utils.commands import log_to, quiet_imports, say
 from espnet_ottc.utils.files import written_aside
 
 _FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
@@ -54,9 +55,9 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
 
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        jobs.log_to(experiment / "align.log")
+        log_to(experiment / "align.log")
         logging.info("aligners of %s: %s", set_name, chosen)
-        with jobs.hushed():
+        with quiet_imports():
             from espnet_ottc.espnet.trained_model import TrainedModel
         trained = TrainedModel(experiment, model.name, recipe.device)
         with written_aside(experiment / "frame_grid.json") as aside:
@@ -72,4 +73,4 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             write_times(folders[name], times, found.durations)
             jobs.say_infeasible(times.infeasible, len(found.durations), f"by {name}")
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)

@@ -156,6 +156,18 @@ CORPORA: Mapping[str, Corpus] = {
         # For the few words of the synthetic stand-in.
         nbpe=100,
     ),
+    "any": Corpus(
+        name="DATA",
+        option="data",
+        variable="OTTC_DATA",
+        contents="a Kaldi data directory, a manifest of Lhotse cuts, or a folder of audio with texts",
+        module="own_data",
+        sets=partial(official_sets, "the data", ("train", "dev", "test")),
+        layout="folder",
+        plan="folder_plan",
+        synthetic_parts=("train", "dev", "test"),
+        hours=(1.0, 0.1, 0.2, 0.0),
+    ),
     "librispeech": Corpus(
         name="LIBRISPEECH",
         option="librispeech",

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.corpora import Preparation
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.utils.commands import say
 
 if TYPE_CHECKING:
     from espnet_ottc.corpora.manifests import PartSummary
@@ -21,15 +21,15 @@ def find_corpus(recipe: Recipe) -> None:
     """Stage 0: say what the corpus has, or synthesise one where none was given."""
     corpus, given = recipe.corpus, recipe.options.corpus_dir
     if given is not None:
-        jobs.say(f"stage 0: {given} with {' '.join(recipe.sets.parts)}")
+        say(f"stage 0: {given} with {' '.join(recipe.sets.parts)}")
         if recipe.sets.absent:
             absent = " ".join(recipe.sets.absent)
-            jobs.say(f"stage 0: {given} has no {absent}, and they are done without")
+            say(f"stage 0: {given} has no {absent}, and they are done without")
         return
     out = recipe.corpus_dir
     where = f"--{corpus.option} DIR, or {corpus.variable} in the environment or db.sh"
-    jobs.say(f"!! NO {corpus.name} WAS GIVEN ({where}).")
-    jobs.say(f"!! A small corpus of SYNTHETIC speech in its layout takes its place: {out}")
+    say(f"!! NO {corpus.name} WAS GIVEN ({where}).")
+    say(f"!! A small corpus of SYNTHETIC speech in its layout takes its place: {out}")
     hours = recipe.synthetic_hours
     step = Step(
         title="stage 0: synthetic speech",
@@ -48,10 +48,10 @@ def find_corpus(recipe: Recipe) -> None:
         except RuntimeError as fault:
             # Of the synthesiser: its library does not start, or a process of it died.
             raise StepError(f"stage 0: {fault}") from fault
-        jobs.say(summary_table(sessions))
-        jobs.say(f"Written to {out}. This is synthetic speech: see README.TXT there.")
+        say(summary_table(sessions))
+        say(f"Written to {out}. This is synthetic speech: see README.TXT there.")
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def make_manifests(recipe: Recipe) -> None:
@@ -79,7 +79,7 @@ def make_manifests(recipe: Recipe) -> None:
         ):
             say_part(done, folder)
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def make_cuts(recipe: Recipe) -> None:
@@ -95,7 +95,7 @@ def make_cuts(recipe: Recipe) -> None:
             outputs=(paths.cuts(name), paths.text(name)),
             after={paths.data_mark("manifests"): "stage 1 (manifests)"},
         )
-        perform(step, _cutting(recipe, name, parts), jobs.say)
+        perform(step, _cutting(recipe, name, parts), say)
 
 
 def _cutting(recipe: Recipe, name: str, parts: Sequence[str]) -> Callable[[bool], None]:
@@ -138,9 +138,9 @@ def make_tokens(recipe: Recipe) -> None:
             nbpe=recipe.options.nbpe,
             bpe_model=model,
         )
-        jobs.say(f"{count} tokens in {paths.tokens}")
+        say(f"{count} tokens in {paths.tokens}")
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def say_part(done: "PartSummary", folder: Path) -> None:
@@ -151,10 +151,10 @@ def say_part(done: "PartSummary", folder: Path) -> None:
         folder: of the manifests, where all notes are.
     """
     for note in done.notes[:_SHOWN]:
-        jobs.say(f"  {note}")
+        say(f"  {note}")
     if len(done.notes) > _SHOWN:
-        jobs.say(f"  ... {len(done.notes)} notes, all in {folder}")
-    jobs.say(
+        say(f"  ... {len(done.notes)} notes, all in {folder}")
+    say(
         f"{done.part}: {done.utterances} utterances, {done.hours:.2f} h, "
         f"{done.aligned} with word times"
     )
@@ -196,7 +196,7 @@ def write_sets(
         )
         for problem in done.dropped_alignments:
             print(f"alignment dropped: {problem}", file=sys.stderr)
-        jobs.say(
+        say(
             f"{name}: {done.cuts} cuts, {done.hours:.2f} h, {done.aligned} with word times, "
             f"{len(done.dropped_alignments)} alignments dropped"
         )

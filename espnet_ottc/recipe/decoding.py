@@ -16,6 +16,7 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
@@ -111,7 +112,7 @@ def _decode(job: Job) -> None:
             jobs.run_parallel(lambda split: _decode_split(job, split, watch), splits, count)
         _merge(job, splits, ids)
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:

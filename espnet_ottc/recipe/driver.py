@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.stages import STAGES, Stage
+from espnet_ottc.utils.commands import say
 
 if TYPE_CHECKING:
     from espnet_ottc.recipe.recipe import Recipe
@@ -60,7 +61,7 @@ def _run_stage(stage: Stage, recipe: "Recipe", words: Sequence[str]) -> None:
     from espnet_ottc.recipe import jobs
 
     if not jobs.on_cluster():
-        jobs.say(f"== stage {stage.number}: {stage.title} ==")
+        say(f"== stage {stage.number}: {stage.title} ==")
     if stage.on_cluster and jobs.goes_to_cluster():
         jobs.run_on_cluster([sys.executable, "-m", "espnet_ottc.recipe", stage.name, *words])
         return
@@ -71,7 +72,7 @@ def _run_stage(stage: Stage, recipe: "Recipe", words: Sequence[str]) -> None:
 
 
 def _close_logs() -> None:
-    """Leave a log that the stage opened (`jobs.log_to`) to it."""
+    """Leave a log that the stage opened (`log_to`) to it."""
     logging.captureWarnings(False)
     for handler in logging.root.handlers[:]:
         if isinstance(handler, logging.FileHandler):

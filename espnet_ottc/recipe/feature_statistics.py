@@ -17,6 +17,7 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.utils.commands import quiet_imports, say
 from espnet_ottc.utils.progress import progress
 
 # Fewer are not worth a process, which takes seconds to start.
@@ -70,7 +71,7 @@ def collect(recipe: Recipe) -> None:
         whole.rename(recipe.paths.stats)
         shutil.rmtree(aside)
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def _share(utterances: Sequence[str], number: int, count: int) -> Sequence[str]:
@@ -111,6 +112,6 @@ def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
 
 def _aggregate(splits: Sequence[Path], out: Path) -> None:
     # Late, since ESPnet takes long to import.
-    with jobs.hushed():
+    with quiet_imports():
         from espnet2.bin.aggregate_stats_dirs import aggregate_stats_dirs
     aggregate_stats_dirs(splits, out, log_level="WARNING", skip_sum_stats=False)

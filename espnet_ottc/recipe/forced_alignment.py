@@ -11,12 +11,13 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import AlignmentSource, alignment_source
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.utils.commands import log_to, quiet_imports, say
 
 
 def align(recipe: Recipe) -> None:
     """Stage 6."""
     if not any(system.needs_alignment for system in recipe.systems):
-        jobs.say("stage 6: no system trains on a forced alignment (label_weights: ali), skipped")
+        say("stage 6: no system trains on a forced alignment (label_weights: ali), skipped")
         return
     sources = [alignment_source(recipe, seed) for seed in recipe.seeds]
     # One model that is given aligns for all seeds.
@@ -39,8 +40,8 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
 
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        jobs.log_to(source.folder / "align.log")
-        with jobs.hushed():
+        log_to(source.folder / "align.log")
+        with quiet_imports():
             from lhotse import CutSet
 
             from espnet_ottc.alignment.aligners import make_aligner
@@ -58,4 +59,4 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
             infeasible, count = write_forced_alignment(trained, cuts, make_aligner(aligner), folder)
             jobs.say_infeasible(infeasible, count, f"of {name} by {aligner}")
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)

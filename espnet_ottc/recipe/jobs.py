@@ -17,9 +17,6 @@ from espnet_ottc.utils import commands
 
 Item = TypeVar("Item")
 
-say = commands.say
-log_to = commands.log_to
-hushed = commands.quiet_imports
 
 # Environment variables (cluster.sh) with the words in front of a command that trains, or does other work.
 TRAIN = "train_cmd"
@@ -43,7 +40,7 @@ def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None
         logging.warning("%s has no alignment %s: %s", utterance, what, why)
     if infeasible:
         utterance, why = next(iter(infeasible.items()))
-        say(
+        commands.say(
             f"  {len(infeasible)} of {count} utterances have no alignment {what}, "
             f"the first is {utterance}: {why}"
         )

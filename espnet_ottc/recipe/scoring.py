@@ -22,12 +22,12 @@ from espnet_ottc.alignment.scoring import (
     score_time_files,
     score_word_files,
 )
-from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.report.records import results_text
+from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import write_json, written_aside
 
 # What is no letter in any corpus: CTC's blank, and the word separators of characters and of SentencePiece.
@@ -57,7 +57,7 @@ def score(recipe: Recipe) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with written_aside(path) as aside:
             aside.write_text(text, encoding="utf-8")
-    jobs.say(f"stage 10: {len(rows)} rows in {path}")
+    say(f"stage 10: {len(rows)} rows in {path}")
 
 
 def _write_reference(recipe: Recipe, set_name: str) -> bool:
@@ -82,12 +82,12 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
                 spans[cut.id] = spans_of(supervision, tier)
         write_ctm(out, spans)
         if len(spans) < count:
-            jobs.say(
+            say(
                 f"  {count - len(spans)} of {count} utterances of {set_name} have no word "
                 "times: they take no part in the scores of times"
             )
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
     return out.stat().st_size > 0
 
 
@@ -173,7 +173,7 @@ def _score(
         with written_aside(text_path) as aside:
             aside.write_text(f"{report.as_text()}\n", encoding="utf-8")
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def _folding(recipe: Recipe) -> Folding | None:

@@ -20,6 +20,7 @@ from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.training_progress import Progress
+from espnet_ottc.utils.commands import quiet_imports, say
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
 from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
@@ -41,7 +42,7 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
     stage = TRAINING_STAGES[criterion]
     systems = [system for system in recipe.systems if system.stage == stage]
     if not systems:
-        jobs.say(f"stage {stage}: no system with {criterion} among --systems")
+        say(f"stage {stage}: no system with {criterion} among --systems")
     trainings = [(system, seed) for system in systems for seed in recipe.seeds]
     together = min(recipe.options.train_nj, len(trainings))
     jobs.run_parallel(lambda job: _train(recipe, *job, together), trainings, together)
@@ -115,7 +116,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
             _aligned_shapes(recipe, system, seed, part),
         )
         if kept < count:
-            jobs.say(
+            say(
                 f"  {count - kept} of {count} utterances of {name} have no forced alignment and "
                 "are left out"
             )
@@ -159,7 +160,7 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
                 _write_provenance(experiment / PROVENANCE, about)
 
     write(system.made_of, recipe.paths.configuration(system.name))
-    perform(training_step(recipe, system, seed), work, jobs.say)
+    perform(training_step(recipe, system, seed), work, say)
     # Not before it is done: whoever is killed until then resumes from it.
     (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
@@ -184,13 +185,13 @@ def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
     )
 
     def work(_: bool) -> None:
-        with jobs.hushed():
+        with quiet_imports():
             from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
         export_auxiliary_ctc(model.parent, model.name, out.parent)
         about = _read_provenance(model.with_name(PROVENANCE))
         _write_provenance(out.with_name(PROVENANCE), {**about, "head_of": system.name})
 
-    perform(step, work, jobs.say)
+    perform(step, work, say)
 
 
 def _move_aside(recipe: Recipe, experiment: Path) -> None:
@@ -202,7 +203,7 @@ def _move_aside(recipe: Recipe, experiment: Path) -> None:
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     experiment.rename(target)
-    jobs.say(f"  {experiment} was trained with other inputs: moved to {target}")
+    say(f"  {experiment} was trained with other inputs: moved to {target}")
 
 
 def _write_provenance(path: Path, about: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_ottc.recipe import jobs
+from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.training_records import EpochRecord, Position, read_epochs, read_position
 
 _SECONDS = 1.0
@@ -71,14 +71,14 @@ class Progress:
         # Once is enough, though the share in it differs from epoch to epoch.
         if record.warnings and not self.warned:
             self.warned = True
-            jobs.say(f"  {self.title}: warning: {'; '.join(record.warnings)}")
+            say(f"  {self.title}: warning: {'; '.join(record.warnings)}")
         text = f"loss {_value(record.train, 'loss')}, valid {_value(record.valid, 'loss')}"
         text += f", valid CER {_value(record.valid, 'cer_ctc')}"
         self._bar.total = record.max_epoch
         self._bar.n = record.epoch
         self._bar.set_postfix_str(text)
         if self._bar.disable:
-            jobs.say(f"  {self.title}: epoch {record.epoch}: {text}")
+            say(f"  {self.title}: epoch {record.epoch}: {text}")
 
     def _show_position(self, position: Position) -> None:
         if position.epoch <= self.epochs:

@@ -26,7 +26,9 @@ from espnet_ottc.recipe.configs import (
 from espnet_ottc.recipe.systems import System
 
 RECIPES = Path(__file__).parents[2] / "egs2"
-CORPORA = ("ami", "librispeech", "timit")
+# Those that are built; data of one's own train as LibriSpeech does.
+BUILT = ("ami", "librispeech", "timit")
+CORPORA = ("any", *BUILT)
 CONF = RECIPES / "librispeech_ottc" / "conf"
 MINI = RECIPES / "TEMPLATE" / "conf" / "mini"
 DECODING = sorted((RECIPES / "TEMPLATE" / "conf").glob("decode_*.yaml"))
@@ -63,7 +65,7 @@ def _name(training: Training) -> str:
 def _trainings() -> list[Training]:
     """Every system of each corpus, and of those of the demo what it has itself, and CTC."""
     found = []
-    for corpus in CORPORA:
+    for corpus in BUILT:
         folder = RECIPES / f"{corpus}_ottc" / "conf" / "mini"
         found += [Training(folder, system) for system in system_files(folder)]
     return [*found, *(Training(CONF / "demo", name) for name in ("ctc", "ottc", "ottc_joint"))]
@@ -103,6 +105,16 @@ def test_every_corpus_has_the_same_systems_from_the_same_files():
         for corpus in CORPORA:
             folder = RECIPES / f"{corpus}_ottc/conf/mini"
             assert not (folder / f"train_{system}.yaml").exists()
+
+
+def test_data_of_ones_own_train_as_librispeech_but_for_the_weight_that_digits_have():
+    for system in SHARED:
+        folders = (RECIPES / f"{corpus}_ottc/conf/mini" for corpus in ("any", "librispeech"))
+        own, librispeech = (dict(resolve_system(folder, system).values) for folder in folders)
+        for config in (own, librispeech):
+            config["ctc_conf"] = {**config["ctc_conf"]}
+            config["ctc_conf"].pop("alpha_kl_weight", None)
+        assert own == librispeech
 
 
 def test_configurations_repeat_nothing():
