@@ -54,10 +54,10 @@ def best_path(
 ) -> BestPath:
     """argmax_{U, y} Σ_{t,u} γ(t,u) log p(y_u|t) for β_u = 1/U: the sequence of the smallest loss.
 
-    For a given U the plan γ does not depend on the labels: A cuts the utterance into U pieces of equal mass,
-    and each label is the best of its piece, but for what every target keeps to: no two equal neighbours, the
-    boundary label (if there is one) at both ends, no blank there otherwise.  That leaves a search which
-    remembers the last label alone, O(T·V + Σ_U U·V) over the U of `candidate_sizes`.
+    For a given U the plan γ does not depend on the labels: A cuts the utterance into U pieces of equal mass.
+    Each label is the best of its piece, within the rules of targets: no two equal neighbours, the boundary
+    label (if there is one) at both ends, no blank there otherwise.  So the search remembers the last label
+    alone and costs O(T·V + Σ_U U·V) over the U of `candidate_sizes`.
 
     This is not what "best path" means for CTC, which is greedy decoding.  The best label of each
     frame loses a label that is nowhere the best and repeats one whose frames flicker; here each label answers

@@ -166,9 +166,9 @@ class EstimatedLabelWeights(nn.Module):
     mean duration of a label.  `measure` collects durations, `update` moves d towards their means:
     d <- c d + (1 - c) mean.  Training starts from uniform weights, d = 1.
 
-    Three things keep the weights from running away, as those that follow each utterance's own alignment do
-    (all frames end on one token): durations are averaged over all occurrences of a token, the old ones stay
-    with the share c, and no weight falls below the floor f/U.
+    Weights that follow each utterance's own alignment collapse: all frames end on one token.  Three things
+    prevent that.  Durations are averaged over all occurrences of a token, the old ones stay with the share c,
+    and no weight falls below the floor f/U.
 
     Args:
         vocab_size: V.

@@ -1,9 +1,9 @@
 """Label sequences of a padded batch: separating blanks, boundary labels, and collapsing.
 
-A plan gives every label mass, so what the model is to find between two equal labels, or in the
-silence around an utterance, has to be a label itself: `insert_blanks` separates equal neighbours
+A plan gives mass to every label and to nothing else.  So a gap between two equal labels, and the
+silence around an utterance, have to be labels themselves.  `insert_blanks` separates equal neighbours
 (paper, section 4.2.1, note after Eq. 9) and `add_boundary_labels` gives leading and trailing
-silence a label.  `collapse` is the way back.
+silence a label.  `collapse` removes repeats and blanks again.
 
 Everything is vectorised over the batch, and output widths follow from shapes alone, so that
 nothing waits for a GPU.
