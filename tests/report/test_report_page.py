@@ -216,7 +216,7 @@ def test_the_number_of_recordings_is_the_one_asked_for(experiment: Any) -> None:
 @pytest.mark.parametrize(
     ("lost", "said", "pictures"),
     [
-        ("exp/ctc/seed1/tensorboard", "ctc/seed1/tensorboard: no TensorBoard events", 4),
+        ("exp/ctc/seed1/tensorboard", "ctc/seed1: no epochs.jsonl, and no TensorBoard events", 4),
         ("exp/ottc/seed1/alignments", "No training left snapshots of its alignment", 3),
         ("exp/ottc/seed1/config.yaml", "config.yaml", 3),
         ("exp/ctc/seed1/align_forced", "ctc/seed1/align_forced/test-x/words.ctm", 4),
