@@ -212,7 +212,7 @@ def test_hybrid_training_decodes_with_attention_and_prefix_scores(lab):
     [{"ctc_type": "ctc_prior"}, {"ctc_type": "cr_ctc"}],
     ids=lambda conf: conf["ctc_type"],
 )
-def test_a_rival_learns_the_tones_and_decodes_them(lab, conf):
+def test_a_baseline_learns_the_tones_and_decodes_them(lab, conf):
     # Dropout makes two views differ; a masked band would hide a tone.
     encoder = {**ENCODER, "dropout": 0.1}
     experiment = lab.train(conf["ctc_type"], ctc_conf=conf, max_epoch=25, encoder_conf=encoder)
