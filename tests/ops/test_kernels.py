@@ -75,7 +75,9 @@ def run_python(source: str, **environment: str) -> str:
 
 
 def test_triton_kernels_compile_for_a_gpu() -> None:
-    pytest.importorskip("triton")
+    triton = pytest.importorskip("triton")
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+        pytest.skip(f"Triton {triton.__version__} takes constants in another form, not tested here")
     lines = run_python(COMPILE).splitlines()
     assert len(lines) == 24
     assert all(int(line.split()[-1]) > 0 for line in lines)
