@@ -14,6 +14,7 @@ from espnet_ottc.alignment.formats import write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
+from espnet_ottc.recipe.paths import align_log, configuration_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.commands import log_to, quiet_imports, say
@@ -31,44 +32,45 @@ def align(recipe: Recipe) -> None:
 
 
 def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
-    experiment = recipe.paths.experiment(system.name, seed)
-    model = recipe.paths.model(system.name, seed)
-    frames = experiment / "frames" / set_name
-    folders = {name: experiment / f"align_{name}" / set_name for name in system.aligners}
+    paths, training = recipe.paths, (system.name, seed)
+    model, grid_file = paths.model(*training), paths.frame_grid(*training)
+    labels = paths.frame_labels(*training, set_name)
+    durations = paths.durations(*training, set_name)
+    folders = {name: paths.aligned(*training, name, set_name) for name in system.aligners}
     chosen = {name: recipe.aligner(name) for name in system.aligners}
     step = Step(
         title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
-        mark=recipe.paths.mark(system.name, f"seed{seed}", "align", set_name),
+        mark=paths.align_mark(*training, set_name),
         options={"aligners": chosen},
-        inputs=(model, experiment / "config.yaml", recipe.paths.cuts(set_name)),
+        inputs=(model, configuration_of(model), paths.cuts(set_name)),
         outputs=(
-            experiment / "frame_grid.json",
-            frames / "labels",
-            frames / "utt2dur",
+            grid_file,
+            labels,
+            durations,
             *(folder / file for folder in folders.values() for file in _FILES),
         ),
         after={
-            recipe.paths.mark(system.name, f"seed{seed}", "train"): system.trained,
-            recipe.paths.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)",
+            paths.train_mark(*training): system.trained,
+            paths.cuts_mark(set_name): "stage 2 (cuts)",
         },
     )
 
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        log_to(experiment / "align.log")
+        log_to(align_log(model.parent))
         logging.info("aligners of %s: %s", set_name, chosen)
         with quiet_imports():
             from espnet_ottc.espnet.trained_model import TrainedModel
-        trained = TrainedModel(experiment, model.name, recipe.device)
-        with written_aside(experiment / "frame_grid.json") as aside:
+        trained = TrainedModel(model.parent, model.name, recipe.device)
+        with written_aside(grid_file) as aside:
             grid = {"shift": trained.grid.shift, "offset": trained.grid.offset}
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
         aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
-        cuts = CutSet.from_file(recipe.paths.cuts(set_name))
+        cuts = CutSet.from_file(paths.cuts(set_name))
         found = trained.align(cuts, aligners, title=title)
-        write_columns(frames / "labels", found.frame_labels)
-        write_columns(frames / "utt2dur", {u: [s] for u, s in found.durations.items()})
+        write_columns(labels, found.frame_labels)
+        write_columns(durations, {u: [s] for u, s in found.durations.items()})
         for name, times in found.times.items():
             write_times(folders[name], times, found.durations)
             jobs.say_infeasible(times.infeasible, len(found.durations), f"by {name}")

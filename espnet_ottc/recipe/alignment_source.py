@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.recipe.paths import alignment_stream, configuration_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.files import written_aside
 
@@ -29,7 +30,7 @@ class AlignmentSource:
 
     def stream(self, set_name: str) -> Path:
         """The data stream `ali` of a set."""
-        return self.folder / set_name / "ali"
+        return alignment_stream(self.folder, set_name)
 
 
 def alignment_source(recipe: Recipe, seed: int) -> AlignmentSource:
@@ -44,7 +45,7 @@ def alignment_source(recipe: Recipe, seed: int) -> AlignmentSource:
             title=str(given),
             model=_model_file(given, recipe.options.inference_model),
             folder=recipe.paths.given_alignments,
-            mark=recipe.paths.mark("ali_from"),
+            mark=recipe.paths.given_alignments_mark,
             after={},
         )
     system = recipe.options.ali_system
@@ -52,8 +53,8 @@ def alignment_source(recipe: Recipe, seed: int) -> AlignmentSource:
         title=f"{system}, seed {seed}",
         model=recipe.paths.model(system, seed),
         folder=recipe.paths.own_alignments(system, seed),
-        mark=recipe.paths.mark(system, f"seed{seed}", "ali"),
-        after={recipe.paths.mark(system, f"seed{seed}", "train"): f"the training of {system}"},
+        mark=recipe.paths.own_alignments_mark(system, seed),
+        after={recipe.paths.train_mark(system, seed): f"the training of {system}"},
     )
 
 
@@ -83,7 +84,7 @@ def write_aligned_shapes(shapes: Path, stream: Path, out: Path) -> tuple[int, in
 
 def _model_file(given: Path, default: str) -> Path:
     model = given / default if given.is_dir() else given
-    for path in (model, model.with_name("config.yaml")):
+    for path in (model, configuration_of(model)):
         if not path.is_file():
             raise ValueError(
                 f"--ali_from must be a CTC experiment of ESPnet (a folder with config.yaml and "

@@ -16,6 +16,7 @@ import yaml
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source
 from espnet_ottc.recipe.configs import write
+from espnet_ottc.recipe.paths import made_for_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES
 from espnet_ottc.utils.files import written_aside
@@ -74,7 +75,7 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
     Raises:
         ValueError: it was made for something else.
     """
-    path = folder / ".made_for.json"
+    path = made_for_file(folder)
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

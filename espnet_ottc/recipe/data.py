@@ -89,7 +89,7 @@ def make_cuts(recipe: Recipe) -> None:
     for name, parts in recipe.sets.members.items():
         step = Step(
             title=f"stage 2: cuts of {name}",
-            mark=paths.data_mark(f"cuts_{name}"),
+            mark=paths.cuts_mark(name),
             options={"parts": parts, "drop_bad_alignments": drop},
             inputs=_manifests(preparation, paths.manifests, parts),
             outputs=(paths.cuts(name), paths.text(name)),
@@ -121,11 +121,11 @@ def make_tokens(recipe: Recipe) -> None:
         vocabulary["nbpe"] = recipe.options.nbpe
     step = Step(
         title="stage 3: tokens",
-        mark=paths.data_mark(f"tokens_{paths.token_dir.name}"),
+        mark=paths.tokens_mark,
         options=vocabulary,
         inputs=(paths.text(train),),
         outputs=(paths.tokens, *([] if model is None else [model])),
-        after={paths.data_mark(f"cuts_{train}"): "stage 2 (cuts)"},
+        after={paths.cuts_mark(train): "stage 2 (cuts)"},
     )
 
     def work(_: bool) -> None:

@@ -14,6 +14,7 @@ from queue import Queue
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.paths import configuration_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.commands import say
@@ -41,8 +42,7 @@ class Job:
     @property
     def out(self) -> Path:
         """Where its results lie."""
-        experiment = self.recipe.paths.experiment(self.system.name, self.seed)
-        return experiment / f"decode_{self.decoder}" / self.set_name
+        return self.recipe.paths.decoded(self.system.name, self.seed, self.decoder, self.set_name)
 
 
 def decode(recipe: Recipe) -> None:
@@ -79,15 +79,13 @@ def _decode(job: Job) -> None:
     config = recipe.decoders[job.decoder]
     step = Step(
         title=f"stage 8: decode {job.set_name} by {job.system.name}, seed {job.seed}, {job.decoder}",
-        mark=recipe.paths.mark(
-            job.system.name, f"seed{job.seed}", f"decode_{job.decoder}", job.set_name
-        ),
+        mark=recipe.paths.decode_mark(job.system.name, job.seed, job.decoder, job.set_name),
         options={},
-        inputs=(model, model.with_name("config.yaml"), config, recipe.paths.cuts(job.set_name)),
-        outputs=(job.out / "text",),
+        inputs=(model, configuration_of(model), config, recipe.paths.cuts(job.set_name)),
+        outputs=(recipe.paths.hypotheses(job.system.name, job.seed, job.decoder, job.set_name),),
         after={
-            recipe.paths.mark(job.system.name, f"seed{job.seed}", "train"): job.system.trained,
-            recipe.paths.data_mark(f"cuts_{job.set_name}"): "stage 2 (cuts)",
+            recipe.paths.train_mark(job.system.name, job.seed): job.system.trained,
+            recipe.paths.cuts_mark(job.set_name): "stage 2 (cuts)",
         },
     )
 
@@ -120,7 +118,7 @@ def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
     model = recipe.paths.model(job.system.name, job.seed)
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_inference"]
     command += ["--config", str(recipe.decoders[job.decoder])]
-    command += ["--asr_train_config", str(model.with_name("config.yaml"))]
+    command += ["--asr_train_config", str(configuration_of(model))]
     command += ["--asr_model_file", str(model)]
     command += ["--data_path_and_name_and_type", f"{recipe.paths.cuts(job.set_name)},speech,lhotse"]
     command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]

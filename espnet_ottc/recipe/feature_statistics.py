@@ -37,7 +37,7 @@ def collect(recipe: Recipe) -> None:
     ]
     step = Step(
         title="stage 4: statistics",
-        mark=recipe.paths.mark("stats"),
+        mark=recipe.paths.stats_mark,
         options={
             "features": system.features,
             "tokens": recipe.token_options(),
@@ -46,14 +46,14 @@ def collect(recipe: Recipe) -> None:
         inputs=(*token_files, *map(recipe.paths.cuts, names), *map(recipe.paths.text, names)),
         outputs=(recipe.paths.stats,),
         after={
-            recipe.paths.data_mark(f"tokens_{recipe.paths.token_dir.name}"): "stage 3 (tokens)",
-            **{recipe.paths.data_mark(f"cuts_{name}"): "stage 2 (cuts)" for name in names},
+            recipe.paths.tokens_mark: "stage 3 (tokens)",
+            **{recipe.paths.cuts_mark(name): "stage 2 (cuts)" for name in names},
         },
     )
 
     def work(_: bool) -> None:
         write(system.made_of, recipe.paths.configuration(system.name))
-        aside = recipe.paths.stats.with_name(".stats.partial")
+        aside = recipe.paths.unfinished_stats
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(recipe.paths.stats, ignore_errors=True)
         ids = {part: list(read_text(recipe.paths.text(name))) for part, name in sets.items()}
@@ -89,7 +89,7 @@ def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
     # The statistics that a global_mvn of the YAML needs do not exist yet.
     command += [*recipe.token_options(), *recipe.training_options]
     command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
-    log = recipe.paths.expdir / "logs" / f"{split.name}.stats.log"
+    log = recipe.paths.stats_log(split.name)
     log.unlink(missing_ok=True)
     seen = 0
 

@@ -10,6 +10,7 @@ import logging
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import AlignmentSource, alignment_source
 from espnet_ottc.recipe.marks import Step, perform
+from espnet_ottc.recipe.paths import align_log, configuration_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.commands import log_to, quiet_imports, say
 
@@ -32,7 +33,7 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
         title=f"stage 6: forced alignment by {source.title}",
         mark=source.mark,
         options={"aligner": aligner},
-        inputs=(source.model, source.model.with_name("config.yaml"), *map(recipe.paths.cuts, sets)),
+        inputs=(source.model, configuration_of(source.model), *map(recipe.paths.cuts, sets)),
         # What trainings take; words.ctm and infeasible are for readers.
         outputs=tuple(map(source.stream, sets)),
         after=source.after,
@@ -40,7 +41,7 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
 
     def work(_: bool) -> None:
         # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        log_to(source.folder / "align.log")
+        log_to(align_log(source.folder))
         with quiet_imports():
             from lhotse import CutSet
 

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.recipe.results import suffix_of
+# Folders of one training: `decode_<decoder>/<set>` and `align_<decoder>/<set>`.
+DECODED = "decode_"
+ALIGNED = "align_"
+# What a model was trained with, beside its parameters.
+PROVENANCE = "provenance.json"
 
 
 def synthetic_corpus(hours: Mapping[str, str]) -> Path:
@@ -18,6 +22,41 @@ def synthetic_corpus(hours: Mapping[str, str]) -> Path:
             corpus of their own.
     """
     return Path("downloads", "-".join(["synthetic", *(f"{name}{n}" for name, n in hours.items())]))
+
+
+def suffix_of(reference_system: str | None) -> str:
+    """Ends the names of files with scores against a system's forced alignment; else empty."""
+    return "" if reference_system is None else f"_by_{reference_system}"
+
+
+def score_file(reference_system: str | None = None) -> str:
+    """The name of a score file; of times, with the system whose forced alignment they are scored against."""
+    return f"score{suffix_of(reference_system)}.json"
+
+
+def configuration_of(model: Path) -> Path:
+    """ESPnet's configuration beside the parameters of a model."""
+    return model.with_name("config.yaml")
+
+
+def align_log(folder: Path) -> Path:
+    """Log of the alignments in a folder."""
+    return folder / "align.log"
+
+
+def alignment_stream(folder: Path, set_name: str) -> Path:
+    """The data stream `ali` of a set, in a folder of forced alignments."""
+    return folder / set_name / "ali"
+
+
+def made_for_file(folder: Path) -> Path:
+    """What a data folder or a folder of experiments is made for."""
+    return folder / ".made_for.json"
+
+
+def provenance_of(model: Path) -> Path:
+    """What a model was trained with, beside its parameters."""
+    return model.with_name(PROVENANCE)
 
 
 @dataclass(frozen=True)
@@ -87,14 +126,22 @@ class Paths:
         return self.stats / part / "speech_shape"
 
     @property
-    def logs(self) -> Path:
-        """Logs of what belongs to no single training."""
-        return self.expdir / "logs"
+    def unfinished_stats(self) -> Path:
+        """Where ESPnet's statistics are collected, until they are complete."""
+        return self.expdir / ".stats.partial"
 
     @property
-    def replaced(self) -> Path:
-        """Where trainings go whose inputs have changed."""
-        return self.expdir / ".replaced"
+    def feature_stats(self) -> Path:
+        """Mean and variance of the training set's features, for ESPnet's `global_mvn`."""
+        return self.stats / "train" / "feats_stats.npz"
+
+    def stats_log(self, split: str) -> Path:
+        """Log of the statistics of one part of the utterances."""
+        return self.expdir / "logs" / f"{split}.stats.log"
+
+    def replaced(self, system: str, seed: int, stamp: str) -> Path:
+        """Where a training goes whose inputs have changed; `stamp` says when."""
+        return self.expdir / ".replaced" / f"{system}-seed{seed}-{stamp}"
 
     def configuration(self, system: str) -> Path:
         """What a system's YAML and its bases amount to now; trainings are made from it."""
@@ -111,6 +158,14 @@ class Paths:
     def model(self, system: str, seed: int) -> Path:
         """The parameters to decode with."""
         return self.experiment(system, seed) / self.inference_model
+
+    def checkpoint(self, system: str, seed: int) -> Path:
+        """ESPnet's parameters after the last epoch."""
+        return self.experiment(system, seed) / "latest.pth"
+
+    def train_log(self, system: str, seed: int) -> Path:
+        """Log of one training."""
+        return self.experiment(system, seed) / "train.log"
 
     def aligned_lengths(self, system: str, seed: int, part: str) -> Path:
         """The shape file of those utterances that have a forced alignment."""
@@ -131,21 +186,37 @@ class Paths:
 
     def decoded(self, system: str, seed: int, decoder: str, set_name: str) -> Path:
         """Words that a decoder found in a set."""
-        return self.experiment(system, seed) / f"decode_{decoder}" / set_name
+        return self.experiment(system, seed) / f"{DECODED}{decoder}" / set_name
 
     def aligned(self, system: str, seed: int, decoder: str, set_name: str) -> Path:
         """Times that a decoder in time found in a set."""
-        return self.experiment(system, seed) / f"align_{decoder}" / set_name
+        return self.experiment(system, seed) / f"{ALIGNED}{decoder}" / set_name
 
-    def frames(self, system: str, seed: int, set_name: str) -> Path:
-        """The label of each frame of a set, and the durations of its utterances."""
-        return self.experiment(system, seed) / "frames" / set_name
+    def hypotheses(self, system: str, seed: int, decoder: str, set_name: str) -> Path:
+        """The text that a decoder found in a set."""
+        return self.decoded(system, seed, decoder, set_name) / "text"
+
+    def word_times(self, system: str, seed: int, decoder: str, set_name: str) -> Path:
+        """The word times that a decoder in time found in a set."""
+        return self.aligned(system, seed, decoder, set_name) / "words.ctm"
+
+    def frame_grid(self, system: str, seed: int) -> Path:
+        """When the frames of a model's output are, in seconds."""
+        return self.experiment(system, seed) / "frame_grid.json"
+
+    def frame_labels(self, system: str, seed: int, set_name: str) -> Path:
+        """The label of each frame of a set."""
+        return self.experiment(system, seed) / "frames" / set_name / "labels"
+
+    def durations(self, system: str, seed: int, set_name: str) -> Path:
+        """The durations of a set's utterances, as long as the frames are."""
+        return self.experiment(system, seed) / "frames" / set_name / "utt2dur"
 
     def reference(self, set_name: str, seed: int) -> Path:
         """The reference word times of a set: the corpus's, or a system's forced alignment."""
         if self.reference_system is None:
             return self.annotation(set_name)
-        return self.aligned(self.reference_system, seed, "forced_align", set_name) / "words.ctm"
+        return self.word_times(self.reference_system, seed, "forced_align", set_name)
 
     @property
     def suffix(self) -> str:
@@ -173,6 +244,45 @@ class Paths:
         """The done-mark of a step on the data."""
         return self.datadir / ".marks" / f"{name}.json"
 
-    def mark(self, *names: str) -> Path:
+    def cuts_mark(self, set_name: str) -> Path:
+        """The done-mark of a set's cuts."""
+        return self.data_mark(f"cuts_{set_name}")
+
+    @property
+    def tokens_mark(self) -> Path:
+        """The done-mark of the tokens."""
+        return self.data_mark(f"tokens_{self.token_dir.name}")
+
+    @property
+    def stats_mark(self) -> Path:
+        """The done-mark of ESPnet's statistics."""
+        return self._mark("stats")
+
+    @property
+    def given_alignments_mark(self) -> Path:
+        """The done-mark of `given_alignments`."""
+        return self._mark("ali_from")
+
+    def own_alignments_mark(self, system: str, seed: int) -> Path:
+        """The done-mark of `own_alignments`."""
+        return self._mark(system, f"seed{seed}", "ali")
+
+    def train_mark(self, system: str, seed: int) -> Path:
+        """The done-mark of one training."""
+        return self._mark(system, f"seed{seed}", "train")
+
+    def decode_mark(self, system: str, seed: int, decoder: str, set_name: str) -> Path:
+        """The done-mark of what `decoded` has."""
+        return self._mark(system, f"seed{seed}", f"{DECODED}{decoder}", set_name)
+
+    def align_mark(self, system: str, seed: int, set_name: str) -> Path:
+        """The done-mark of a set's alignments by all decoders in time that a model has."""
+        return self._mark(system, f"seed{seed}", "align", set_name)
+
+    def score_mark(self, system: str, seed: int, folder: Path, suffix: str) -> Path:
+        """The done-mark of the scores of what `decoded` or `aligned` gives as `folder`."""
+        return self._mark(system, f"seed{seed}", f"score{suffix}_{folder.parent.name}", folder.name)
+
+    def _mark(self, *names: str) -> Path:
         """The done-mark of a step on experiments."""
         return self.expdir.joinpath(".marks", *names[:-1], f"{names[-1]}.json")

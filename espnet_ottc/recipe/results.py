@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.recipe.paths import ALIGNED, DECODED, PROVENANCE, score_file
+
 TIME_METRICS = (
     "boundary_mae_ms",
     "boundary_median_ms",
@@ -36,7 +38,7 @@ _EXPERIMENT = re.compile(r"seed\d+")
 Row = dict[str, Any]
 
 
-def collect_rows(expdir: Path, text_decoder: str, teacher: str | None = None) -> list[Row]:
+def collect_rows(expdir: Path, text_decoder: str, reference_system: str | None = None) -> list[Row]:
     """One row for each system, set, seed and decoder, from `score.json` and `provenance.json` alone.
 
     A row of a decoder in time (transport, viterbi, forced_align) has the words of `text_decoder`
@@ -47,8 +49,8 @@ def collect_rows(expdir: Path, text_decoder: str, teacher: str | None = None) ->
         expdir: with `<system>/seed<N>/decode_<decoder>/<set>/score.json` and
             `<system>/seed<N>/align_<decoder>/<set>/score.json`.
         text_decoder: the decoder of words.
-        teacher: the system whose forced alignment times were scored against (`score_by_<teacher>.json`);
-            None: they were scored against those that came with the corpus.
+        reference_system: the system whose forced alignment times were scored against
+            (`score_by_<system>.json`); None: they were scored against those that came with the corpus.
 
     Raises:
         ValueError: no score file at all.
@@ -57,28 +59,22 @@ def collect_rows(expdir: Path, text_decoder: str, teacher: str | None = None) ->
     for experiment in sorted(expdir.glob("*/seed*")):
         if not _EXPERIMENT.fullmatch(experiment.name):
             continue  # somebody's copy
-        rows += _rows_of(experiment, text_decoder, teacher)
+        rows += _rows_of(experiment, text_decoder, reference_system)
     if not rows:
         raise ValueError(f"{expdir} has no score files: run stage 10 (scores) first")
     return sorted(rows, key=lambda r: (r["set"], r["system"], r["decoder"], r["seed"]))
 
 
-def suffix_of(teacher: str | None) -> str:
-    """Ends the names of files with scores against a system's forced alignment; else empty."""
-    return "" if teacher is None else f"_by_{teacher}"
-
-
-def _rows_of(experiment: Path, text_decoder: str, teacher: str | None) -> Iterator[Row]:
-    words = {key: _load(path) for key, path in _scores(experiment, "decode_", "score.json")}
+def _rows_of(experiment: Path, text_decoder: str, reference_system: str | None) -> Iterator[Row]:
+    words = {key: _load(path) for key, path in _scores(experiment, DECODED, score_file())}
     times = {
-        key: _load(path)
-        for key, path in _scores(experiment, "align_", f"score{suffix_of(teacher)}.json")
+        key: _load(path) for key, path in _scores(experiment, ALIGNED, score_file(reference_system))
     }
     if not words and not times:
         return  # another run is still training it
-    about = _load(experiment / "provenance.json")
-    if teacher is not None:
-        about["reference_times"] = f"forced alignment of {teacher}, same seed"
+    about = _load(experiment / PROVENANCE)
+    if reference_system is not None:
+        about["reference_times"] = f"forced alignment of {reference_system}, same seed"
     timed_sets = {set_name for _, set_name in times}
     head = {
         "system": experiment.parent.name,

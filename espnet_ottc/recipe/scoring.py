@@ -23,6 +23,7 @@ from espnet_ottc.alignment.scoring import (
     score_word_files,
 )
 from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.paths import score_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
 from espnet_ottc.recipe.systems import System
@@ -69,7 +70,7 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
         options={},
         inputs=(cuts,),
         outputs=(out,),
-        after={recipe.paths.data_mark(f"cuts_{set_name}"): "stage 2 (cuts)"},
+        after={recipe.paths.cuts_mark(set_name): "stage 2 (cuts)"},
     )
 
     def work(_: bool) -> None:
@@ -92,30 +93,33 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
 
 
 def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
-    out = recipe.paths.experiment(system.name, seed) / f"decode_{decoder}" / set_name
+    out = recipe.paths.decoded(system.name, seed, decoder, set_name)
+    text = recipe.paths.text(set_name)
+    hypothesis = recipe.paths.hypotheses(system.name, seed, decoder, set_name)
     options = WordScoringOptions(folding=_folding(recipe))
     _score(
         recipe,
         title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
-        names=(system.name, f"seed{seed}", f"decode_{decoder}"),
         out=out,
-        inputs=(recipe.paths.text(set_name), out / "text"),
+        mark=recipe.paths.score_mark(system.name, seed, out, ""),
+        inputs=(text, hypothesis),
         options=options,
-        score=lambda: score_word_files(recipe.paths.text(set_name), out / "text", options),
-        after="stage 8 (decoding)",
+        score=lambda: score_word_files(text, hypothesis, options),
+        after={
+            recipe.paths.decode_mark(system.name, seed, decoder, set_name): "stage 8 (decoding)"
+        },
     )
 
 
 def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_name: str) -> None:
-    experiment = recipe.paths.experiment(system.name, seed)
-    out = experiment / f"align_{aligner}" / set_name
-    frames = experiment / "frames" / set_name
+    out = recipe.paths.aligned(system.name, seed, aligner, set_name)
+    hypothesis = recipe.paths.word_times(system.name, seed, aligner, set_name)
     reference = recipe.paths.reference(set_name, seed)
     source = recipe.paths.reference_system
-    before = {}
+    after = {recipe.paths.align_mark(system.name, seed, set_name): "stage 9 (alignment)"}
     if source is not None:
-        mark = recipe.paths.mark(source, f"seed{seed}", "align", set_name)
-        before[mark] = f"the alignment by {source}, the reference (stage 9)"
+        mark = recipe.paths.align_mark(source, seed, set_name)
+        after[mark] = f"the alignment by {source}, the reference (stage 9)"
     options = TimesScoringOptions(
         # No line for an utterance that could not be aligned; no reference for some, perhaps.
         missing_is_empty=True,
@@ -123,18 +127,20 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
         special=(*SPECIAL, *recipe.corpus.silences),
         folding=_folding(recipe),
     )
-    files = {"frames": frames / "labels", "durations": frames / "utt2dur"}
+    files = {
+        "frames": recipe.paths.frame_labels(system.name, seed, set_name),
+        "durations": recipe.paths.durations(system.name, seed, set_name),
+    }
     _score(
         recipe,
         title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
-        names=(system.name, f"seed{seed}", "align"),
         out=out,
-        inputs=(reference, out / "words.ctm", *files.values()),
+        mark=recipe.paths.score_mark(system.name, seed, out, recipe.paths.suffix),
+        inputs=(reference, hypothesis, *files.values()),
         options=options,
-        score=lambda: score_time_files(reference, out / "words.ctm", options, **files),
-        after="stage 9 (alignment)",
-        suffix=recipe.paths.suffix,
-        before=before,
+        score=lambda: score_time_files(reference, hypothesis, options, **files),
+        after=after,
+        reference_system=source,
     )
 
 
@@ -142,26 +148,25 @@ def _score(
     recipe: Recipe,
     *,
     title: str,
-    names: tuple[str, ...],
     out: Path,
+    mark: Path,
     inputs: tuple[Path, ...],
     options: ScoringOptions,
     score: Callable[[], WordReport | TimesReport],
-    after: str,
-    suffix: str = "",
-    before: Mapping[Path, str] | None = None,
+    after: Mapping[Path, str],
+    reference_system: str | None = None,
 ) -> None:
-    set_name = out.name
     if recipe.corpus.folding_path is not None:
         inputs = (*inputs, recipe.corpus.folding_path)
-    json_path, text_path = out / f"score{suffix}.json", out / f"score{suffix}.txt"
+    json_path = out / score_file(reference_system)
+    text_path = json_path.with_suffix(".txt")
     step = Step(
         title=f"stage 10: {title}",
-        mark=recipe.paths.mark(*names[:2], f"score{suffix}_{out.parent.name}", set_name),
+        mark=mark,
         options={"scoring": options.as_json()},
         inputs=inputs,
         outputs=(json_path, text_path),
-        after={recipe.paths.mark(*names, set_name): after, **(before or {})},
+        after=after,
     )
 
     def work(_: bool) -> None:

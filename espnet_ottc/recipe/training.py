@@ -17,6 +17,7 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source, write_aligned_shapes
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.paths import configuration_of, provenance_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.training_progress import Progress
@@ -24,8 +25,6 @@ from espnet_ottc.utils.commands import quiet_imports, say
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
 from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
-
-PROVENANCE = "provenance.json"
 
 
 def train_ctc(recipe: Recipe) -> None:
@@ -54,7 +53,6 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
 def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     """The step that trains one system with one seed."""
     sets = (recipe.sets.train, recipe.sets.valid)
-    experiment = recipe.paths.experiment(system.name, seed)
     inputs = [
         recipe.paths.configuration(system.name),
         recipe.paths.tokens,
@@ -62,19 +60,20 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
         *map(recipe.paths.text, sets),
     ]
     inputs += [recipe.paths.bpe_model] if recipe.paths.bpe_model else []
-    inputs += [recipe.paths.stats / part / "speech_shape" for part in ("train", "valid")]
-    after = {recipe.paths.mark("stats"): "stage 4 (statistics)"}
+    inputs += map(recipe.paths.lengths, ("train", "valid"))
+    after = {recipe.paths.stats_mark: "stage 4 (statistics)"}
     if system.needs_alignment:
         source = alignment_source(recipe, seed)
         inputs += map(source.stream, sets)
         after[source.mark] = "stage 6 (forced alignment)"
+    checkpoint = recipe.paths.checkpoint(system.name, seed)
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
-        mark=recipe.paths.mark(system.name, f"seed{seed}", "train"),
+        mark=recipe.paths.train_mark(system.name, seed),
         options={"seed": seed, "more": recipe.training_options},
         inputs=tuple(inputs),
         # Not the model to decode with: another choice of it must not train again.
-        outputs=(experiment / "config.yaml", experiment / "latest.pth"),
+        outputs=(configuration_of(checkpoint), checkpoint),
         after=after,
         resumable=True,
     )
@@ -91,29 +90,23 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
         command += ["--multiprocessing_distributed", "true"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)
-        shapes = recipe.paths.stats / part / "speech_shape"
+        shapes = recipe.paths.lengths(part)
         if system.needs_alignment:
-            shapes = _aligned_shapes(recipe, system, seed, part)
+            shapes = recipe.paths.aligned_lengths(system.name, seed, part)
             stream = f"{alignment_source(recipe, seed).stream(name)},ali,text_int"
             command += [f"--{part}_data_path_and_name_and_type", stream]
         command += [f"--{part}_shape_file", str(shapes)]
     if system.config.get("normalize") == "global_mvn":
-        stats = recipe.paths.stats / "train" / "feats_stats.npz"
-        command += ["--normalize_conf", f"stats_file={stats}"]
+        command += ["--normalize_conf", f"stats_file={recipe.paths.feature_stats}"]
     return command + recipe.training_options
-
-
-def _aligned_shapes(recipe: Recipe, system: System, seed: int, part: str) -> Path:
-    """The shape file of those utterances that have a forced alignment."""
-    return recipe.paths.experiment(system.name, seed) / "aligned" / part / "speech_shape"
 
 
 def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         kept, count = write_aligned_shapes(
-            recipe.paths.stats / part / "speech_shape",
+            recipe.paths.lengths(part),
             alignment_source(recipe, seed).stream(name),
-            _aligned_shapes(recipe, system, seed, part),
+            recipe.paths.aligned_lengths(system.name, seed, part),
         )
         if kept < count:
             say(
@@ -125,16 +118,17 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
 def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
     experiment = recipe.paths.experiment(system.name, seed)
     config = recipe.paths.trained_on(system.name, seed)
+    about_file = provenance_of(recipe.paths.checkpoint(system.name, seed))
     command = training_command(recipe, system, seed)
 
     def work(resumed: bool) -> None:
         if not resumed:
-            _move_aside(recipe, experiment)
+            _move_aside(recipe, system, seed)
         if system.needs_alignment:
             _leave_out_unaligned(recipe, system, seed)
         write(system.made_of, config)
         restore_checkpoint(experiment)
-        before = _read_provenance(experiment / PROVENANCE)
+        before = _read_provenance(about_file)
         about = {
             **provenance(),
             "config": str(config),
@@ -149,7 +143,7 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
             try:
                 jobs.run_logged(
                     command,
-                    experiment / "train.log",
+                    recipe.paths.train_log(system.name, seed),
                     prefix=jobs.TRAIN,
                     environment=_shared_cores(together),
                 )
@@ -157,7 +151,7 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
                 progress.look()
                 about["epochs"] = max(progress.epochs, before.get("epochs", 0))
-                _write_provenance(experiment / PROVENANCE, about)
+                _write_provenance(about_file, about)
 
     write(system.made_of, recipe.paths.configuration(system.name))
     perform(training_step(recipe, system, seed), work, say)
@@ -177,30 +171,28 @@ def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
     model, out = recipe.paths.model(system.name, seed), recipe.paths.model(head.name, seed)
     step = Step(
         title=f"stage {system.stage}: the auxiliary CTC head of {system.name}, seed {seed}",
-        mark=recipe.paths.mark(head.name, f"seed{seed}", "train"),
+        mark=recipe.paths.train_mark(head.name, seed),
         options={},
-        inputs=(model, model.with_name("config.yaml")),
-        outputs=(out, out.with_name("config.yaml")),
-        after={recipe.paths.mark(system.name, f"seed{seed}", "train"): system.trained},
+        inputs=(model, configuration_of(model)),
+        outputs=(out, configuration_of(out)),
+        after={recipe.paths.train_mark(system.name, seed): system.trained},
     )
 
     def work(_: bool) -> None:
         with quiet_imports():
             from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
         export_auxiliary_ctc(model.parent, model.name, out.parent)
-        about = _read_provenance(model.with_name(PROVENANCE))
-        _write_provenance(out.with_name(PROVENANCE), {**about, "head_of": system.name})
+        about = _read_provenance(provenance_of(model))
+        _write_provenance(provenance_of(out), {**about, "head_of": system.name})
 
     perform(step, work, say)
 
 
-def _move_aside(recipe: Recipe, experiment: Path) -> None:
+def _move_aside(recipe: Recipe, system: System, seed: int) -> None:
+    experiment = recipe.paths.experiment(system.name, seed)
     if not experiment.exists():
         return
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    target = (
-        recipe.paths.expdir / ".replaced" / f"{experiment.parent.name}-{experiment.name}-{stamp}"
-    )
+    target = recipe.paths.replaced(system.name, seed, time.strftime("%Y%m%d-%H%M%S"))
     target.parent.mkdir(parents=True, exist_ok=True)
     experiment.rename(target)
     say(f"  {experiment} was trained with other inputs: moved to {target}")
