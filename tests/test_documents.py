@@ -145,6 +145,17 @@ def test_a_commands_page_has_the_options_of_its_parser(site: ModuleType) -> None
     assert "`--ignore_case`" in page
 
 
+def test_the_page_of_criteria_has_every_option_with_its_default(site: ModuleType) -> None:
+    from espnet_ottc.espnet.criteria.options import OPTIONS, describe_options
+
+    page = site.criteria_page()
+    for ctc_type, kind in OPTIONS.items():
+        section = page.partition(f"## ctc_type: {ctc_type}\n")[2].partition("\n## ")[0]
+        for name, default, _ in describe_options(kind):
+            shown = "null" if default is None else default
+            assert f"| `{name}` | `{shown}` |" in section
+
+
 def test_commands_within_commands_and_recipes_have_their_options(site: ModuleType) -> None:
     page = site.command_page("ottc-prepare", "espnet_ottc.bin.prepare_corpus")
     assert "## ottc-prepare cuts" in page.partition("## ottc-prepare manifests")[2]

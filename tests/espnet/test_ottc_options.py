@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,9 @@ from espnet_ottc.espnet.criteria.options import (
     OTTCOptions,
     boundary_label_id,
     ctc_defaults,
-    describe_options,
     parse_conf,
     resolve_boundary_label,
 )
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "espnet.md"
 
 
 def test_a_misspelt_option_is_an_error_that_names_the_near_match():
@@ -84,14 +80,6 @@ def test_a_bad_value_is_an_error_that_names_option_rule_and_value(conf, error, m
 def test_the_other_criteria_check_theirs(conf, message):
     with pytest.raises(ValueError, match=message):
         parse_conf(conf, OPTIONS[conf["ctc_type"]])
-
-
-@pytest.mark.parametrize("ctc_type", OPTIONS)
-def test_the_document_explains_every_option_with_its_default(ctc_type):
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for name, default, _ in describe_options(OPTIONS[ctc_type]):
-        shown = "null" if default is None else default
-        assert f"| `{name}` | `{shown}` |" in text
 
 
 @pytest.mark.parametrize(
