@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source
 from espnet_ottc.recipe.configs import write
@@ -36,6 +37,7 @@ def check(recipe: Recipe) -> None:
         ImportError: --ctc_aligner k2 without k2.
         OSError: a corpus that is not there.
     """
+    _check_systems(recipe)
     _check_names(recipe)
     _check_training_options(recipe)
     _check_synthetic(recipe)
@@ -88,6 +90,30 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
                 f"{folder} was made for the {name} {before.get(name)}, not {value}; "
                 f"give another folder ({option}) or remove this one"
             )
+
+
+def _check_systems(recipe: Recipe) -> None:
+    """Systems that share statistics, and criteria that ESPnet can make."""
+    first = recipe.systems[0]
+    for system in recipe.systems:
+        if system.features != first.features:
+            raise ValueError(
+                f"{system.path} must have the frontend and normalisation of {first.path}, since "
+                f"they share {recipe.paths.stats}; or run them with an --expdir each"
+            )
+        unknown = set(system.made_of.criteria) - {"builtin", *OPTIONS}
+        if unknown:
+            raise ValueError(
+                f"{system.path}: criteria of its bases must be among builtin, {', '.join(OPTIONS)}, "
+                f"got {', '.join(sorted(unknown))}"
+            )
+        conf = system.ctc_conf
+        kind = OPTIONS.get(str(conf.get("ctc_type")))
+        if kind is not None:
+            try:
+                parse_conf(conf, kind)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{system.path}: {error}") from error
 
 
 def _check_names(recipe: Recipe) -> None:

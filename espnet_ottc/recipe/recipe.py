@@ -1,11 +1,10 @@
-"""A run of a recipe: its options, checked, with the systems, sets and paths that follow from them."""
+"""A run of a recipe: its options, with the systems, sets and paths that follow from them."""
 
 import argparse
 import shlex
 from functools import cached_property
 from pathlib import Path
 
-from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
 from espnet_ottc.recipe.options import LAST_STAGE, SHARED_CONF, numbers, several, split
 from espnet_ottc.recipe.paths import Paths, synthetic_corpus
@@ -14,7 +13,7 @@ from espnet_ottc.recipe.systems import FEATURES, System, config_path, read_syste
 
 
 class Recipe:
-    """The options of a run, checked, and what follows from them.
+    """The options of a run, and what follows from them; `checks.check` says whether they fit together.
 
     Args:
         options: as `options.parse` gives them.
@@ -46,7 +45,6 @@ class Recipe:
             name: config_path("decode", name, self.conf, SHARED_CONF)
             for name in several("--decoders", options.decoders)
         }
-        self._check_systems()
 
     @property
     def models(self) -> tuple[System, ...]:
@@ -156,25 +154,3 @@ class Recipe:
         tokens, bpe_model = self.paths.tokens, self.paths.bpe_model
         options = ["--token_type", self.token_type, "--token_list", str(tokens)]
         return options if bpe_model is None else [*options, "--bpemodel", str(bpe_model)]
-
-    def _check_systems(self) -> None:
-        first = self.systems[0]
-        for system in self.systems:
-            if system.features != first.features:
-                raise ValueError(
-                    f"{system.path} must have the frontend and normalisation of {first.path}, since "
-                    f"they share {self.paths.stats}; or run them with an --expdir each"
-                )
-            unknown = set(system.made_of.criteria) - {"builtin", *OPTIONS}
-            if unknown:
-                raise ValueError(
-                    f"{system.path}: criteria of its bases must be among builtin, {', '.join(OPTIONS)}, "
-                    f"got {', '.join(sorted(unknown))}"
-                )
-            conf = system.ctc_conf
-            kind = OPTIONS.get(str(conf.get("ctc_type")))
-            if kind is not None:
-                try:
-                    parse_conf(conf, kind)
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"{system.path}: {error}") from error
