@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ottc.utils.commands import run
-from espnet_ottc.utils.files import written_aside
 
 _MODULE = "python -m espnet_ottc.bin.report"
 
@@ -26,34 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     command = f"{_MODULE} {shlex.join(given)}"
-    return run(lambda: write(options, command))
+    return run(lambda: _write(options, command))
 
 
-def write(options: argparse.Namespace, command: str) -> None:
-    """Read the results, print the table, write what the options name."""
-    from espnet_ottc.alignment.scoring.tables import table
-    from espnet_ottc.report.gathering import gather
-    from espnet_ottc.report.markdown import render_markdown
-    from espnet_ottc.report.page import render_page
-    from espnet_ottc.report.results import group_rows, read_rows, short_table
+def _write(options: argparse.Namespace, command: str) -> None:
+    # Late, since the packages that it imports take long.
+    from espnet_ottc.report.writing import ReportOptions, write_report
 
-    rows = read_rows(*options.results)
-    source = ", ".join(map(str, options.results))
-    if options.details:
-        print(render_markdown(rows, source, command), end="")
-    else:
-        print(table(short_table(group_rows(rows))))
-    if options.markdown is not None:
-        _write(options.markdown, render_markdown(rows, source, command))
-        print(f"table: {options.markdown}")
-    if options.html is not None:
-        limit = int(1e6 * options.audio_limit_mb)
-        sections = gather(rows, options.expdir, options.data, options.utterances, limit)
-        _write(options.html, render_page(rows, sections, source, command))
-        for part, notes in sections.missing.items():
-            for note in notes:
-                print(f"missing from the report ({part}): {note}", file=sys.stderr)
-        print(f"report: {options.html}")
+    given = vars(options)
+    write_report(ReportOptions(**{**given, "results": tuple(given["results"])}), command)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -94,11 +74,6 @@ def parser() -> argparse.ArgumentParser:
         help="leave out the audio of a recording that is larger (default: %(default)s)",
     )
     return options
-
-
-def _write(path: Path, text: str) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
 
 
 def _count(text: str) -> int:

@@ -6,11 +6,11 @@ file with one row per cut, from which a worker process reads one row at a time. 
 manifest, and forked or spawned workers share nothing that could be copied.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item, load_jsonl
+
+from espnet_ottc.utils.files import written_aside
 
 # Raised whenever the index's layout changes: older files are then built anew.
 INDEX_VERSION = 1
@@ -168,26 +170,17 @@ def _is_current(index: Path, stamp: str) -> bool:
 
 def _build(path: Path, index: Path, stamp: str) -> None:
     logging.info("Indexing %s", path)
-    try:
-        handle, name = tempfile.mkstemp(dir=index.parent, prefix=f"{index.name}.", suffix=".part")
-    except OSError as fault:
-        raise _WriteError(fault) from fault
-    os.close(handle)
-    try:
-        connection = sqlite3.connect(name)
+    with contextlib.ExitStack() as stack:
         try:
-            _fill(connection, path, stamp)
-        finally:
-            connection.close()
-        # mkstemp lets its owner alone read the file; whoever reads the manifest may read this.
-        shutil.copymode(path, name)
-        os.replace(name, index)
-    except sqlite3.OperationalError as fault:  # a full disk
-        os.unlink(name)
-        raise _WriteError(fault) from fault
-    except BaseException:
-        os.unlink(name)
-        raise
+            # Whoever may read the manifest may read its index.
+            aside = stack.enter_context(written_aside(index, like=path))
+        except OSError as fault:
+            raise _WriteError(fault) from fault
+        try:
+            with contextlib.closing(sqlite3.connect(aside)) as connection:
+                _fill(connection, path, stamp)
+        except sqlite3.OperationalError as fault:  # a full disk
+            raise _WriteError(fault) from fault
 
 
 def _fill(connection: sqlite3.Connection, path: Path, stamp: str) -> None:

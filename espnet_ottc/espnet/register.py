@@ -37,9 +37,8 @@ from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.single_path import SinglePath
 from espnet_ottc.espnet.criteria.soft_dtw import SoftDTW
 from espnet_ottc.espnet.data import CutAudio
-from espnet_ottc.espnet.encoders.dilated_conv import DilatedConvEncoder
+from espnet_ottc.espnet.encoders import ENCODERS
 from espnet_ottc.espnet.encoders.interface import PackageEncoder
-from espnet_ottc.espnet.encoders.wav2vec2 import TorchaudioWav2Vec2Encoder
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.schedule import (
@@ -55,9 +54,6 @@ CRITERIA: dict[str, type[Criterion]] = {
     for kind in (OTTC, PriorCTC, ConsistencyCTC, SinglePath, SoftDTW)
 }
 MODEL = "ottc"
-ENCODERS: dict[str, type[PackageEncoder]] = {
-    kind.name: kind for kind in (DilatedConvEncoder, TorchaudioWav2Vec2Encoder)
-}
 DATA_TYPE = "lhotse"
 ALIGNMENT_STREAM = "ali"
 

@@ -20,7 +20,7 @@ from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.paths import made_for_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES
-from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.files import write_json
 
 # ESPnet's options take `path,name,type` and `key=value`.
 _UNFIT = re.compile(r"[,=\x00-\x1f\x7f]")
@@ -81,8 +81,7 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        with written_aside(path) as aside:
-            aside.write_text(json.dumps(made_for, indent=1) + "\n", encoding="utf-8")
+        write_json(path, made_for)
         return
     for name, value in made_for.items():
         if before.get(name) != value:

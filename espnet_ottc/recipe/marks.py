@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ottc.utils.commands import UserError
-from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.files import write_json
 
 Fingerprint = dict[str, Any]
 _BLOCK = 1 << 20
@@ -207,8 +207,7 @@ def _read(mark: Path) -> dict[str, Any]:
 
 
 def _write(mark: Path, content: Mapping[str, Any]) -> None:
-    with written_aside(mark) as aside:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(mark, content)
 
 
 @contextmanager

@@ -8,11 +8,18 @@ from espnet_ottc.recipe.recipe import Recipe
 def report(recipe: Recipe) -> None:
     """Stage 11: write the page and the table, and print the short table."""
     # Late: matplotlib takes long to import.
-    from espnet_ottc.bin.report import parser, write
+    from espnet_ottc.report.writing import ReportOptions, write_report
 
     paths = recipe.paths
-    words = ["--results", str(paths.results), "--expdir", str(paths.expdir)]
-    words += ["--data", str(paths.datadir), "--html", str(paths.html)]
-    words += ["--markdown", str(recipe.options.markdown or paths.markdown)]
+    options = ReportOptions(
+        results=(paths.results,),
+        expdir=paths.expdir,
+        data=paths.datadir,
+        html=paths.html,
+        markdown=recipe.options.markdown or paths.markdown,
+    )
     # The page says how it is made again.
-    write(parser().parse_args(words), f"python -m espnet_ottc.bin.report {shlex.join(words)}")
+    words = ["--results", str(paths.results), "--expdir", str(options.expdir)]
+    words += ["--data", str(options.data), "--html", str(options.html)]
+    words += ["--markdown", str(options.markdown)]
+    write_report(options, f"python -m espnet_ottc.bin.report {shlex.join(words)}")

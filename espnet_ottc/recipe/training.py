@@ -22,7 +22,7 @@ from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.training_progress import Progress
 from espnet_ottc.utils.commands import quiet_imports, say
-from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.files import write_json
 from espnet_ottc.utils.provenance import provenance
 from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
 
@@ -200,8 +200,7 @@ def _move_aside(recipe: Recipe, system: System, seed: int) -> None:
 
 def _write_provenance(path: Path, about: dict[str, Any]) -> None:
     try:
-        with written_aside(path) as aside:
-            aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        write_json(path, about)
     except OSError as fault:
         raise StepError(f"{path} cannot be written: {fault}") from fault
 

@@ -12,18 +12,26 @@ from typing import Any
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to; renamed to `path` on success, removed on failure."""
+def written_aside(path: Path, like: Path | None = None) -> Iterator[Path]:
+    """A path in the same folder to write to; renamed to `path` on success, removed on failure.
+
+    Args:
+        path: the file.
+        like: a file whose rights it gets; None: those of any new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name)
     os.close(handle)
     aside = Path(name)
     try:
         yield aside
-        # mkstemp's files are private; what is written here has the rights of any other file.
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
+        # mkstemp's files are private.
+        if like is not None:
+            shutil.copymode(like, aside)
+        else:
+            mask = os.umask(0)
+            os.umask(mask)
+            aside.chmod(0o666 & ~mask)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

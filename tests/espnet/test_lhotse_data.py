@@ -136,6 +136,13 @@ def test_where_the_manifests_folder_is_full_the_index_goes_elsewhere(
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
+def test_an_index_is_read_by_those_who_read_the_manifest(train_tones, tmp_path):
+    for mode in (0o600, 0o640):
+        manifest = _edit(train_tones.cuts, tmp_path / f"{mode}.jsonl.gz", lambda items: items)
+        manifest.chmod(mode)
+        assert cut_index(manifest).stat().st_mode & 0o777 == mode
+
+
 def test_an_id_that_occurs_twice_is_named(train_tones, tmp_path):
     manifest = _edit(train_tones.cuts, tmp_path / "cuts.jsonl.gz", lambda items: [*items, items[4]])
     with pytest.raises(ValueError, match=r"^utt1-04: the id occurs twice"):

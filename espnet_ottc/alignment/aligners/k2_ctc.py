@@ -56,7 +56,7 @@ class K2CTCAligner:
         def find_paths(batch: AlignmentBatch, rows: Sequence[int]) -> list[Tensor | None]:
             found: dict[int, Tensor | None] = {}
             for part in _parts(batch, rows):
-                found |= zip(part, _best_paths(k2, batch, part, self.blank), strict=True)
+                found |= zip(part, _viterbi_paths(k2, batch, part, self.blank), strict=True)
             return [found[b] for b in rows]
 
         return align_by_paths(batch, self.blank, find_paths)
@@ -96,7 +96,7 @@ def _parts(batch: AlignmentBatch, rows: Sequence[int]) -> Iterator[list[int]]:
     yield part
 
 
-def _best_paths(
+def _viterbi_paths(
     k2: types.ModuleType, batch: AlignmentBatch, rows: Sequence[int], blank: int
 ) -> Iterator[Tensor | None]:
     """The best path of each row, (T_b,) token ids on the CPU; None where k2 finds none."""
