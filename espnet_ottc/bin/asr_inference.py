@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 from espnet_ottc.bin import _espnet_help
+from espnet_ottc.utils.commands import run
 
 _GREEDY = "Greedy decoding of OTTC or CTC (best label per frame) instead of the beam search"
 _BEST_PATH = (
@@ -70,10 +71,8 @@ def _espnet() -> types.ModuleType:
     """ESPnet's command, once OTTC is registered."""
     # What ESPnet prints while it is imported is no output of this command.
     with contextlib.redirect_stdout(sys.stderr):
-        try:
-            importlib.import_module("espnet_ottc.espnet.register")
-        except ImportError as missing:
-            sys.exit(f"error: {missing}")
+        if status := run(lambda: importlib.import_module("espnet_ottc.espnet.register")):
+            sys.exit(status)
         return importlib.import_module("espnet2.bin.asr_inference")
 
 

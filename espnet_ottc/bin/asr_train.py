@@ -13,6 +13,7 @@ import types
 from collections.abc import Sequence
 
 from espnet_ottc.bin import _espnet_help
+from espnet_ottc.utils.commands import run
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -35,10 +36,8 @@ def _espnet() -> types.ModuleType:
     """ESPnet's command, once OTTC is registered."""
     # What ESPnet prints while it is imported would end up in the YAML of --print_config.
     with contextlib.redirect_stdout(sys.stderr):
-        try:
-            importlib.import_module("espnet_ottc.espnet.register")
-        except ImportError as missing:
-            sys.exit(f"error: {missing}")
+        if status := run(lambda: importlib.import_module("espnet_ottc.espnet.register")):
+            sys.exit(status)
         return importlib.import_module("espnet2.bin.asr_train")
 
 

@@ -36,11 +36,8 @@ def _new(options: argparse.Namespace) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    try:
-        require_extra("recipe", "ottc-recipe run", ("espnet2", "lhotse"))
-    except MissingExtraError as missing:
-        print(f"error: {missing}", file=sys.stderr)
-        return 1
+    if status := run(lambda: require_extra("recipe", "ottc-recipe run", ("espnet2", "lhotse"))):
+        return status
     stages = importlib.import_module("espnet_ottc.recipe.__main__")
     return int(stages.main(arguments) or 0)
 
