@@ -1,4 +1,4 @@
-"""ESPnet's trainer with records of its progress, for whoever waits for it or draws its curves."""
+"""ESPnet's trainer with records of its progress, for progress lines and learning curves."""
 
 import argparse
 import time

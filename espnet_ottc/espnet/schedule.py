@@ -1,4 +1,4 @@
-"""How fast what learns: linear warm-up and decay over the whole training, and a factor per parameter."""
+"""Learning rates: linear warm-up and decay over the whole training, and a factor per parameter."""
 
 import argparse
 from collections.abc import Mapping

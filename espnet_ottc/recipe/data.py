@@ -24,7 +24,7 @@ def find_corpus(recipe: Recipe) -> None:
         say(f"stage 0: {given} with {' '.join(recipe.sets.parts)}")
         if recipe.sets.absent:
             absent = " ".join(recipe.sets.absent)
-            say(f"stage 0: {given} has no {absent}, and they are done without")
+            say(f"stage 0: {given} has no {absent}, left out of this run")
         return
     out = recipe.corpus_dir
     where = f"--{corpus.option} DIR, or {corpus.variable} in the environment or db.sh"

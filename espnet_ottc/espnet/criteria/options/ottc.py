@@ -134,7 +134,8 @@ class OTTCOptions(CriterionOptions):
         if self.flat_start_epochs and (self.alpha == "uniform" or self.label_weights == "learned"):
             raise ValueError(
                 "flat_start_epochs is for alpha: learned, and for label weights that are not learned: a "
-                "search gives the one something to learn, and the other nothing"
+                "flat start trains alpha but gives label weights no gradient; "
+                f"got alpha: {self.alpha}, label_weights: {self.label_weights}"
             )
         epoch = self.freeze_alpha_after_epoch
         if epoch is not None:
