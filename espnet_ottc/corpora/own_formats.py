@@ -1,6 +1,6 @@
 """Readers of the kinds of data that people have: Kaldi directories, folders of audio, Lhotse cuts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,7 +86,9 @@ def read_kaldi(directory: Path) -> Collected:
     texts = _transcripts(directory / "text")
     speakers = _first_column(directory / "utt2spk")
     times = read_ctm(directory / "ctm") if (directory / "ctm").exists() else {}
-    for segment in _segments(directory, found.recordings, texts):
+    segments = list(_segments(directory, found.recordings, texts))
+    found.notes += _unused(found.recordings, texts, segments)
+    for segment in segments:
         name, recording = segment.id, found.recordings.get(segment.recording_id)
         if recording is None:
             if not any(one.where == segment.recording_id for one in found.notes):
@@ -221,6 +223,22 @@ def _segments(
             ) from fault
         duration = -1.0 if end == -1 else round(end - start, 8)
         yield SupervisionSegment(name, recording, start, duration)
+
+
+def _unused(
+    recordings: Mapping[str, Recording],
+    texts: Mapping[str, str],
+    segments: Sequence[SupervisionSegment],
+) -> Iterator[Problem]:
+    """Recordings of which no utterance speaks, and texts of no utterance."""
+    heard = {segment.recording_id for segment in segments}
+    named = {segment.id for segment in segments}
+    for name in recordings:
+        if name not in heard:
+            yield Problem(name, "left out: no utterance in text or segments")
+    for name in texts:
+        if name not in named:
+            yield Problem(name, "left out: it has text, and no line in segments")
 
 
 def _with_times(segment: SupervisionSegment, times: SpansById) -> SupervisionSegment:

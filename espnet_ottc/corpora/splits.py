@@ -45,7 +45,8 @@ def split_by_speaker(
         groups: dict[str, list[SupervisionSegment]] = defaultdict(list)
         for one in utterances:
             groups[key(one)].append(one)
-        known = kind != "speakers" or all(one.speaker for one in utterances)
+        # An utterance without a speaker must not part the others from theirs.
+        known = kind != "speakers" or any(one.speaker for one in utterances)
         if known and len(groups) >= len(PARTS):
             return _divide(groups), kind
     raise AssertionError("utterances have different ids")

@@ -82,6 +82,18 @@ def test_commands_in_wav_scp_are_not_run(tmp_path):
     assert any(note.startswith("d: left out: wav.scp has a command") for note in notes)
 
 
+def test_what_a_kaldi_directory_has_beside_its_utterances_is_named(tmp_path):
+    data = kaldi(tmp_path / "data")
+    sound(data / "silent.wav")
+    with (data / "wav.scp").open("a") as file:
+        file.write("silent silent.wav\n")
+    with (data / "text").open("a") as file:
+        file.write("a-9 words of nobody\n")
+    _, notes = prepared(data, tmp_path / "out")
+    assert "silent: left out: no utterance in text or segments" in notes
+    assert "a-9: left out: it has text, and no line in segments" in notes
+
+
 def test_without_segments_the_recordings_are_the_utterances(tmp_path):
     data = kaldi(tmp_path / "data")
     (data / "segments").unlink()
@@ -188,6 +200,14 @@ def test_nobody_is_heard_in_two_parts():
     assert [len(parts[part]) for part in ("train", "dev", "test")] == [160, 20, 20]
     again, _ = split_by_speaker(said[::-1])
     assert {one.id for one in again["test"]} == {one.id for one in parts["test"]}
+
+
+def test_an_utterance_without_a_speaker_does_not_part_the_others_from_theirs():
+    said = [utterance(n, f"speaker{n % 5}", f"r{n}") for n in range(50)]
+    parts, kind = split_by_speaker([*said, utterance(50, None, "r50")])
+    heard = [{one.speaker for one in parts[part] if one.speaker} for part in parts]
+    assert kind == "speakers"
+    assert sum(map(len, heard)) == len(set.union(*heard)) == 5
 
 
 @pytest.mark.parametrize(
