@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the C kernel of the loss, and the recipes as data of the package."""
+"""What pyproject.toml cannot say: the C kernels, and the recipes as data of the package."""
 
 import shutil
 from pathlib import Path
@@ -53,15 +53,17 @@ class Wheel(bdist_wheel):
 
 
 setup(
-    # Where no compiler is found the build goes on without it, and the loss uses plain PyTorch.
+    # Where no compiler is found the build goes on without them, and plain PyTorch does the work.
     ext_modules=[
         Extension(
-            "espnet_ottc.ops.kernels._ottc_cpu",
-            sources=["espnet_ottc/ops/kernels/ottc_cpu.c"],
+            f"espnet_ottc.ops.kernels._{name}",
+            sources=[f"espnet_ottc/ops/kernels/{name}.c"],
+            depends=["espnet_ottc/ops/kernels/fast_math.h"],
             extra_compile_args=["-O3", OPENMP, "-fno-math-errno", "-fno-trapping-math"],
             extra_link_args=[OPENMP, "-lm"],
             optional=True,
         )
+        for name in ("ottc_cpu", "chains_cpu")
     ],
     cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernel, "build_py": BuildPackage},
 )

@@ -22,7 +22,7 @@ if [ -z "$python" ]; then
 fi
 
 # What the environment was made from; written last, so that half an installation never counts.
-key=$({ "$python" -VV && cat pyproject.toml setup.py requirements.lock espnet_ottc/ops/kernels/ottc_cpu.c; } | sha256sum | cut -c1-64)
+key=$({ "$python" -VV && cat pyproject.toml setup.py requirements.lock espnet_ottc/ops/kernels/*.c espnet_ottc/ops/kernels/*.h; } | sha256sum | cut -c1-64)
 if [ "$(cat "$venv/.made-from" 2>/dev/null)" = "$key" ]; then
     exit 0
 fi
@@ -33,9 +33,9 @@ if ! "$venv/bin/python" -c "$supported" 2>/dev/null; then
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
 # One that an earlier version left would be loaded first.
-rm -f espnet_ottc/ops/kernels/_ottc_cpu*.so
+rm -f espnet_ottc/ops/kernels/_*_cpu*.so
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-if ! ls espnet_ottc/ops/kernels/_ottc_cpu*.so >/dev/null 2>&1; then
-    echo "tools/venv.sh: the C kernel was not built (no C compiler?); the loss will use plain PyTorch" >&2
+if ! ls espnet_ottc/ops/kernels/_ottc_cpu*.so espnet_ottc/ops/kernels/_chains_cpu*.so >/dev/null 2>&1; then
+    echo "tools/venv.sh: a C kernel was not built (no C compiler?); plain PyTorch will do its work" >&2
 fi
 echo "$key" >"$venv/.made-from"

@@ -5,13 +5,13 @@ threads, since both load the same libgomp.
 """
 
 import ctypes
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.kernels.library import compiled, load_library
 from espnet_ottc.ops.kernels.memory import address, contiguous, packed
 from espnet_ottc.ops.transport import TIE
 from espnet_ottc.ops.weights import SMALLEST_LABEL_WEIGHT
@@ -64,29 +64,10 @@ def load(path: Path) -> ctypes.CDLL:
     Raises:
         ImportError: it cannot be loaded.
     """
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as fault:
-        raise ImportError(f"{path.name} cannot be loaded: {fault}") from fault
-    for name in ("ottc_forward", "ottc_backward"):
-        getattr(library, name).argtypes = [ctypes.POINTER(_Batch)]
-        getattr(library, name).restype = None
-    return library
+    return load_library(path, {"ottc_forward": _Batch, "ottc_backward": _Batch})
 
 
-def _load() -> ctypes.CDLL:
-    folder = Path(__file__).parent
-    for suffix in EXTENSION_SUFFIXES:
-        path = folder / f"_ottc_cpu{suffix}"
-        if path.exists():
-            return load(path)
-    raise ImportError(
-        "the C kernel was not compiled; install a C compiler and run "
-        "`pip install --force-reinstall --no-deps espnet-ottc`"
-    )
-
-
-_LIBRARY = _load()
+_LIBRARY = load(compiled("_ottc_cpu"))
 
 
 def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:

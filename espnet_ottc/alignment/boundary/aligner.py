@@ -1,0 +1,123 @@
+"""Times of words and units by a boundary model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.features import grid
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.spans import Span
+from espnet_ottc.ops.chains import best_paths, sum_paths
+
+# Of the interval that holds a boundary in nine cases of ten.
+LEVELS = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True)
+class BoundaryAlignment:
+    """The times of one utterance.
+
+    Attributes:
+        words: a span for each word; its score is the mean probability of its states over its frames.
+        tokens: a span for each unit.
+        start_intervals: of each word, the seconds between which its start lies with 90 % probability.
+        end_intervals: likewise of its end.
+        word_scores: of each word, the mean of log p(state | frame) − log p(state) over its frames, in nats.
+        score: the same over all frames.
+    """
+
+    words: list[Span]
+    tokens: list[Span]
+    start_intervals: list[tuple[float, float]]
+    end_intervals: list[tuple[float, float]]
+    word_scores: list[float]
+    score: float
+
+
+def align_features(
+    model: BoundaryModel,
+    features: Tensor,
+    words: Sequence[str],
+    duration: float,
+    wide: Tensor | None = None,
+) -> BoundaryAlignment | str:
+    """Align the words of one utterance.
+
+    Args:
+        model: a trained boundary model.
+        features: (T, mels) of the utterance.
+        words: what is said.
+        duration: seconds of the utterance.
+        wide: (T, columns) log-probabilities of a model that sees more, at the same frames; its share is
+            added to the scores.
+
+    Returns:
+        The times, or why there are none.
+    """
+    graph, config = model.graph(words), model.config
+    if graph.shortest > len(features):
+        return f"its words need {graph.shortest} frames, got {len(features)}"
+    narrow = model.scores(features)
+    scores = narrow if wide is None else narrow + config.wide_share * wide
+    found = best_paths([scores], [graph.chain])
+    path = found.states[0]
+    if path is None:
+        return "no path through its words fits it"
+    marks = [*graph.word_starts, *graph.word_ends]
+    sums = sum_paths(
+        [scores], [graph.chain], marks=[marks], levels=LEVELS, scale=config.boundary_scale
+    )
+    quantiles = sums.quantiles[0]
+    return _alignment(model, graph, words, path, narrow, quantiles, duration)
+
+
+def _alignment(
+    model: BoundaryModel,
+    graph: UtteranceGraph,
+    words: Sequence[str],
+    path: Tensor,
+    narrow: Tensor,
+    quantiles: Tensor,
+    duration: float,
+) -> BoundaryAlignment:
+    axis = grid(model.config)
+    frames = torch.arange(len(path))
+    columns = graph.chain.columns.long()[path]
+    scores = narrow[frames, columns]
+    probabilities = (scores + model.log_prior[columns]).exp()
+    of_word, of_token = graph.words[path], graph.tokens[path]
+    spans, means = [], []
+    count = len(words)
+    for word, name in enumerate(words):
+        here = (of_word == word).nonzero()[:, 0]
+        start, end = float(here[0]), float(here[-1]) + 1
+        if model.config.median:
+            start, end = float(quantiles[word, 1]), float(quantiles[count + word, 1])
+            end = max(end, start)
+        score = float(probabilities[here].mean())
+        spans.append(axis.span(name, start, end, score, duration=duration))
+        means.append(float(scores[here].mean()))
+    tokens = []
+    for token in of_token[of_token >= 0].unique_consecutive().tolist():
+        here = (of_token == token).nonzero()[:, 0]
+        name = model.units.names[graph.units[token]]
+        score = float(probabilities[here].mean())
+        tokens.append(
+            axis.span(name, float(here[0]), float(here[-1]) + 1, score, duration=duration)
+        )
+    low, high = quantiles[:, 0].tolist(), quantiles[:, 2].tolist()
+    intervals = [
+        (axis.seconds(a, duration), axis.seconds(b, duration))
+        for a, b in zip(low, high, strict=True)
+    ]
+    return BoundaryAlignment(
+        words=spans,
+        tokens=tokens,
+        start_intervals=intervals[:count],
+        end_intervals=intervals[count:],
+        word_scores=means,
+        score=float(scores.mean()),
+    )

@@ -1,0 +1,181 @@
+"""What a boundary model is made of and how it is trained: one frozen dataclass, kept beside the model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+STARTS = ("loud", "equal")
+TARGETS = ("best", "sum")
+
+
+def _known(kind: Any, values: Mapping[str, Any]) -> None:
+    names = {field.name for field in fields(kind)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(names))}"
+        )
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a positive number, got {value}")
+
+
+def _at_least(least: int, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _one_of(choices: tuple[str, ...], **values: str) -> None:
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some rounds of a training: in each, the network learns the states of the frames, then finds them anew.
+
+    Attributes:
+        rounds: how often at most, > 0.
+        epochs: times that the network sees each frame in a round, > 0.
+        context: frames that it sees on either side, ≥ 0; another number than before starts a new network.
+        target: "best", each frame learns the state of the best path; "sum", it learns the probabilities
+            that the sum over all paths gives.
+        scale: what the scores are multiplied by in the first round's search, > 0; it rises evenly to 1 in
+            the last.
+        pooled: whether letters that sound alike are one unit in this stage: vowels, stops and the like.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    rounds: int = 30
+    epochs: int = 2
+    context: int = 0
+    target: str = "best"
+    scale: float = 1.0
+    pooled: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, rounds=self.rounds, epochs=self.epochs)
+        _at_least(0, context=self.context)
+        _one_of(TARGETS, target=self.target)
+        _positive(scale=self.scale)
+
+
+@dataclass(frozen=True)
+class BoundaryConfig:
+    """All that decides a boundary model.
+
+    Attributes:
+        window: seconds that a frame sees, > 0.
+        hop: seconds from one frame to the next, > 0.
+        mels: bands of its log-mel spectrum, > 0.
+        low_hz: lower edge of the first band.
+        high_hz: upper edge of the last; recordings of a lower rate lower it.
+        states: ordered states of a unit, > 0.
+        silence_states: of silence, > 0.
+        minimum_frames: frames that a state lasts at least, > 0.
+        stay: probability of staying in a state, in (0, 1).
+        silence: whether words may have silence between them; at the ends it is always allowed.
+        width: hidden units of a layer, > 0.
+        layers: hidden layers, > 0.
+        dropout: of the hidden units, in [0, 1).
+        networks: trained side by side from other random numbers; their scores are averaged.
+        stages: of the training, one after the other.
+        start: "loud" shares the frames between the first loud one and the last out evenly, and leaves the
+            others to silence; "equal" shares all of them.
+        batch_frames: frames of a step, > 0.
+        learning_rate: the largest of a round's, > 0.
+        weight_decay: of AdamW, ≥ 0.
+        prior_floor: frames that every state is counted to have at least, > 0.
+        settled: a stage ends when a round moves less than this share of the frames, in [0, 1).
+        least_count: units that are heard less often are taken together, ≥ 0.
+        wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
+        boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
+        median: whether a boundary is the median of its probability, instead of the best path's.
+        seed: of all random numbers.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    window: float = 0.025
+    hop: float = 0.010
+    mels: int = 40
+    low_hz: float = 60.0
+    high_hz: float = 7600.0
+    states: int = 3
+    silence_states: int = 3
+    minimum_frames: int = 1
+    stay: float = 0.7
+    silence: bool = True
+    width: int = 192
+    layers: int = 1
+    dropout: float = 0.0
+    networks: int = 1
+    stages: tuple[Stage, ...] = (Stage(),)
+    start: str = "loud"
+    batch_frames: int = 4096
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    prior_floor: float = 10.0
+    settled: float = 0.002
+    least_count: int = 10
+    wide_share: float = 0.3
+    boundary_scale: float = 1.0
+    median: bool = False
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _positive(window=self.window, hop=self.hop, high_hz=self.high_hz)
+        _positive(learning_rate=self.learning_rate, prior_floor=self.prior_floor)
+        _positive(boundary_scale=self.boundary_scale)
+        _at_least(1, mels=self.mels, states=self.states, silence_states=self.silence_states)
+        _at_least(1, minimum_frames=self.minimum_frames, width=self.width, layers=self.layers)
+        _at_least(
+            1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
+        )
+        _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
+        _at_least(0, wide_share=self.wide_share, low_hz=self.low_hz)
+        _one_of(STARTS, start=self.start)
+        if self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz must be below high_hz, got {self.low_hz} and {self.high_hz}")
+        for name, value, open_below in (
+            ("stay", self.stay, True),
+            ("dropout", self.dropout, False),
+            ("settled", self.settled, False),
+        ):
+            if not 0 <= value < 1 or (open_below and value == 0):
+                raise ValueError(
+                    f"{name} must lie in {'(' if open_below else '['}0, 1), got {value}"
+                )
+
+    @property
+    def context(self) -> int:
+        """Frames on either side that the finished network sees."""
+        return self.stages[-1].context
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "BoundaryConfig":
+        """From `to_json`.
+
+        Raises:
+            ValueError: unknown names, or values out of range.
+        """
+        values = dict(content)
+        _known(cls, values)
+        if "stages" in values:
+            for stage in values["stages"]:
+                _known(Stage, stage)
+            values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+        return cls(**values)

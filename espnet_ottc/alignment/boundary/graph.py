@@ -1,0 +1,175 @@
+"""The chain of states of an utterance's words."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.ops.chains import NO_ARC, Chain
+
+NO_WORD = -1
+
+
+@dataclass(frozen=True, eq=False)
+class UtteranceGraph:
+    """The states of an utterance, from left to right: silence? word silence? word ... silence?
+
+    Attributes:
+        chain: what the searches read; a state's column is unit · states + number for a unit, and behind all
+            of these for silence.
+        words: (S,) int64 the word of each state; −1 for silence.
+        tokens: (S,) int64 the place of its unit in the utterance's `units`; −1 for silence.
+        units: the units of all words and all their spellings, in the chain's order.
+        word_starts: first state of each word.
+        word_ends: last state of each word, plus 1.
+        token_words: the word of each of `units`.
+    """
+
+    chain: Chain
+    words: Tensor
+    tokens: Tensor
+    units: tuple[int, ...]
+    word_starts: tuple[int, ...]
+    word_ends: tuple[int, ...]
+    token_words: tuple[int, ...]
+
+    @property
+    def shortest(self) -> int:
+        """Frames that the shortest path has."""
+        return _shortest(self.chain)
+
+
+def columns_of(units: int, config: BoundaryConfig) -> int:
+    """How many different states a model has.
+
+    Args:
+        units: how many units, silence included.
+        config: states of each.
+    """
+    return (units - 1) * config.states + config.silence_states
+
+
+class _Builder:
+    """States are added from left to right; `ends` are those from which the next one can be come to."""
+
+    def __init__(self, config: BoundaryConfig, silence: int) -> None:
+        self.config, self.silence = config, silence
+        self.columns: list[int] = []
+        self.stays: list[bool] = []
+        self.words: list[int] = []
+        self.tokens: list[int] = []
+        self.arcs: list[tuple[int, int]] = []
+        self.entries: list[int] = []
+
+    def add(self, unit: int, word: int, token: int, ends: Sequence[int]) -> list[int]:
+        """Append the states of a unit; −1 among `ends` is the beginning."""
+        config = self.config
+        count = config.silence_states if unit == self.silence else config.states
+        for number in range(count):
+            for repeat in range(config.minimum_frames):
+                state = len(self.columns)
+                self.columns.append(unit * config.states + number)
+                self.stays.append(repeat == config.minimum_frames - 1)
+                self.words.append(word)
+                self.tokens.append(token)
+                for end in ends:
+                    if end < 0:
+                        self.entries.append(state)
+                    else:
+                        self.arcs.append((end, state))
+                ends = [state]
+        return list(ends)
+
+
+def make_graph(
+    spellings: Sequence[Sequence[Sequence[int]]], silence: int, config: BoundaryConfig
+) -> UtteranceGraph:
+    """The graph of an utterance.
+
+    Args:
+        spellings: of each word its spellings, each a list of units.
+        silence: the index of silence, which is the last unit's.
+        config: states of a unit, their minimum and probability of staying, optional silence.
+
+    Raises:
+        ValueError: a word without a spelling, or an empty one.
+    """
+    builder = _Builder(config, silence)
+    units: list[int] = []
+    token_words: list[int] = []
+    starts, stops = [], []
+    ends = [*builder.add(silence, NO_WORD, -1, [-1]), -1]
+    for word, variants in enumerate(spellings):
+        if not variants or not all(variants):
+            raise ValueError(f"word {word} needs units, got {variants}")
+        starts.append(len(builder.columns))
+        closing: list[int] = []
+        for variant in variants:
+            last = list(ends)
+            for unit in variant:
+                last = builder.add(unit, word, len(units), last)
+                units.append(unit)
+                token_words.append(word)
+            closing += last
+        stops.append(len(builder.columns))
+        ends = closing
+        if config.silence or word == len(spellings) - 1:
+            ends = [*closing, *builder.add(silence, NO_WORD, -1, closing)]
+    return UtteranceGraph(
+        chain=_chain(builder, [end for end in ends if end >= 0]),
+        words=torch.tensor(builder.words),
+        tokens=torch.tensor(builder.tokens),
+        units=tuple(units),
+        word_starts=tuple(starts),
+        word_ends=tuple(stops),
+        token_words=tuple(token_words),
+    )
+
+
+def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:
+    S = len(builder.columns)
+    stay, leave = math.log(builder.config.stay), math.log(1 - builder.config.stay)
+    stays = torch.tensor([stay if stays else NO_ARC for stays in builder.stays])
+    # A state that cannot stay is left for nothing.
+    out = [leave if stays else 0.0 for stays in builder.stays]
+    moves, enter, final = (torch.full((S,), NO_ARC) for _ in range(3))
+    skips = []
+    for source, target in builder.arcs:
+        if source == target - 1:
+            moves[target] = out[source]
+        else:
+            skips.append((target, source))
+    skips.sort()
+    enter[builder.entries] = 0.0
+    final[list(finals)] = 0.0
+    return Chain(
+        columns=torch.tensor(builder.columns, dtype=torch.int32),
+        stay=stays,
+        move=moves,
+        enter=enter,
+        leave=final,
+        skip_sources=torch.tensor([source for _, source in skips], dtype=torch.int32),
+        skip_targets=torch.tensor([target for target, _ in skips], dtype=torch.int32),
+        skip_scores=torch.tensor([out[source] for _, source in skips]),
+    )
+
+
+def _shortest(chain: Chain) -> int:
+    far = 1 << 40
+    fewest = [1 if score > NO_ARC / 2 else far for score in chain.enter.tolist()]
+    skips: dict[int, list[int]] = {}
+    for source, target in zip(
+        chain.skip_sources.tolist(), chain.skip_targets.tolist(), strict=True
+    ):
+        skips.setdefault(target, []).append(source)
+    for state, move in zip(range(chain.states), chain.move.tolist(), strict=True):
+        before = [fewest[source] for source in skips.get(state, ())]
+        if state and move > NO_ARC / 2:
+            before.append(fewest[state - 1])
+        fewest[state] = min(itertools.chain([fewest[state]], (count + 1 for count in before)))
+    leaves = zip(fewest, chain.leave.tolist(), strict=True)
+    return min((count for count, score in leaves if score > NO_ARC / 2), default=0)

@@ -1,0 +1,160 @@
+"""The boundary model: how well each state fits each frame, from next to nothing but the frame."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary.features import log_mel, with_context
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.units import Units
+from espnet_ottc.utils.files import folder_written_aside, write_json
+
+FORMAT = "espnet_ottc boundary model 1"
+_DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
+_FRAMES_AT_ONCE = 1 << 15
+
+
+class BoundaryNetwork(nn.Module):
+    """Perceptrons from a frame with its context to the log-probabilities of the states, side by side.
+
+    Args:
+        config: width, layers, dropout, bands, and how many networks.
+        context: frames on either side.
+        columns: states.
+    """
+
+    def __init__(self, config: BoundaryConfig, context: int, columns: int) -> None:
+        super().__init__()
+        self.context, self.columns = context, columns
+        self.members = nn.ModuleList(
+            _perceptron(config, (2 * context + 1) * config.mels, columns)
+            for _ in range(config.networks)
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(F, (2 context + 1) mels) frames to (members, F, columns) log-probabilities."""
+        return torch.stack([member(frames).log_softmax(1) for member in self.members])
+
+    @torch.inference_mode()
+    def log_probs(self, features: Tensor) -> Tensor:
+        """(T, mels) of one utterance to (T, columns), the members' mean; the network must be in eval mode."""
+        wide = with_context(features, self.context)
+        return torch.cat([self(piece).mean(0) for piece in wide.split(_FRAMES_AT_ONCE)])
+
+
+@dataclass(frozen=True, eq=False)
+class BoundaryModel:
+    """A trained model with all that it needs to align.
+
+    Attributes:
+        config: how it was made.
+        units: its inventory, and its lexicon.
+        network: its parameters, in eval mode.
+        log_prior: (columns,) log-probability of each state in the training.
+    """
+
+    config: BoundaryConfig
+    units: Units
+    network: BoundaryNetwork
+    log_prior: Tensor
+
+    def features(self, samples: Tensor, rate: int) -> Tensor:
+        """(n,) samples to (T, mels) features.
+
+        Raises:
+            ValueError: see `log_mel`.
+        """
+        return log_mel(samples, rate, self.config)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """log p(state | frame) − log p(state), (T, columns), of (T, mels) features."""
+        return self.network.log_probs(features) - self.log_prior
+
+    def graph(self, words: Sequence[str]) -> UtteranceGraph:
+        """The states of an utterance's words."""
+        spellings = [self.units.spell(word) for word in words]
+        return make_graph(spellings, self.units.silence, self.config)
+
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder of its own; what was there is replaced in one step.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        with folder_written_aside(folder) as aside:
+            self.write_into(aside)
+
+    def write_into(self, folder: Path) -> None:
+        """Write the model's two files into a folder that is there."""
+        description = {
+            "format": FORMAT,
+            "config": self.config.to_json(),
+            "units": list(self.units.names[:-1]),
+            "lexicon": self.units.lexicon,
+        }
+        write_json(folder / _DESCRIPTION, description)
+        parameters = {"network": self.network.state_dict(), "log_prior": self.log_prior}
+        torch.save(parameters, folder / _PARAMETERS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "BoundaryModel":
+        """Read a model that `save` wrote; nothing in it is executed.
+
+        Raises:
+            FileNotFoundError: the folder holds no boundary model.
+            ValueError: files of another format, or that do not fit each other.
+        """
+        if not is_boundary_model(folder):
+            raise FileNotFoundError(
+                f"{folder} holds no boundary model ({_DESCRIPTION}, {_PARAMETERS})"
+            )
+        try:
+            description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            if description.get("format") != FORMAT:
+                raise ValueError(
+                    f"its format must be {FORMAT!r}, got {description.get('format')!r}"
+                )
+            config = BoundaryConfig.from_json(description["config"])
+            lexicon = description["lexicon"]
+            if lexicon is not None:
+                lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
+            units = Units(description["units"], lexicon)
+            network = BoundaryNetwork(config, config.context, columns_of(len(units.names), config))
+            parameters = torch.load(folder / _PARAMETERS, map_location="cpu", weights_only=True)
+            network.load_state_dict(parameters["network"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as fault:
+            raise ValueError(f"{folder}: not a readable boundary model: {fault}") from fault
+        return cls(config, units, network.eval(), parameters["log_prior"])
+
+
+def is_boundary_model(folder: Path) -> bool:
+    """Whether a folder holds the files of a boundary model."""
+    return (folder / _DESCRIPTION).is_file() and (folder / _PARAMETERS).is_file()
+
+
+def fitted_config(config: BoundaryConfig, rates: Sequence[int]) -> BoundaryConfig:
+    """The configuration with bands that all recordings have.
+
+    Args:
+        config: as wanted.
+        rates: sampling rates in Hz, at least one.
+    """
+    # A little below half the rate recordings hold nothing but their filter's edge.
+    highest = math.floor(0.475 * min(rates))
+    return config if config.high_hz <= highest else replace(config, high_hz=float(highest))
+
+
+def _perceptron(config: BoundaryConfig, size: int, columns: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(config.layers):
+        layers += [nn.Linear(size, config.width), nn.ReLU(), nn.BatchNorm1d(config.width)]
+        if config.dropout:
+            layers.append(nn.Dropout(config.dropout))
+        size = config.width
+    return nn.Sequential(*layers, nn.Linear(size, columns))

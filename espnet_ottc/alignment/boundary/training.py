@@ -1,0 +1,378 @@
+"""Training a boundary model on the recordings themselves: equal shares, then rounds of search and learning."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.features import log_mel
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork, fitted_config
+from espnet_ottc.alignment.boundary.start import flat_start
+from espnet_ottc.alignment.boundary.units import Pronunciations, Units
+from espnet_ottc.ops.chains import best_paths, sum_paths
+from espnet_ottc.utils.files import written_aside
+
+_log = logging.getLogger(__name__)
+_FRAMES_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class SpokenText:
+    """A recording with what is said in it.
+
+    Attributes:
+        name: its id.
+        words: what is said, in order.
+        load: gives its samples (n,) in [−1, 1], one channel, and their rate in Hz.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    load: Callable[[], tuple[Tensor, int]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round of the training came to.
+
+    Attributes:
+        stage: from 0.
+        number: from 0, within the stage.
+        loss: mean cross-entropy of its last epoch, nats.
+        score: mean score of a frame on the best path that it learned from; None for the flat start, which
+            has no scores.
+        moved: share of the frames whose state is another than a round before; None likewise.
+    """
+
+    stage: int
+    number: int
+    loss: float
+    score: float | None = None
+    moved: float | None = None
+
+
+@dataclass(eq=False)
+class Material:
+    """All recordings of a training in memory.
+
+    Attributes:
+        names: of the utterances.
+        features: (T, mels) of each.
+        graphs: of each.
+        left_out: utterance id -> why it takes no part.
+    """
+
+    names: list[str] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    graphs: list[UtteranceGraph] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _State:
+    """Where a training stands; all of it is in the checkpoint."""
+
+    stage: int
+    number: int
+    columns: Tensor  # (all frames,) int64: the states learned last
+    network: BoundaryNetwork
+    optimizer: torch.optim.Optimizer
+    log_prior: Tensor
+    history: list[Round]
+
+
+def train_boundary_model(
+    utterances: Sequence[SpokenText],
+    config: BoundaryConfig,
+    *,
+    lexicon: Pronunciations | None = None,
+    checkpoint: Path | None = None,
+    on_round: Callable[[Round], None] | None = None,
+) -> tuple[BoundaryModel, list[Round]]:
+    """Train a boundary model from a flat start.
+
+    Deterministic for the same utterances, configuration and number of threads, interrupted or not.
+
+    Args:
+        utterances: recordings with their texts.
+        config: of the model and its training; recordings of a low rate lower its bands.
+        lexicon: pronunciations; None spells by letters.
+        checkpoint: a file that is written after each round, and gone on from where it is there.
+        on_round: is told of each round that ends.
+
+    Returns:
+        The model and its rounds.
+
+    Raises:
+        ValueError: no utterance that can be learned from; a checkpoint of another training.
+    """
+    material, units, config = prepare(utterances, config, lexicon)
+    if not material.names:
+        reasons = "; ".join(f"{u}: {why}" for u, why in [*material.left_out.items()][:3])
+        raise ValueError(
+            f"no utterance can be learned from ({reasons})" if reasons else "no utterances"
+        )
+    for name, why in material.left_out.items():
+        _log.warning("%s takes no part in the training: %s", name, why)
+    training = _Training(material, units, config)
+    state = training.begin() if checkpoint is None else training.resume(checkpoint)
+    while state.stage < len(config.stages):
+        done = training.round(state)
+        state.history.append(done)
+        _log.info("%s", done)
+        if on_round is not None:
+            on_round(done)
+        training.advance(state, done)
+        if checkpoint is not None:
+            training.keep(state, checkpoint)
+    model = BoundaryModel(config, units, state.network.eval(), state.log_prior)
+    return model, state.history
+
+
+def prepare(
+    utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
+) -> tuple[Material, Units, BoundaryConfig]:
+    """Read everything: features, units, graphs; and the bands that all recordings have.
+
+    An utterance without words, or with fewer frames than its words need, is left out.
+    """
+    audio, material = {}, Material()
+    for utterance in utterances:
+        try:
+            audio[utterance.name] = utterance.load()
+        except (OSError, ValueError, RuntimeError) as fault:
+            material.left_out[utterance.name] = str(fault)
+    if audio:
+        config = fitted_config(config, [rate for _, rate in audio.values()])
+    used = [utterance for utterance in utterances if utterance.name in audio]
+    units = Units.of([utterance.words for utterance in used], config.least_count, lexicon)
+    for utterance in used:
+        samples, rate = audio.pop(utterance.name)
+        graph = make_graph([units.spell(w) for w in utterance.words], units.silence, config)
+        try:
+            features = log_mel(samples, rate, config)
+        except ValueError as fault:
+            material.left_out[utterance.name] = str(fault)
+            continue
+        if not utterance.words:
+            material.left_out[utterance.name] = "no words"
+        elif graph.shortest > len(features):
+            material.left_out[utterance.name] = (
+                f"its words need {graph.shortest} frames, got {len(features)}"
+            )
+        else:
+            material.names.append(utterance.name)
+            material.features.append(features)
+            material.graphs.append(graph)
+    return material, units, config
+
+
+class _Training:
+    def __init__(self, material: Material, units: Units, config: BoundaryConfig) -> None:
+        self.material, self.units, self.config = material, units, config
+        self.columns = columns_of(len(units.names), config)
+        self.lengths = [len(x) for x in material.features]
+        self.frames = torch.cat(material.features)
+        ends = torch.tensor(self.lengths).cumsum(0)
+        self.first = (ends - torch.tensor(self.lengths)).repeat_interleave(
+            torch.tensor(self.lengths)
+        )
+        self.last = (ends - 1).repeat_interleave(torch.tensor(self.lengths))
+        self.groups = _groups(self.lengths)
+
+    def begin(self) -> _State:
+        pieces = [
+            graph.chain.columns.long()[flat_start(x, graph, self.config)]
+            for x, graph in zip(self.material.features, self.material.graphs, strict=True)
+        ]
+        network, optimizer = self.fresh(0)
+        log_prior = torch.zeros(self.columns)
+        return _State(0, 0, torch.cat(pieces), network, optimizer, log_prior, [])
+
+    def fresh(self, stage: int) -> tuple[BoundaryNetwork, torch.optim.Optimizer]:
+        """A new network for a stage, always the same."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed * 1000 + stage)
+            network = BoundaryNetwork(self.config, self.config.stages[stage].context, self.columns)
+        return network, torch.optim.AdamW(
+            network.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+
+    def round(self, state: _State) -> Round:
+        """Find the states with what is known, and learn them."""
+        stage = self.config.stages[state.stage]
+        score = moved = None
+        targets: Tensor = state.columns
+        if state.history:
+            columns, targets, score = self.search(state, stage)
+            moved = float((columns != state.columns).float().mean())
+            state.columns = columns
+            if state.number == 0 and self.is_new(state.stage):
+                state.network, state.optimizer = self.fresh(state.stage)
+        fold = self.fold(stage)
+        if targets.dim() == 1:
+            targets = fold[targets]
+            counts = torch.bincount(targets, minlength=self.columns).float()
+        else:
+            targets = torch.zeros_like(targets).index_add_(1, fold, targets)
+            counts = targets.sum(0)
+        counts = counts + self.config.prior_floor
+        state.log_prior = (counts / counts.sum()).log()[fold]
+        loss = self.learn(state, stage, targets)
+        return Round(state.stage, state.number, loss, score, moved)
+
+    def is_new(self, stage: int) -> bool:
+        """Whether a stage begins with a new network: it sees more or less, or other units."""
+        before, here = self.config.stages[stage - 1], self.config.stages[stage]
+        return before.context != here.context or before.pooled != here.pooled
+
+    def fold(self, stage: Stage) -> Tensor:
+        """(columns,) the column that stands for each in a stage."""
+        if not stage.pooled:
+            return torch.arange(self.columns)
+        states = self.config.states
+        pooled = torch.tensor(self.units.pooled())
+        units = (
+            torch.arange(self.columns)
+            .div(states, rounding_mode="floor")
+            .clamp(max=self.units.silence)
+        )
+        return pooled[units] * states + torch.arange(self.columns) - units * states
+
+    def search(self, state: _State, stage: Stage) -> tuple[Tensor, Tensor, float]:
+        """The columns of the best paths, what to learn, and the mean score of a frame."""
+        state.network.eval()
+        scale = stage.scale + (1 - stage.scale) * min(state.number / max(stage.rounds - 1, 1), 1)
+        # the network may be that of the stage before
+        previous = self.config.stages[state.history[-1].stage]
+        fold = self.fold(previous)
+        columns, targets, total = [], [], 0.0
+        for group in self.groups:
+            chains = [self.material.graphs[i].chain for i in group]
+            scores = [
+                state.network.log_probs(self.material.features[i])[:, fold] - state.log_prior
+                for i in group
+            ]
+            found = best_paths(scores, chains, scale=scale)
+            total += float(found.totals.sum()) / scale
+            for chain, path in zip(chains, found.states, strict=True):
+                # whoever has enough frames has a path
+                assert path is not None
+                columns.append(chain.columns.long()[path])
+            if stage.target == "sum":
+                targets += sum_paths(scores, chains, scale=scale, occupancies=True).occupancies
+        hard = torch.cat(columns)
+        return hard, torch.cat(targets) if targets else hard, total / len(self.frames)
+
+    def learn(self, state: _State, stage: Stage, targets: Tensor) -> float:
+        """Train the network; returns the mean loss of the last epoch."""
+        config, network, F = self.config, state.network, len(self.frames)
+        network.train()
+        steps = max(F // config.batch_frames, 1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            state.optimizer, config.learning_rate, total_steps=stage.epochs * steps + 1
+        )
+        offsets = torch.arange(-stage.context, stage.context + 1)
+        loss = math.nan
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed * 100_003 + state.stage * 1009 + state.number)
+            for _ in range(stage.epochs):
+                total = 0.0
+                for chosen in torch.randperm(F).tensor_split(steps):
+                    places = chosen[:, None] + offsets
+                    places = places.clamp(self.first[chosen, None], self.last[chosen, None])
+                    log_probs = network(self.frames[places].flatten(1))
+                    mean = _cross_entropy(log_probs, targets[chosen])
+                    state.optimizer.zero_grad()
+                    mean.backward()
+                    state.optimizer.step()
+                    schedule.step()
+                    total += mean.item() * len(chosen)
+                loss = total / F / config.networks
+        return loss
+
+    def advance(self, state: _State, done: Round) -> None:
+        """To the next round, or to the next stage where this one is settled or at its end."""
+        settled = done.moved is not None and done.moved < self.config.settled
+        state.number += 1
+        # scores that still grow sharper are not settled
+        annealing = self.config.stages[state.stage].scale != 1
+        if state.number >= self.config.stages[state.stage].rounds or (settled and not annealing):
+            state.stage, state.number = state.stage + 1, 0
+
+    def keep(self, state: _State, path: Path) -> None:
+        """Write all that the next round needs."""
+        content = {
+            "training": self.key(),
+            "stage": state.stage,
+            "number": state.number,
+            "columns": state.columns,
+            "network": state.network.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "log_prior": state.log_prior,
+            "history": [vars(done) for done in state.history],
+        }
+        with written_aside(path) as aside:
+            torch.save(content, aside)
+
+    def resume(self, path: Path) -> _State:
+        """Where a checkpoint stopped; the beginning where there is none."""
+        state = self.begin()
+        if not path.exists():
+            return state
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.get("training") != self.key():
+            raise ValueError(
+                f"{path} is of another training: other recordings, texts or settings; remove it to begin anew"
+            )
+        history = [Round(**done) for done in content["history"]]
+        network, optimizer = self.fresh(history[-1].stage)
+        network.load_state_dict(content["network"])
+        optimizer.load_state_dict(content["optimizer"])
+        return replace(
+            state,
+            stage=content["stage"],
+            number=content["number"],
+            columns=content["columns"],
+            network=network,
+            optimizer=optimizer,
+            log_prior=content["log_prior"],
+            history=history,
+        )
+
+    def key(self) -> dict[str, Any]:
+        """What a checkpoint must agree in."""
+        return {
+            "config": str(self.config),
+            "names": list(self.material.names),
+            "lengths": list(self.lengths),
+            "units": [list(graph.units) for graph in self.material.graphs],
+        }
+
+
+def _cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the members of the mean over frames; targets are columns or probabilities."""
+    if targets.dim() == 1:
+        index = targets.expand(len(log_probs), -1)[:, :, None]
+        return -log_probs.gather(2, index).mean(1).sum()
+    return -(log_probs * targets).sum(2).mean(1).sum()
+
+
+def _groups(lengths: Sequence[int]) -> list[list[int]]:
+    """Utterances for one search each, so that scores never lie in memory for all of them."""
+    groups: list[list[int]] = [[]]
+    frames = 0
+    for i, length in enumerate(lengths):
+        if groups[-1] and frames + length > _FRAMES_AT_ONCE:
+            groups.append([])
+            frames = 0
+        groups[-1].append(i)
+        frames += length
+    return groups

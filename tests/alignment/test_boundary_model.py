@@ -1,0 +1,296 @@
+"""The boundary model: units of any script, graphs, features, training on planted sounds, files."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.features import log_mel, with_context
+from espnet_ottc.alignment.boundary.graph import make_graph
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.start import flat_start
+from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.units import OTHER, SILENCE, Units, letters, read_lexicon
+from espnet_ottc.ops.chains import best_paths
+
+RATE = 16000
+CONFIG = BoundaryConfig(
+    width=32, batch_frames=256, stages=(Stage(rounds=6, epochs=3),), least_count=1
+)
+# Hz of a letter's sound.
+PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
+
+
+def _tone(letter: str, seconds: float) -> Tensor:
+    time = torch.arange(round(seconds * RATE)) / RATE
+    return 0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time)
+
+
+def _utterance(number: int) -> tuple[SpokenText, list[tuple[float, float]]]:
+    """Words of tones with pauses of noise, and the words' times."""
+    generator = torch.Generator().manual_seed(number)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=generator))
+
+    pieces, words, times, now = [], [], [], 0.0
+    for k in range(4):
+        pause = uniform(0.1, 0.3) if k % 2 == 0 else 0.0
+        pieces.append(torch.zeros(round(pause * RATE)))
+        now += len(pieces[-1]) / RATE
+        word = "".join("abcde"[int(i)] for i in torch.randperm(5, generator=generator)[:3])
+        start = now
+        for letter in word:
+            pieces.append(_tone(letter, uniform(0.06, 0.16)))
+            now += len(pieces[-1]) / RATE
+        words.append(word)
+        times.append((start, now))
+    pieces.append(torch.zeros(round(0.2 * RATE)))
+    samples = torch.cat(pieces)
+    samples = samples + 0.003 * torch.randn(len(samples), generator=generator)
+    return SpokenText(f"utt{number}", tuple(words), lambda: (samples, RATE)), times
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[BoundaryModel, list[Round]]:
+    return train_boundary_model([_utterance(i)[0] for i in range(24)], CONFIG)
+
+
+def _align(model: BoundaryModel, utterance: SpokenText) -> BoundaryAlignment:
+    samples, rate = utterance.load()
+    features = model.features(samples, rate)
+    found = align_features(model, features, utterance.words, len(samples) / rate)
+    assert isinstance(found, BoundaryAlignment)
+    return found
+
+
+def test_planted_words_are_found_from_equal_shares_of_the_frames(
+    trained: tuple[BoundaryModel, list[Round]],
+) -> None:
+    errors, inside = [], []
+    for number in range(100, 110):
+        utterance, times = _utterance(number)
+        found = _align(trained[0], utterance)
+        assert [span.symbol for span in found.words] == list(utterance.words)
+        assert [span.symbol for span in found.tokens] == list("".join(utterance.words))
+        for (start, end), span in zip(times, found.words, strict=True):
+            errors += [abs(span.start - start), abs(span.end - end)]
+        for (start, end), opens, closes in zip(
+            times, found.start_intervals, found.end_intervals, strict=True
+        ):
+            inside += [
+                opens[0] - 0.02 <= start <= opens[1] + 0.02,
+                closes[0] - 0.02 <= end <= closes[1] + 0.02,
+            ]
+    assert sum(errors) / len(errors) < 0.012
+    assert sum(inside) / len(inside) > 0.9
+
+
+def test_scores_say_which_words_were_spoken(trained: tuple[BoundaryModel, list[Round]]) -> None:
+    utterance, _ = _utterance(200)
+    right = _align(trained[0], utterance)
+    wrong = _align(trained[0], replace(utterance, words=tuple(reversed(utterance.words))))
+    assert right.score > wrong.score + 0.5
+    assert min(right.word_scores) > min(wrong.word_scores)
+
+
+def test_a_stopped_training_goes_on_to_the_same_model(
+    trained: tuple[BoundaryModel, list[Round]], tmp_path: Path
+) -> None:
+    utterances = [_utterance(i)[0] for i in range(24)]
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: Round) -> None:
+        if done.number == 2:
+            raise StoppedError
+
+    path = tmp_path / "training.pt"
+    with pytest.raises(StoppedError):
+        train_boundary_model(utterances, CONFIG, checkpoint=path, on_round=stop)
+    seen: list[Round] = []
+    model, history = train_boundary_model(utterances, CONFIG, checkpoint=path, on_round=seen.append)
+    assert [done.number for done in seen] == [2, 3, 4, 5]
+    assert history == trained[1]
+    for name, value in trained[0].network.state_dict().items():
+        assert model.network.state_dict()[name].equal(value), name
+    with pytest.raises(ValueError, match="of another training"):
+        train_boundary_model(utterances, replace(CONFIG, seed=2), checkpoint=path)
+
+
+def test_a_saved_model_gives_the_same_times(
+    trained: tuple[BoundaryModel, list[Round]], tmp_path: Path
+) -> None:
+    model = trained[0]
+    model.save(tmp_path / "model")
+    loaded = BoundaryModel.load(tmp_path / "model")
+    assert loaded.config == model.config
+    assert loaded.units.names == model.units.names
+    utterance = _utterance(300)[0]
+    assert _align(loaded, utterance) == _align(model, utterance)
+    (tmp_path / "model" / "boundary_model.json").write_text('{"format": "another"}')
+    with pytest.raises(ValueError, match="format"):
+        BoundaryModel.load(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match="holds no boundary model"):
+        BoundaryModel.load(tmp_path)
+
+
+def test_several_stages_networks_and_sums_train(tmp_path: Path) -> None:
+    stages = (
+        Stage(rounds=2, epochs=2, context=2, pooled=True, scale=0.3),
+        Stage(rounds=3, epochs=2, target="sum"),
+        Stage(rounds=2, epochs=2),
+    )
+    config = replace(CONFIG, stages=stages, networks=2, settled=0.0, minimum_frames=2)
+    model, history = train_boundary_model([_utterance(i)[0] for i in range(24)], config)
+    assert [(done.stage, done.number) for done in history] == [
+        (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]  # fmt: skip
+    utterance, times = _utterance(400)
+    found = _align(model, utterance)
+    errors = [abs(s.start - t[0]) for s, t in zip(found.words, times, strict=True)]
+    assert sum(errors) / len(errors) < 0.03
+
+
+def test_utterances_that_cannot_be_learned_from_are_left_out() -> None:
+    def broken() -> tuple[Tensor, int]:
+        raise OSError("cannot be read")
+
+    bad = [
+        SpokenText("broken", ("ab",), broken),
+        SpokenText("short", ("abcde",) * 9, lambda: (torch.zeros(800), RATE)),
+        SpokenText("silent", (), lambda: (torch.zeros(8000), RATE)),
+        SpokenText("nan", ("ab",), lambda: (torch.full((8000,), math.nan), RATE)),
+    ]
+    few = replace(CONFIG, stages=(Stage(rounds=1, epochs=1),))
+    train_boundary_model([*bad, _utterance(1)[0]], few)
+    with pytest.raises(
+        ValueError, match=r"no utterance can be learned from \(broken: cannot be read"
+    ):
+        train_boundary_model(bad, few)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("Don't", "dont"),
+        ("ÉTÉ", "été"),
+        ("Straße", "strasse"),
+        ("ﬁn", "fin"),
+        ("привет", "привет"),
+        ("東京", "東京"),
+        ("42", "42"),
+        ("—", ""),
+    ],
+)
+def test_letters_are_what_unicode_says(word: str, expected: str) -> None:
+    assert letters(word) == tuple(expected)
+
+
+def test_marks_belong_to_their_letter() -> None:
+    assert letters("हिन्दी") == ("हि", "न्", "दी")
+    # Composed and decomposed spellings are the same; a mark written twice is one.
+    assert letters("e\u0301") == letters("é") == ("é",)
+    assert letters("q\u0323\u0323") == letters("q\u0323")
+
+
+def test_rare_units_fall_back_to_their_letter_then_to_the_common_one() -> None:
+    texts = [["été", "ete", "zeta"], ["tete"]]
+    units = Units.of(texts, 3)
+    assert units.names == ("e", "t", OTHER, SILENCE)
+    assert units.spell("été") == ((0, 1, 0),)
+    assert units.spell("z") == units.spell("?") == ((2,),)
+
+
+def test_a_lexicon_gives_pronunciations_and_letters_where_it_lacks_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon"
+    path.write_text("THE dh ah\nTHE dh iy\nCAT k ae t\n")
+    units = Units.of([["the", "cat", "xx"]], 1, read_lexicon(path))
+    spelled = [[units.names[i] for i in variant] for variant in units.spell("THE")]
+    assert spelled == [["dh", "ah"], ["dh", "iy"]]
+    assert [units.names[i] for i in units.spell("xx")[0]] == ["x", "x"]
+    path.write_text("THE\n")
+    with pytest.raises(ValueError, match="needs phones"):
+        read_lexicon(path)
+
+
+def test_the_graph_lets_silence_be_skipped_and_chooses_among_spellings() -> None:
+    config = BoundaryConfig(states=1, silence_states=1, minimum_frames=1)
+    # Units 0, 1, 2 and silence 3; the second word is 1 or 2 2.
+    graph = make_graph([[[0]], [[1], [2, 2]]], 3, config)
+    assert graph.shortest == 2
+    assert graph.word_starts == (1, 3)
+    assert graph.word_ends == (2, 6)
+    for spoken, words in (([0, 1], [0, 1]), ([3, 0, 3, 2, 2, 3], [-1, 0, -1, 1, 1, -1])):
+        scores = torch.full((len(spoken), 4), -5.0)
+        scores[range(len(spoken)), spoken] = 0.0
+        (path,) = best_paths([scores], [graph.chain]).states
+        assert path is not None
+        assert graph.words[path].tolist() == words
+
+
+def test_states_last_as_long_as_they_must() -> None:
+    config = BoundaryConfig(states=2, silence_states=1, minimum_frames=3)
+    graph = make_graph([[[0]]], 1, config)
+    assert graph.shortest == 6
+    (path,) = best_paths([torch.zeros(6, 3)], [graph.chain]).states
+    assert path is not None
+    assert graph.chain.columns[path].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_the_flat_start_leaves_quiet_ends_to_silence() -> None:
+    features = torch.full((100, 4), -1.0)
+    features[30:80] = 1.0
+    graph = make_graph([[[0, 1]]], 2, BoundaryConfig(states=1, silence_states=1))
+    words = graph.words[flat_start(features, graph, BoundaryConfig())]
+    spoken = (words == 0).nonzero()[:, 0]
+    assert abs(int(spoken[0]) - 30) <= 4
+    assert abs(int(spoken[-1]) - 80) <= 4
+    equal = graph.words[flat_start(features, graph, BoundaryConfig(start="equal"))]
+    assert (equal == 0).sum() == 100 - 2 * (100 // 12)
+    # Fewer frames than states is no error.
+    assert len(flat_start(features[:1], graph, BoundaryConfig())) == 1
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_frames_lie_where_they_say_at_any_rate(rate: int) -> None:
+    samples = torch.zeros(rate)
+    samples[rate // 2 :] = torch.randn(rate // 2, generator=torch.Generator().manual_seed(1))
+    config = BoundaryConfig(high_hz=3800)
+    features = log_mel(samples, rate, config)
+    assert features.shape == (100, 40)
+    loud = (features.mean(1) > 0).nonzero()[:, 0]
+    assert int(loud[0]) in (49, 50)
+    # A faint frame sees the loud half only by its window's edge.
+    assert bool((features[:48].mean(1) < 0).all())
+
+
+def test_features_do_not_depend_on_the_level_and_refuse_what_is_no_audio() -> None:
+    noise = torch.randn(8000, generator=torch.Generator().manual_seed(1))
+    assert log_mel(0.3 * noise, RATE, CONFIG).sub(log_mel(noise, RATE, CONFIG)).abs().max() < 1e-2
+    for samples in (torch.empty(0), torch.full((100,), math.nan), torch.zeros(2, 100)):
+        with pytest.raises(ValueError, match="samples must be"):
+            log_mel(samples, RATE, CONFIG)
+    with pytest.raises(ValueError, match="sampling rate of 15200 Hz"):
+        log_mel(noise, 8000, CONFIG)
+
+
+def test_context_repeats_the_ends() -> None:
+    x = torch.arange(3.0)[:, None]
+    assert with_context(x, 1).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 2]]
+
+
+def test_a_configuration_survives_json_and_refuses_what_it_does_not_know() -> None:
+    config = BoundaryConfig(stages=(Stage(rounds=3), Stage(context=2)), seed=7)
+    assert BoundaryConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="has no colour"):
+        BoundaryConfig.from_json({"colour": 1})
+    with pytest.raises(ValueError, match="hop must be a positive number"):
+        BoundaryConfig(hop=0)
+    with pytest.raises(ValueError, match="target must be one of"):
+        Stage(target="mean")

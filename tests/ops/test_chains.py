@@ -1,0 +1,202 @@
+"""Searches along chains: against the enumeration of all paths, and the kernel against plain PyTorch."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths, sum_paths
+from espnet_ottc.ops.kernels.chains import choose
+
+LEVELS = (0.05, 0.5, 0.95)
+
+
+def _kernel_is_there() -> bool:
+    try:
+        choose("cpu")
+    except ImportError:
+        return False
+    return True
+
+
+BACKENDS = ["eager", pytest.param("cpu", marks=pytest.mark.skipif(
+    not _kernel_is_there(), reason="the C kernel was not compiled"))]  # fmt: skip
+
+
+def _chain(seed: int, S: int, N: int) -> Chain:
+    generator = torch.Generator().manual_seed(seed)
+
+    def log_weights(count: int) -> Tensor:
+        return torch.log(torch.rand(count, generator=generator) + 0.1)
+
+    enter, leave = torch.full((S,), NO_ARC), torch.full((S,), NO_ARC)
+    enter[0], leave[-1] = 0.0, 0.0
+    if S > 3:
+        enter[2], leave[-3] = -0.1, -0.2
+    skips = [
+        (source, target)
+        for target in range(2, S)
+        for source in range(target - 1)
+        if float(torch.rand((), generator=generator)) < 0.3
+    ]
+    closed = torch.rand(S, generator=generator) < 0.2
+    return Chain(
+        columns=torch.randint(N, (S,), generator=generator).int(),
+        stay=torch.where(closed, NO_ARC, log_weights(S)),
+        move=log_weights(S),
+        enter=enter,
+        leave=leave,
+        skip_sources=torch.tensor([source for source, _ in skips], dtype=torch.int32),
+        skip_targets=torch.tensor([target for _, target in skips], dtype=torch.int32),
+        skip_scores=log_weights(len(skips)),
+    )
+
+
+def _scores(seed: int, T: int, N: int) -> Tensor:
+    return 2 * torch.randn(T, N, generator=torch.Generator().manual_seed(seed))
+
+
+def _every_path(scores: Tensor, chain: Chain) -> dict[tuple[int, ...], float]:
+    """All paths of more than no probability, with their log-scores."""
+    S = chain.states
+    arcs = {(j, j): float(chain.stay[j]) for j in range(S)}
+    arcs |= {(j - 1, j): float(chain.move[j]) for j in range(1, S)}
+    skips = zip(chain.skip_sources.tolist(), chain.skip_targets.tolist(), strict=True)
+    arcs |= dict(zip(skips, chain.skip_scores.tolist(), strict=True))
+    found = {}
+    for path in itertools.product(range(S), repeat=len(scores)):
+        steps = list(itertools.pairwise(path))
+        if not all(step in arcs for step in steps):
+            continue
+        score = float(chain.enter[path[0]]) + float(chain.leave[path[-1]])
+        score += sum(arcs[step] for step in steps)
+        score += sum(float(scores[t, chain.columns[j]]) for t, j in enumerate(path))
+        if score > NO_ARC / 10:
+            found[path] = score
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000), T=st.integers(1, 5), S=st.integers(1, 5))
+def test_paths_and_sums_are_those_of_the_enumeration(
+    backend: str, seed: int, T: int, S: int
+) -> None:
+    chain, scores = _chain(seed, S, 3), _scores(seed, T, 3)
+    every = _every_path(scores, chain)
+    found = best_paths([scores], [chain], backend=backend)
+    marks = list(range(S + 1))
+    sums = sum_paths(
+        [scores], [chain], marks=[marks], levels=LEVELS, occupancies=True, backend=backend
+    )
+    if not every:
+        assert found.states == [None]
+        assert found.totals.tolist() == sums.totals.tolist() == [-math.inf]
+        assert not sums.occupancies[0].any()
+        return
+    best = max(every, key=lambda path: every[path])
+    assert found.states[0] is not None
+    assert found.states[0].tolist() == list(best)
+    assert float(found.totals[0]) == pytest.approx(every[best], abs=1e-4)
+    total = math.log(sum(math.exp(score) for score in every.values()))
+    assert float(sums.totals[0]) == pytest.approx(total, abs=1e-4)
+    occupancy = torch.zeros(T, 3)
+    at_or_behind = torch.zeros(S + 1, T)
+    for path, score in every.items():
+        for t, j in enumerate(path):
+            occupancy[t, chain.columns[j]] += math.exp(score - total)
+            at_or_behind[: j + 1, t] += math.exp(score - total)
+    assert sums.occupancies[0].tolist() == pytest.approx(occupancy, abs=1e-4)
+    for mark in marks:
+        for level, position in zip(LEVELS, sums.quantiles[0][mark].tolist(), strict=True):
+            assert _probability_before(at_or_behind[mark], position, level)
+
+
+def _probability_before(curve: Tensor, position: float, level: float) -> bool:
+    """Whether the curve, linear from centre to centre of the edges' surroundings, is at its level there."""
+    T = len(curve)
+    edges = [0.0, *curve.tolist(), 1.0]  # at -1/2, 1/2, ..., T + 1/2
+    place = position + 0.5
+    left = min(int(place), T)
+    here = edges[left] + (place - left) * (edges[left + 1] - edges[left])
+    clipped = (position == 0 and here >= level) or (position == T and here <= level)
+    return clipped or here == pytest.approx(level, abs=1e-3)
+
+
+@pytest.mark.skipif(not _kernel_is_there(), reason="the C kernel was not compiled")
+@pytest.mark.parametrize("kept_cells", [1 << 25, 60, 1])
+def test_the_kernel_equals_pytorch_in_batches_however_little_is_kept(kept_cells: int) -> None:
+    sizes = [(1, 1), (40, 9), (0, 3), (17, 0), (0, 0), (61, 12), (3, 8)]
+    chains = [_chain(i, S, 4) if S else _empty() for i, (_, S) in enumerate(sizes)]
+    scores = [_scores(i, T, 4) for i, (T, _) in enumerate(sizes)]
+    marks = [list(range(chain.states + 1)) for chain in chains]
+    options = {"marks": marks, "levels": LEVELS, "occupancies": True}
+    slow = best_paths(scores, chains, backend="eager")
+    fast = best_paths(scores, chains, backend="cpu", kept_cells=kept_cells)
+    assert fast.totals.tolist() == pytest.approx(slow.totals.tolist(), abs=1e-3)
+    for left, right in zip(slow.states, fast.states, strict=True):
+        assert (left is None) == (right is None)
+        assert left is None or right is None or left.equal(right)
+    one = sum_paths(scores, chains, backend="eager", **options)
+    other = sum_paths(scores, chains, backend="cpu", kept_cells=kept_cells, **options)
+    assert other.totals.tolist() == pytest.approx(one.totals.tolist(), abs=1e-3)
+    for name in ("occupancies", "quantiles"):
+        for left, right in zip(getattr(one, name), getattr(other, name), strict=True):
+            torch.testing.assert_close(left, right, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_scale_multiplies_the_scores_and_not_the_arcs(backend: str) -> None:
+    chain, scores = _chain(3, 6, 4), _scores(3, 20, 4)
+    scaled = sum_paths([scores], [chain], scale=0.3, backend=backend)
+    assert scaled.totals.tolist() == pytest.approx(
+        sum_paths([0.3 * scores], [chain], backend=backend).totals.tolist(), abs=1e-4
+    )
+
+
+def test_a_long_utterance_loses_no_digits() -> None:
+    # Two states: the scores say frame for frame where they change, 100,000 frames after a large sum.
+    T, change = 200_000, 123_457
+    scores = torch.full((T, 2), -500.0)
+    scores[:change, 1] -= 0.01
+    scores[change:, 0] -= 0.01
+    nothing = torch.empty(0, dtype=torch.int32)
+    chain = Chain(
+        columns=torch.tensor([0, 1], dtype=torch.int32),
+        stay=torch.zeros(2),
+        move=torch.zeros(2),
+        enter=torch.tensor([0.0, NO_ARC]),
+        leave=torch.tensor([NO_ARC, 0.0]),
+        skip_sources=nothing,
+        skip_targets=nothing,
+        skip_scores=torch.empty(0),
+    )
+    if not _kernel_is_there():
+        pytest.skip("the C kernel was not compiled")
+    (states,) = best_paths([scores], [chain], kept_cells=1000).states
+    assert states is not None
+    assert int((states == 0).sum()) == change
+
+
+def test_what_breaks_the_rules_is_refused() -> None:
+    chain, scores = _chain(1, 5, 3), _scores(1, 7, 3)
+    with pytest.raises(ValueError, match="finite"):
+        best_paths([scores.log()], [chain])
+    with pytest.raises(ValueError, match="columns must lie in"):
+        best_paths([scores[:, :1]], [chain])
+    with pytest.raises(ValueError, match="marks must lie in"):
+        sum_paths([scores], [chain], marks=[[6]], levels=LEVELS)
+    with pytest.raises(ValueError, match="levels must lie in"):
+        sum_paths([scores], [chain], levels=(1.0,))
+    with pytest.raises(ValueError, match="later one"):
+        Chain(chain.columns, chain.stay, chain.move, chain.enter, chain.leave,
+              torch.tensor([3]), torch.tensor([2]), torch.zeros(1))  # fmt: skip
+
+
+def _empty() -> Chain:
+    whole, real = torch.empty(0, dtype=torch.int32), torch.empty(0)
+    return Chain(whole, real, real, real, real, whole, whole, real)
