@@ -1,4 +1,4 @@
-"""Training a boundary model on the recordings themselves: equal shares, then rounds of search and learning."""
+"""Training a boundary model on recordings alone: equal shares, then rounds of finding and learning."""
 
 import logging
 import math
