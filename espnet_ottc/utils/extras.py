@@ -5,7 +5,10 @@ from importlib.util import find_spec
 
 # What each extra brings besides the extras in it, by the names that are imported.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "align": ("kaldialign", "lhotse", "numpy", "praatio", "soundfile", "tqdm"),
+    "align": (
+        *("babel", "charset_normalizer", "kaldialign", "lhotse", "num2words", "numpy", "praatio"),
+        *("pympi", "pysubs2", "regex", "soundfile", "tqdm"),
+    ),
     "espnet": ("espnet2", "sentencepiece", "tensorboard", "torchaudio", "yaml"),
     "recipe": (),  # made of others
     "report": ("jinja2", "matplotlib", "yaml"),

@@ -1,0 +1,174 @@
+"""What an aligner gives a user: words as they were given, each with a time, a confidence and a status."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from espnet_ottc.alignment.spans import Span
+
+OK = "ok"
+DOUBTFUL = "doubtful"
+WILDCARD_USED = "wildcard"
+NOT_FOUND = "not found"
+STATUSES = (OK, DOUBTFUL, WILDCARD_USED, NOT_FOUND)
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """A word of the text with its time.
+
+    Attributes:
+        text: as it was given, letter for letter.
+        start: seconds from the utterance's start.
+        end: seconds, ≥ start.
+        confidence: the probability that the word is said there, in [0, 1]; None where nothing says so.
+        status: one of `STATUSES`.
+        spoken: what was aligned for it, in the model's letters.
+        tokens: the model's tokens with their times.
+        sentence: index of its sentence in the text.
+        glued: whether the next word follows without white space, as in scripts that write none.
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float | None = None
+    status: str = OK
+    spoken: str = ""
+    tokens: tuple[Span, ...] = ()
+    sentence: int = 0
+    glued: bool = False
+
+    def __post_init__(self) -> None:
+        self.span  # noqa: B018  # the same checks of times
+        if self.status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {self.status!r}")
+
+    @property
+    def span(self) -> Span:
+        """The word as a span, with its confidence for a score."""
+        return Span(self.text, self.start, self.end, self.confidence)
+
+
+@dataclass(frozen=True)
+class AlignedUtterance:
+    """An utterance with its words.
+
+    Attributes:
+        id: of the utterance.
+        recording: id of its recording.
+        start: seconds from the recording's start.
+        duration: seconds.
+        words: in the text's order.
+        confidence: the share of the words that is expected to be right, in [0, 1]; None without words.
+        status: one of `STATUSES`.
+        channel: of the recording, counted from 0.
+        speaker: who speaks; empty where it is not known.
+        gaps: speech without text, in seconds from the utterance's start; `<gap>` is its symbol.
+        aligner: the search that answered.
+        audio: the recording's file, for formats that name it; empty where there is none.
+    """
+
+    id: str
+    recording: str
+    start: float
+    duration: float
+    words: tuple[AlignedWord, ...]
+    confidence: float | None = None
+    status: str = OK
+    channel: int = 0
+    speaker: str = ""
+    gaps: tuple[Span, ...] = ()
+    aligner: str = ""
+    audio: str = ""
+
+    @property
+    def text(self) -> str:
+        """The words, with spaces where the text had some."""
+        return "".join(word.text + ("" if word.glued else " ") for word in self.words).rstrip(" ")
+
+    @property
+    def word_spans(self) -> list[Span]:
+        """The words as spans from the utterance's start."""
+        return [word.span for word in self.words]
+
+    @property
+    def token_spans(self) -> list[Span]:
+        """The tokens of all words as spans from the utterance's start."""
+        return [token for word in self.words for token in word.tokens]
+
+    def sentences(self) -> list[tuple[AlignedWord, ...]]:
+        """The words of each sentence."""
+        groups: dict[int, list[AlignedWord]] = {}
+        for word in self.words:
+            groups.setdefault(word.sentence, []).append(word)
+        return [tuple(group) for group in groups.values()]
+
+
+@dataclass
+class Summary:
+    """Counts over utterances, for the last line of a command and its exit status.
+
+    Attributes:
+        words: by status.
+        utterances: by status.
+    """
+
+    words: Counter[str] = field(default_factory=Counter)
+    utterances: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, utterances: Iterable[AlignedUtterance]) -> "Summary":
+        """The summary of some utterances."""
+        summary = cls()
+        for one in utterances:
+            summary.add(one)
+        return summary
+
+    def add(self, utterance: AlignedUtterance) -> None:
+        """Count an utterance."""
+        self.utterances[utterance.status] += 1
+        self.words.update(word.status for word in utterance.words)
+
+    @property
+    def doubtful_share(self) -> float:
+        """The share of utterances that are not `ok`, in [0, 1]; wildcards do not count against them."""
+        total = sum(self.utterances.values())
+        return 1 - self.utterances[OK] / total if total else 0.0
+
+    def as_text(self) -> str:
+        """One line."""
+        words, utterances = (
+            f"{sum(counts.values())} {name} ({_counts(counts)})"
+            for name, counts in (("words", self.words), ("utterances", self.utterances))
+        )
+        return f"{words} of {utterances}"
+
+    def exceeds(self, max_doubtful: float) -> bool:
+        """Whether more than this share of utterances is not `ok` (then the exit status is 3).
+
+        Args:
+            max_doubtful: a share in [0, 1].
+        """
+        return self.doubtful_share > max_doubtful
+
+
+def _counts(counts: Counter[str]) -> str:
+    return (
+        ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "none"
+    )
+
+
+def on_recording(utterances: Sequence[AlignedUtterance]) -> dict[str, list[Span]]:
+    """The words of each recording, with times from the recording's start, in order.
+
+    Args:
+        utterances: of any number of recordings.
+    """
+    found: dict[str, list[Span]] = {}
+    for one in sorted(utterances, key=lambda utterance: utterance.start):
+        found.setdefault(one.recording, []).extend(
+            Span(word.text, word.start + one.start, word.end + one.start, word.confidence)
+            for word in one.words
+        )
+    return found

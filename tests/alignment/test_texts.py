@@ -1,0 +1,190 @@
+"""Texts as people have them: split into words letter for letter, spelled as the model can, read as spoken."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espnet_ottc.alignment.text import (
+    GAP,
+    NOBODY,
+    WILDCARD,
+    Alphabet,
+    Speller,
+    label_text,
+    owners_of,
+    split_words,
+)
+
+UPPER = Alphabet(frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ'"))
+LOWER = Alphabet(frozenset("abcdefghijklmnopqrstuvwxyz"))
+CASED = Alphabet(frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ’,-0123456789"))
+NUMBER = {letter: number for number, letter in enumerate("|ABCDEFGHIJKLMNOPQRSTUVWXYZ'")}
+
+
+def spoken(word: str, alphabet: Alphabet = UPPER, language: str = "en") -> str:
+    return " ".join(Speller(alphabet, language).spell(word).spoken).replace(WILDCARD, "*")
+
+
+@given(st.text())
+def test_words_are_the_text_letter_for_letter(text: str) -> None:
+    words = split_words(text)
+    assert [text[word.start : word.end] for word in words] == [word.text for word in words]
+    assert "".join(word.text for word in words).split() == "".join(text.split()).split()
+    assert [word.sentence for word in words] == sorted(word.sentence for word in words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Hello,  world", ["Hello,", "world"]),
+        ("你好。Python 3", ["你", "好。", "Python", "3"]),
+        ("「はい」", ["「は", "い」"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),
+        ("3\u202f000,50 €", ["3\u202f000,50", "€"]),
+        ("a\u00a0b", ["a", "b"]),
+        ("שלום עולם", ["שלום", "עולם"]),
+    ],
+)
+def test_scripts_without_spaces_have_a_word_for_each_character(text: str, words: list[str]) -> None:
+    assert [word.text for word in split_words(text)] == words
+
+
+def test_sentences_end_at_marks_and_at_line_ends() -> None:
+    words = split_words("One two. Three?\nfour “five!” six\n\nseven")
+    assert [word.sentence for word in words] == [0, 0, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("hello", "HELLO"),
+        ("Hello,", "HELLO"),
+        ("don’t", "DON'T"),
+        ("well-known", "WELL KNOWN"),
+        ("cafe\u0301", "CAFE"),
+        ("caf\u00e9", "CAFE"),
+        ("stra\u00dfe", "STRASSE"),
+        ("Łódź", "LODZ"),
+        ("ﬁne", "FINE"),
+        ("ﾍｌｌｏ", "*LLO"),
+        ("AT&T", "AT AND T"),
+        ("zero\u200bwidth", "ZEROWIDTH"),
+        ("Привет", "*"),
+        ("שלום", "*"),
+        ("你", "*"),
+        ("🎉", "*"),
+        ("-", "*"),
+    ],
+)
+def test_words_are_spelled_with_the_letters_that_the_model_has(word: str, right: str) -> None:
+    assert spoken(word) == right
+
+
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [
+        ("3", "three"),
+        ("$3,000.50", "three thousand dollars and fifty cents"),
+        ("£1", "one pound"),
+        ("$2M", "two million dollars"),
+        ("99¢", "ninety nine cents"),
+        ("1999", "nineteen ninety nine"),
+        ("3,000", "three thousand"),
+        ("(42).", "forty two"),
+        ("-5", "minus five"),
+        ("3.25", "three point two five"),
+        ("007", "zero zero seven"),
+        ("555-1234", "five five five one two three four"),
+        ("1st", "first"),
+        ("1990s", "nineteen nineties"),
+        ("10:30", "ten thirty"),
+        ("10:05pm", "ten oh five p m"),
+        ("5%", "five percent"),
+        ("5km/h", "five kilometers per hour"),
+        ("½", "one half"),
+        ("2024-12-25", "december twenty fifth twenty twenty four"),
+        ("12/25/2024", "december twenty fifth twenty twenty four"),
+        ("B2B", "b two b"),
+        ("٣", "three"),
+    ],
+)
+def test_numbers_are_read_as_spoken_in_english(word: str, right: str) -> None:
+    assert spoken(word, LOWER) == right
+
+
+@pytest.mark.parametrize(
+    ("language", "word", "right"),
+    [
+        ("de", "3.000,50€", "dreitausend euro funfzig cent"),
+        ("de", "25.12.2024", "funfundzwanzigste dezember zweitausendvierundzwanzig"),
+        ("de", "3.", "dritte"),
+        ("fr", "3\u202f000", "trois mille"),
+        ("fr", "10h30", "dix heures trente"),
+        ("fr", "80%", "quatre vingts pour cent"),
+        ("es", "25/12/2024", "veinticinco de diciembre de dos mil veinticuatro"),
+        ("it", "3,25", "tre virgola due cinque"),
+        ("pt-BR", "3", "tres"),
+        ("zh", "3", "*"),  # num2words has no Chinese
+    ],
+)
+def test_numbers_are_read_in_the_language(language: str, word: str, right: str) -> None:
+    assert spoken(word, LOWER, language) == right
+
+
+def test_what_the_alphabet_has_stays_as_it_is() -> None:
+    assert spoken("Well-known,", CASED) == "Well-known,"
+    assert spoken("1999", CASED) == "1999"
+    assert spoken("don't", CASED) == "don’t"
+
+
+def test_turkish_letters_change_case_as_in_turkish() -> None:
+    letters = Alphabet(frozenset("ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ"))
+    assert spoken("istanbul", letters, "tr") == "İSTANBUL"
+    assert spoken("ılık", letters, "tr") == "ILIK"
+
+
+def test_romanisation_comes_before_the_wildcard() -> None:
+    speller = Speller(LOWER, "ru", romanize={"Привет": "privet"}.__getitem__)
+    assert speller.spell("Привет").spoken == ("privet",)
+
+
+def test_models_of_words_take_whole_words() -> None:
+    words = Alphabet(frozenset(), frozenset({"HELLO", "<unk>"}))
+    assert spoken("hello,", words) == "HELLO"
+    assert spoken("bye", words) == "*"
+
+
+def test_labels_know_whose_they_are_and_survive_inserted_blanks() -> None:
+    speller = Speller(UPPER)
+    words = [speller.spell(word) for word in ("All", "你", "3-D", "x你y")]
+
+    def encode(word: str) -> list[int]:
+        return [NUMBER[letter] for letter in word]
+
+    text = label_text(words, encode, wildcard=99, separator=0, gaps=True)
+    symbols = {number: letter for letter, number in NUMBER.items()} | {99: "*"}
+    assert "".join(symbols[token] for token in text.tokens) == "*|ALL|*|THREE|D|X*Y|*"
+    assert text.owners[0] == text.owners[-1] == GAP
+    assert text.owners[1] == NOBODY
+    assert [text.owners.count(index) for index in range(4)] == [3, 1, 6, 3]
+    aligned: list[int] = [0]  # a boundary label at each end, a blank (100) between equal neighbours
+    for token in text.tokens:
+        aligned += [100, token] if aligned[-1] == token else [token]
+    aligned.append(0)
+    owners = owners_of(aligned, text)
+    assert [owner for owner, token in zip(owners, aligned, strict=True) if owner >= 0] == [
+        owner for owner in text.owners if owner >= 0
+    ]
+    with pytest.raises(ValueError, match="must hold those of the text"):
+        owners_of(aligned[:5], text)
+
+
+def test_gaps_stand_between_sentences_and_at_the_ends_alone() -> None:
+    words = [Speller(UPPER).spell("A", sentence) for sentence in (0, 0, 1)]
+    text = label_text(words, lambda word: [NUMBER[word]], wildcard=99, separator=None, gaps=True)
+    assert text.tokens == (99, 1, 1, 99, 1, 99)
+
+
+def test_unknown_pieces_become_the_wildcard() -> None:
+    word = Speller(UPPER).spell("AB")
+    assert label_text([word], lambda _: [7, 1, 1, 8], wildcard=99, unknown=1).tokens == (7, 99, 8)
