@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import random
-import re
 import statistics
 import time
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, optional, provenance_lines, size_option, write
+from common import environment, optional, peak_growth, provenance_lines, size_option, write
 
 from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, make_aligner
 
@@ -138,16 +137,7 @@ def peak_memory(
         torch.cuda.reset_peak_memory_stats()
         aligner.align(batch)
         return (torch.cuda.max_memory_allocated() - before) / used
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on
-    before = _memory("VmRSS")
-    aligner.align(batch)
-    return (_memory("VmHWM") - before) / used
-
-
-def _memory(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return 1024 * int(found[1])
+    return peak_growth(lambda: aligner.align(batch)) / used
 
 
 def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> Row:

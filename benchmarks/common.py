@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,20 @@ def provenance_lines(about: dict[str, Any], rounds: str) -> list[str]:
         f"* hardware: {about['hardware']}; {about['dtype']}; seed {about['seed']}; {rounds}",
         f"* versions: {versions}; commit {about['commit']}{changed}",
     ]
+
+
+def peak_growth(work: Callable[[], object]) -> int:
+    """Bytes by which this process grows at most while it works, as the system counts; in a fresh one."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now on
+    before = _memory("VmRSS")
+    work()
+    return _memory("VmHWM") - before
+
+
+def _memory(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return 1024 * int(found[1])
 
 
 def write(path: Path, text: str) -> None:

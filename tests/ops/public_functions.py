@@ -13,6 +13,7 @@ from espnet_ottc.ops.label_weights import EstimatedLabelWeights, run_length_labe
 from espnet_ottc.ops.regularizers import kl_to_uniform, roughness
 from espnet_ottc.ops.targets import add_boundary_labels, collapse, insert_blanks
 from espnet_ottc.ops.transport import frame_weights
+from espnet_ottc.ops.unbalanced import transport_value, unbalanced_transport_plan
 from espnet_ottc.ops.weights import uniform_label_weights
 
 B, T, U, V = 2, 7, 4, 5
@@ -57,6 +58,14 @@ def _flat_start(frames: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     return (flat_start_loss(LOGITS, FRAME_LOGITS, TARGETS, frames, labels),)
 
 
+def _unbalanced(frames: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    cost = LOGITS[:, :, :U].abs().requires_grad_()
+    found = unbalanced_transport_plan(cost, None, None, frames, labels, validate=False)
+    values = transport_value(found, cost)
+    (grad,) = torch.autograd.grad(found.plan.square().sum() + values.sum(), cost)
+    return found.plan.detach(), values.detach(), grad
+
+
 # Those that do not check the values of lengths, or can be told not to.
 UNCHECKED: dict[str, Function] = {
     "ottc_loss eager": _loss("eager"),
@@ -68,6 +77,7 @@ UNCHECKED: dict[str, Function] = {
     "frame_weights": lambda t, u: (frame_weights(FRAME_LOGITS, t),),
     "uniform_label_weights": lambda t, u: (uniform_label_weights(u, U),),
     "flat_start_loss": _flat_start,
+    "unbalanced_transport_plan": _unbalanced,
     "searched_plan": lambda t, u: tuple(searched_plan(LOGITS.log_softmax(2), TARGETS, t, u)),
     "sotd": _sotd,
     "kl_to_uniform": lambda t, u: (kl_to_uniform(FRAME_LOGITS, t),),

@@ -1,0 +1,254 @@
+"""Time and memory of unbalanced transport: its plan and gradient beside the dense cost that it starts from.
+
+    python benchmarks/bench_unbalanced.py                    # a table on the terminal
+    python benchmarks/bench_unbalanced.py --markdown docs/benchmarks_unbalanced.md
+    python benchmarks/bench_unbalanced.py --device cuda
+
+Each way takes its turn, round after round, in an order drawn anew; the figures are medians.  Only ratios
+within one run mean anything.  The implicit and the unrolled gradient are checked against each other, and
+the plans against POT's.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import environment, optional, peak_growth, provenance_lines, write
+from torch import Tensor
+from torch.nn import functional as F
+
+from espnet_ottc.ops.unbalanced import unbalanced_transport_plan
+
+# B, T, U and d, the size of the vectors that are compared.
+SIZES = ((16, 250, 30, 256), (16, 250, 30, 768), (16, 400, 120, 768), (8, 750, 100, 768))
+ITERATIONS = 50
+STRENGTHS = {"reg": 0.05, "reg_m_frames": 0.5, "reg_m_tokens": 1.0}
+COST, PLAN, IMPLICIT, UNROLLED, POT = "cost", "plan", "implicit", "unrolled", "POT"
+PACKAGES = ("torch", "POT")
+
+Size = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured at one size."""
+
+    size: Size
+    milliseconds: dict[str, float]
+    peak_memory_over_cost: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Vectors of frames (B, T, d) and tokens (B, U, d), their distances, and a gradient of the plan."""
+
+    frames: Tensor
+    tokens: Tensor
+    cost: Tensor
+    grad: Tensor
+
+
+def cosine_cost(frames: Tensor, tokens: Tensor) -> Tensor:
+    """(B, T, U) cosine distances."""
+    normal = F.normalize(frames, dim=2), F.normalize(tokens, dim=2)
+    return 1 - normal[0] @ normal[1].transpose(1, 2)
+
+
+def make_batch(size: Size, device: str, seed: int) -> Batch:
+    """Random vectors, as many frames and tokens in each utterance."""
+    B, T, U, d = size
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randn(B, T, d, generator=generator).to(device).requires_grad_()
+    tokens = torch.randn(B, U, d, generator=generator).to(device).requires_grad_()
+    cost = cosine_cost(frames, tokens).detach().requires_grad_()
+    return Batch(frames, tokens, cost, torch.rand(B, T, U, generator=generator).to(device))
+
+
+def ways(batch: Batch) -> dict[str, Callable[[], Any]]:
+    """What is measured, by name."""
+
+    def cost() -> Any:
+        distances = cosine_cost(batch.frames, batch.tokens)
+        return torch.autograd.grad(distances, (batch.frames, batch.tokens), batch.grad)
+
+    def plan() -> Any:
+        with torch.no_grad():
+            return _plan(batch.cost, "none")
+
+    def gradient(kind: str) -> Callable[[], Any]:
+        return lambda: torch.autograd.grad(_plan(batch.cost, kind), batch.cost, batch.grad)
+
+    found: dict[str, Callable[[], Any]] = {
+        COST: cost, PLAN: plan, IMPLICIT: gradient("implicit"), UNROLLED: gradient("unrolled"),
+    }  # fmt: skip
+    if ot := optional("ot"):
+        found[POT] = lambda: _pot(ot, batch.cost)
+    return found
+
+
+def _plan(cost: Tensor, gradient: Any) -> Tensor:
+    return unbalanced_transport_plan(
+        cost, **STRENGTHS, max_iter=ITERATIONS, gradient=gradient, validate=False
+    ).plan
+
+
+def _pot(ot: Any, cost: Tensor, iterations: int = ITERATIONS) -> list[Any]:
+    """Plans of one utterance after the other; without gradients."""
+    strengths = STRENGTHS["reg_m_frames"], STRENGTHS["reg_m_tokens"]
+    T, U = cost.shape[1:]
+    a, b = torch.full((T,), 1 / T).numpy(), torch.full((U,), 1 / U).numpy()
+    return [
+        ot.unbalanced.sinkhorn_unbalanced(
+            a, b, utterance, STRENGTHS["reg"], strengths, stopThr=0.0, numItermax=iterations
+        )
+        for utterance in cost.detach().cpu().numpy()
+    ]
+
+
+def check(batch: Batch) -> None:
+    """Stop where two ways disagree about plan or gradient."""
+    found = [
+        unbalanced_transport_plan(batch.cost, **STRENGTHS, max_iter=500, gradient=kind).plan
+        for kind in ("implicit", "unrolled")
+    ]
+    grads = [torch.autograd.grad(plan, batch.cost, batch.grad)[0] for plan in found]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-2, atol=1e-5)
+    if ot := optional("ot"):
+        for plan, expected in zip(found[0], _pot(ot, batch.cost[:1], 2000), strict=False):
+            torch.testing.assert_close(
+                plan.detach().cpu(), torch.as_tensor(expected).to(plan.dtype), rtol=1e-2, atol=1e-6
+            )
+
+
+def timed(batch: Batch, rounds: int) -> dict[str, float]:
+    """Median milliseconds of each way."""
+    shuffle = random.Random(0).shuffle
+    work = ways(batch)
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        order = list(work)
+        shuffle(order)
+        for name in order:
+            # Unmeasured first: the one before has filled the caches.
+            work[name]()
+            _wait(batch.cost)
+            start = time.perf_counter()
+            work[name]()
+            _wait(batch.cost)
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _wait(tensor: Tensor) -> None:
+    if tensor.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory(size: Size, name: str, device: str, seed: int) -> float:
+    """Peak of what plan and gradient take, as a multiple of one (B, T, U) float32 tensor.
+
+    On the CPU it is what the process grows by: run it in a fresh one.
+    """
+    # Imports and first-time set-up do not count.
+    ways(make_batch((2, 20, 4, 8), device, seed))[name]()
+    batch = make_batch(size, device, seed)
+    work = ways(batch)[name]
+    used = batch.cost.numel() * batch.cost.element_size()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / used
+    return peak_growth(work) / used
+
+
+def measure(size: Size, options: argparse.Namespace) -> Row:
+    """All ways at one size."""
+    batch = make_batch(size, options.device, options.seed)
+    check(batch)
+    memory = {}
+    for name in (IMPLICIT, UNROLLED):
+        with multiprocessing.get_context("spawn").Pool(1) as fresh:
+            memory[name] = fresh.apply(peak_memory, (size, name, options.device, options.seed))
+    return Row(size, timed(batch, options.rounds), memory)
+
+
+def markdown(about: dict[str, Any], rows: list[Row]) -> str:
+    """The report as a document."""
+    pot = f" | {POT}: plans alone, ms" if POT in rows[0].milliseconds else ""
+    lines = [
+        "# Benchmarks of unbalanced transport",
+        "",
+        "Generated by `benchmarks/bench_unbalanced.py`; do not edit. A batch has B utterances of T frames",
+        f"and U tokens, vectors of size d, and {ITERATIONS} steps are made. *Cost* is the cosine distance of",
+        "all frames and tokens with its own gradient, which any loss on it pays. The last columns have the",
+        "peak memory of plan and gradient, in (B, T, U) tensors of float32.",
+        "",
+        *provenance_lines(about, f"{about['rounds']} rounds"),
+        f"* tensors on: {about['device']}",
+        "",
+        "| B, T, U, d | cost, ms | plan, ms | plan and implicit gradient, ms | over the cost "
+        f"| plan and unrolled gradient, ms{pot} | memory, implicit | memory, unrolled |",
+    ]
+    lines.append("|---" * (lines[-1].count("|") - 1) + "|")
+    for row in rows:
+        times = row.milliseconds
+        cells = [
+            ", ".join(map(str, row.size)),
+            *(f"{times[n]:.1f}" for n in (COST, PLAN, IMPLICIT)),
+        ]
+        cells += [f"{times[IMPLICIT] / times[COST]:.2f}", f"{times[UNROLLED]:.1f}"]
+        cells += [f"{times[POT]:.1f}"] if pot else []
+        cells += [f"{row.peak_memory_over_cost[name]:.1f}" for name in (IMPLICIT, UNROLLED)]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [] if pot else ["", "Not installed: POT."]
+    return "\n".join(lines) + "\n"
+
+
+def size_option(text: str) -> Size:
+    """B,T,U,d."""
+    try:
+        B, T, U, d = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a size is B,T,U,d, got {text!r}") from None
+    return B, T, U, d
+
+
+def main() -> None:
+    """Run, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,U,d")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="turns of each way (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--markdown", type=Path, help="write the document here")
+    options = parser.parse_args()
+    options.dtype = "float32"
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch sees no CUDA device")
+    about = {**environment(options, PACKAGES), "device": options.device}
+    rows = [measure(size, options) for size in options.size]
+    document = markdown(about, rows)
+    print(document)
+    if options.json:
+        figures = {"environment": about, "sizes": [vars(row) for row in rows]}
+        write(options.json, json.dumps(figures, indent=2) + "\n")
+    if options.markdown:
+        write(options.markdown, document)
+
+
+if __name__ == "__main__":
+    main()
