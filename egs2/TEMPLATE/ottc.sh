@@ -11,8 +11,25 @@ for file in db.sh path.sh cluster.sh; do
 done
 
 stage() { # NUMBER NAME TITLE OPTIONS ...: do it, if it is from --stage to --stop_stage
-    python -m espnet_ottc.recipe "$2" "${@:4}"
+    # In the background, since a shell that waits for it in the foreground would see signals only afterwards.
+    python -m espnet_ottc.recipe "$2" "${@:4}" &
+    wait $!
 }
+
+end() { # STATUS: of the whole run, once what runs has ended
+    trap '' INT TERM HUP
+    running=$(jobs -p)
+    if [ -n "$running" ]; then
+        kill -TERM "$running" 2>/dev/null || true
+        wait "$running" || true
+    fi
+    exit "$1"
+}
+trap 'end 130' INT
+trap 'end 143' TERM
+trap 'end 129' HUP
+# However this shell ends, what it started ends too.
+export espnet_ottc_shell=$$
 
 for word; do
     case $word in -h | --help) exec python -m espnet_ottc.recipe "$@" ;; esac

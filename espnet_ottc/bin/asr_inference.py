@@ -35,10 +35,9 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Decode as ESPnet does.
+    """Decode as ESPnet does; with one line and status 1 where a file of parameters is none.
 
-    Raises:
-        ValueError: a file of parameters that holds more than tensors: ESPnet would run what is in it.
+    ESPnet would run what else is in such a file.
     """
     _espnet_help.answer(_help(), cmd)
     command, parser = _espnet(), get_parser()
@@ -56,9 +55,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     greedy, best_path = arguments.pop("greedy"), arguments.pop("best_path")
     if greedy and best_path:
         parser.error("--greedy and --best_path exclude each other, got both")
-    for option in ("asr_model_file", "lm_file"):
-        if arguments[option] is not None:
-            check_parameters(Path(arguments[option]))
+
+    def check() -> None:
+        for option in ("asr_model_file", "lm_file"):
+            if arguments[option] is not None:
+                check_parameters(Path(arguments[option]))
+
+    if status := run(check):
+        sys.exit(status)
     decoder = inference.OTTCSpeech2Text
     if greedy or best_path:
         decoder = inference.BestPathSpeech2Text if best_path else inference.GreedySpeech2Text

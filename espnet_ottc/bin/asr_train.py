@@ -8,12 +8,14 @@ ESPnet, `--help_espnet` lists all.
 import argparse
 import contextlib
 import importlib
+import os
 import sys
 import types
 from collections.abc import Sequence
 
 from espnet_ottc.bin import _espnet_help
 from espnet_ottc.utils.commands import run
+from espnet_ottc.utils.lifetime import end_with
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -62,6 +64,7 @@ def _help() -> argparse.ArgumentParser:
 # The fresh interpreters that ESPnet starts for several GPUs import the main module under this name and
 # call no function of it.
 if "__mp_main__" in sys.modules:
+    end_with(os.getppid())
     _espnet()
 
 if __name__ == "__main__":

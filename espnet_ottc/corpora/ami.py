@@ -19,13 +19,12 @@ from lhotse import (
     MonoCut,
     Recording,
     SupervisionSegment,
-    load_manifest,
-    load_manifest_lazy,
 )
 from lhotse.recipes import prepare_ami
 from lhotse.recipes.ami import PARTITIONS
 from lhotse.supervision import AlignmentItem
 
+from espnet_ottc.alignment.formats import read_manifest
 from espnet_ottc.corpora.ami_annotation import (
     NORMALISATION,
     Participant,
@@ -320,6 +319,6 @@ def _some(words: Sequence[SaidWord]) -> str:
 
 def _stream(paths: Sequence[dict[str, Path]]) -> Iterator[MonoCut]:
     for group in paths:
-        recordings = {one.id: one for one in load_manifest(group["recordings"])}
-        for supervision in load_manifest_lazy(group["supervisions"]):
+        recordings = {one.id: one for one in read_manifest(group["recordings"], "recordings")}
+        for supervision in read_manifest(group["supervisions"], "supervisions"):
             yield cut_of(recordings[supervision.recording_id], supervision)

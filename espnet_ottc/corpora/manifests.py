@@ -19,12 +19,11 @@ from lhotse import (
     RecordingSet,
     SupervisionSegment,
     SupervisionSet,
-    load_manifest_lazy,
 )
 from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 
-from espnet_ottc.alignment.formats import text_tier
+from espnet_ottc.alignment.formats import read_manifest, text_tier
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
@@ -174,8 +173,8 @@ def matched_manifests(paths: Sequence[Mapping[str, Path]]) -> Iterator[MonoCut]:
 
 def _matched(paths: Sequence[Mapping[str, Path]]) -> Iterator[MonoCut]:
     for pair in paths:
-        recordings = load_manifest_lazy(pair["recordings"])
-        supervisions = load_manifest_lazy(pair["supervisions"])
+        recordings = read_manifest(pair["recordings"], "recordings")
+        supervisions = read_manifest(pair["supervisions"], "supervisions")
         for recording, supervision in zip(recordings, supervisions, strict=True):
             if recording.id != supervision.recording_id:
                 raise ValueError(

@@ -8,8 +8,9 @@ that cannot be used is left out and named, with the reason, in `own_notes_<part>
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lhotse import MonoCut, load_manifest, load_manifest_lazy
+from lhotse import MonoCut
 
+from espnet_ottc.alignment.formats import read_manifest
 from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
@@ -105,8 +106,8 @@ def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
 
 def _stream(paths: Sequence[dict[str, Path]]) -> Iterator[MonoCut]:
     for group in paths:
-        recordings = {one.id: one for one in load_manifest(group["recordings"])}
-        for supervision in load_manifest_lazy(group["supervisions"]):
+        recordings = {one.id: one for one in read_manifest(group["recordings"], "recordings")}
+        for supervision in read_manifest(group["supervisions"], "supervisions"):
             yield cut_of(recordings[supervision.recording_id], supervision)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 from praatio import textgrid
 from praatio.utilities.errors import PraatioException
 
-from espnet_ottc.alignment.formats import SpansById, read_ctm, read_text, with_spans
+from espnet_ottc.alignment.formats import SpansById, read_ctm, read_manifest, read_text, with_spans
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.corpora.manifests import Problem, alignment_problems, cut_of, text_problems
 
@@ -149,7 +149,7 @@ def read_cuts(manifest: Path) -> Collected:
     """
     found = Collected()
     try:
-        for cut in CutSet.from_file(manifest):
+        for cut in read_manifest(manifest, "cuts"):
             if not isinstance(cut, MonoCut) or cut.recording is None:
                 note = f"left out: must be a cut of one channel of a recording, got {type(cut).__name__}"
                 found.notes.append(Problem(cut.id, note))

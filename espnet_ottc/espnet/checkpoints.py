@@ -1,11 +1,23 @@
 """Files of parameters, read without running what else they may hold."""
 
+import datetime
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+# What ESPnet's reporter keeps of the epochs so far: durations and numbers of NumPy's.
+_RECORDS = [
+    datetime.timedelta,
+    np.dtype,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.int64)),
+    np.float64(0).__reduce__()[0],
+]
 
 
 def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
@@ -38,3 +50,13 @@ def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
 def check_parameters(path: Path) -> None:
     """Refuse a file that `load_parameters` refuses; for files that ESPnet itself is going to load."""
     load_parameters(path, map_location="meta")
+
+
+def check_training_state(path: Path) -> None:
+    """Refuse a checkpoint of a training (parameters, optimizers, epochs so far) that holds anything else.
+
+    Raises:
+        ValueError: it does, or is no such file.
+    """
+    with torch.serialization.safe_globals(_RECORDS):
+        check_parameters(path)

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from lhotse.cut import Cut
-from lhotse.serialization import deserialize_item, load_jsonl
+from lhotse.serialization import deserialize_item
 
+from espnet_ottc.alignment.formats.manifests import json_lines
 from espnet_ottc.utils.files import written_aside
 
 # Raised whenever the index's layout changes: older files are then built anew.
@@ -192,7 +193,7 @@ def _fill(connection: sqlite3.Connection, path: Path, stamp: str) -> None:
         "CREATE TABLE cuts (position INTEGER PRIMARY KEY, id TEXT UNIQUE, rate INTEGER, cut TEXT)"
     )
     number = 0
-    for number, item in enumerate(load_jsonl(path), 1):
+    for number, item in json_lines(path):
         if not str(item.get("type", "")).endswith("Cut"):
             kind = item.get("type", "of no type")
             raise ValueError(f"{path}: line {number} is no cut but {kind}")

@@ -13,7 +13,9 @@ from espnet2.train.reporter import Reporter, SubReporter
 from espnet2.train.trainer import Trainer
 from torch import nn
 
+from espnet_ottc.espnet.checkpoints import check_training_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
+from espnet_ottc.utils.holding import hold
 from espnet_ottc.utils.training_checkpoints import keep_checkpoint
 from espnet_ottc.utils.training_records import (
     EpochRecord,
@@ -29,13 +31,16 @@ from espnet_ottc.utils.training_records import (
 
 _SECONDS_BETWEEN_POSITIONS = 1.0
 _PHASES = ("train", "valid")
+# Who trains into a folder holds it.
+WRITER_LOCK = ".writer.lock"
 
 
 class RecordingTrainer(Trainer):  # type: ignore[misc]
     """ESPnet's trainer, which appends a line to `epochs.jsonl` of its output directory after each epoch.
 
     While an epoch lasts, `batches.jsonl` says how many of its batches are done.  With `--keep_checkpoint
-    true`, the checkpoint of the epoch before stays in `checkpoint.kept.pth`.
+    true`, the checkpoint of the epoch before stays in `checkpoint.kept.pth`.  A folder has one training at a
+    time.
     """
 
     @classmethod
@@ -45,6 +50,16 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         options.keep_checkpoint = getattr(args, "keep_checkpoint", False)
         return options
 
+    @staticmethod
+    def resume(checkpoint: Path | str, *arguments: Any, **more: Any) -> None:
+        """Go on from a checkpoint; called by ESPnet, which would run any code in it.
+
+        Raises:
+            ValueError: it holds anything but tensors, numbers and durations.
+        """
+        check_training_state(Path(checkpoint))
+        Trainer.resume(checkpoint, *arguments, **more)
+
     @classmethod
     def run(cls, *, trainer_options: Any, distributed_option: Any, **arguments: Any) -> None:
         """The whole training; called by ESPnet with keywords only."""
@@ -53,11 +68,18 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
             super().run(**arguments)
             return
         directory = Path(trainer_options.output_dir)
-        start_positions(directory)
-        # ESPnet makes its reporter inside, and that alone has the means over an epoch.
-        reporter = recording_reporter(directory, trainer_options.max_epoch)
-        with mock.patch.object(espnet_trainer, "Reporter", reporter):
-            super().run(**arguments)
+
+        def refuse(holder: str) -> None:
+            raise ValueError(
+                f"{directory}: {holder} trains into this folder; wait for it or end it"
+            )
+
+        with hold(directory / WRITER_LOCK, refuse):
+            start_positions(directory)
+            # ESPnet makes its reporter inside, and that alone has the means over an epoch.
+            reporter = recording_reporter(directory, trainer_options.max_epoch)
+            with mock.patch.object(espnet_trainer, "Reporter", reporter):
+                super().run(**arguments)
 
     @classmethod
     def train_one_epoch(cls, model: nn.Module, **arguments: Any) -> bool:

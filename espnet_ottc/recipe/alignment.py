@@ -10,7 +10,7 @@ import logging
 from lhotse import CutSet
 
 from espnet_ottc.alignment.aligners import make_aligner
-from espnet_ottc.alignment.formats import write_columns
+from espnet_ottc.alignment.formats import read_manifest, write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
@@ -67,7 +67,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
         aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
-        cuts = CutSet.from_file(paths.cuts(set_name))
+        cuts = CutSet.from_cuts(read_manifest(paths.cuts(set_name), "cuts"))
         found = trained.align(cuts, aligners, title=title)
         write_columns(labels, found.frame_labels)
         write_columns(durations, {u: [s] for u, s in found.durations.items()})

@@ -7,6 +7,7 @@ utterances that cannot be aligned, with the reasons.
 
 import logging
 
+from espnet_ottc.alignment.formats import read_manifest
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import AlignmentSource, alignment_source
 from espnet_ottc.recipe.marks import Step, perform
@@ -55,7 +56,7 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
         check_alignment_source(trained, recipe.paths.tokens)
         logging.info("aligner: %s", aligner)
         for name in sets:
-            cuts = CutSet.from_file(recipe.paths.cuts(name))
+            cuts = CutSet.from_cuts(read_manifest(recipe.paths.cuts(name), "cuts"))
             folder = source.stream(name).parent
             infeasible, count = write_forced_alignment(trained, cuts, make_aligner(aligner), folder)
             jobs.say_infeasible(infeasible, count, f"of {name} by {aligner}")

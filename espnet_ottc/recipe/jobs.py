@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from espnet_ottc.recipe.marks import StepError
 from espnet_ottc.utils import commands
+from espnet_ottc.utils.lifetime import bound, end_with
 
 Item = TypeVar("Item")
 
@@ -23,6 +24,8 @@ TRAIN = "train_cmd"
 DECODE = "decode_cmd"
 # Set where a command runs behind those words already.
 _AWAY = "espnet_ottc_on_cluster"
+# The process of the shell that runs the stages one after another (ottc.sh).
+_SHELL = "espnet_ottc_shell"
 _LAST_LINES = 15
 # What runs now, in any thread.
 _jobs: set["subprocess.Popen[str]"] = set()
@@ -49,13 +52,20 @@ def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None
 def run(command: Callable[[], object]) -> int:
     """Run a command of the recipe as `utils.commands.run` does.
 
-    Being told to end (SIGTERM, as clusters do) ends the command's own jobs too.
+    Being told to end (SIGTERM as clusters do, SIGINT, SIGHUP unless it is ignored) ends the command's own
+    jobs too, and so does the end of the shell that runs the stages.
     """
-    before = signal.signal(signal.SIGTERM, _end)
+    end_with(int(os.environ.get(_SHELL, 0)))
+    # A shell's background jobs ignore SIGINT from their start; under `nohup` SIGHUP stays ignored.
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _end) for number in numbers}
     try:
         return commands.run(command)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def on_cluster() -> bool:
@@ -76,7 +86,7 @@ def run_on_cluster(command: Sequence[str]) -> None:
     """
     words = [*shlex.split(os.environ.get(DECODE, "")), *command]
     sys.stdout.flush()
-    process = subprocess.Popen(words, env={**os.environ, _AWAY: "yes"}, text=True)
+    process = subprocess.Popen(bound(words), env={**os.environ, _AWAY: "yes"}, text=True)
     _jobs.add(process)
     try:
         status = process.wait()
@@ -122,7 +132,7 @@ def run_logged(
     with log.open("a", encoding="utf-8") as file:
         file.write(f"# {shlex.join(words)}\n")
         process = subprocess.Popen(
-            words,
+            bound(words),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

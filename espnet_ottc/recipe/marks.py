@@ -3,10 +3,9 @@
 A mark is a JSON file.  It is written when a step begins and again when it is finished, so that an
 interrupted step is never taken for a finished one.  A step is skipped where its mark is finished,
 its options and the contents of its inputs are those of the mark, and its outputs are still what it
-wrote.
+wrote.  Contents are compared, not times: a copied tree is as good as the first.
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -20,9 +19,13 @@ from typing import Any
 
 from espnet_ottc.utils.commands import UserError
 from espnet_ottc.utils.files import write_json
+from espnet_ottc.utils.holding import hold
 
 Fingerprint = dict[str, Any]
 _BLOCK = 1 << 20
+# What is read of each end of a recording.
+_ENDS = 1 << 16
+_AUDIO = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".sph", ".wv1", ".wv2", ".mp4", ".webm")
 
 
 class StepError(UserError):
@@ -69,7 +72,9 @@ def perform(step: Step, work: Callable[[bool], None], say: Callable[[str], None]
         StepError: an earlier step or an input is missing or has changed since, or an output is
             missing after the work.
     """
-    with _locked(step.mark, lambda: say(f"{step.title}: waiting for another run that does this")):
+    with _locked(
+        step.mark, lambda holder: say(f"{step.title}: waiting for {holder}, which does this")
+    ):
         check_done(step.after)
         old = _read(step.mark)
         key = {
@@ -114,30 +119,54 @@ def check_done(marks: Mapping[Path, str]) -> None:
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """What identifies a file's content, or the files below a directory (sizes and times).
+    """What identifies a file's content, or the contents of the files below a directory.
+
+    `sha256` is of the content and nothing else, so that a copy of a tree counts as the same.  Of audio below
+    a directory it takes names, sizes, first and last block: corpora of 100 GB are not read through.
+    `unchanged` tells without reading that nothing was written since: sizes, times, inodes.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
     """
-    status = path.stat()
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for entry in _files_below(path):
-            # A link to nothing has a size and a time of its own.
-            about = entry.stat() if entry.exists() else entry.lstat()
-            name = os.fsencode(entry.relative_to(path))
-            digest.update(name + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
-        return {"directory": True, "sha256": digest.hexdigest()}
+    unchanged = _unchanged(path)
     digest = hashlib.sha256()
-    # A compressed file holds the time of its writing, which is no content.
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    if path.is_dir():
+        for entry in _files_below(path):
+            name = os.fsencode(entry.relative_to(path))
+            digest.update(name + b"\0" + _content_below(entry) + b"\n")
+    else:
+        # A compressed file holds the time of its writing, which is no content.
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return {"sha256": digest.hexdigest(), "unchanged": unchanged}
+
+
+def _content_below(path: Path) -> bytes:
+    """A digest of one file of a directory."""
+    if not path.exists():
+        return b"link to nothing: " + os.fsencode(os.readlink(path))
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if path.suffix.lower() in _AUDIO:
+            size = path.stat().st_size
+            digest.update(f"{size} ".encode() + file.read(_ENDS))
+            file.seek(max(0, size - _ENDS))
         while block := file.read(_BLOCK):
             digest.update(block)
-    return {
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "sha256": digest.hexdigest(),
-    }
+    return digest.digest()
+
+
+def _unchanged(path: Path) -> str:
+    """A digest that any write changes; so does a copy, which has the same content."""
+    digest = hashlib.sha256()
+    for entry in _files_below(path) if path.is_dir() else (path,):
+        # A link to nothing has a size and a time of its own.
+        about = entry.stat() if entry.exists() or entry == path else entry.lstat()
+        # The time of change cannot be set back, as that of modification can.
+        numbers = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+        digest.update(os.fsencode(entry) + f"\0{numbers}\n".encode())
+    return digest.hexdigest()
 
 
 def _files_below(path: Path) -> Iterator[Path]:
@@ -155,10 +184,9 @@ def _files_below(path: Path) -> Iterator[Path]:
 
 
 def _quick(path: Path, seen: Fingerprint) -> Fingerprint | None:
-    """The fingerprint; the content of a file of the same size and time is not read again."""
+    """The fingerprint; what nobody has written to is not read again."""
     try:
-        status = path.stat()
-        if status.st_size == seen.get("size") and status.st_mtime_ns == seen.get("mtime_ns"):
+        if seen.get("sha256") is not None and _unchanged(path) == seen.get("unchanged"):
             return seen
         return fingerprint(path)
     except FileNotFoundError:
@@ -211,13 +239,7 @@ def _write(mark: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _locked(mark: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Keep two runs from doing the same step at the same time."""
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    with mark.with_suffix(".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(mark: Path, wait: Callable[[str], None]) -> Iterator[None]:
+    """Keep two runs from doing the same step at the same time; `wait` is told who does it."""
+    with hold(mark.with_suffix(".lock"), wait):
         yield

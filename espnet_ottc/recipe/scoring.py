@@ -8,9 +8,7 @@ these names.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lhotse import CutSet
-
-from espnet_ottc.alignment.formats import spans_of, text_tier, write_ctm
+from espnet_ottc.alignment.formats import read_manifest, spans_of, text_tier, write_ctm
 from espnet_ottc.alignment.scoring import (
     Folding,
     ScoringOptions,
@@ -76,7 +74,7 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
     def work(_: bool) -> None:
         spans = {}
         count = 0
-        for cut in CutSet.from_file(cuts):
+        for cut in read_manifest(cuts, "cuts"):
             count += 1
             supervision = cut.supervisions[0]
             if tier := text_tier(supervision):

@@ -1,17 +1,16 @@
 """A few utterances to look at and listen to: audio, reference words, and what each system says."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from lhotse import CutSet
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from espnet_ottc.alignment.formats import SpansById, read_ctm, spans_of, text_tier
+from espnet_ottc.alignment.formats import SpansById, read_ctm, read_manifest, spans_of, text_tier
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.report.results import Group
 
@@ -121,7 +120,7 @@ def choose_cuts(path: Path, count: int, times: Sequence[SystemTimes]) -> list[Cu
         FileNotFoundError: no such manifest.
     """
     ranked: list[tuple[int, str]] = []
-    for cut in _cuts(path):
+    for cut in read_manifest(path, "cuts"):
         known = sum(cut.id in system.words for system in times)
         faults = (cut.duration > READABLE_SECONDS) + (not reference_words(cut)) + len(times) - known
         ranked.append((faults, cut.id))
@@ -131,7 +130,7 @@ def choose_cuts(path: Path, count: int, times: Sequence[SystemTimes]) -> list[Cu
     names = [name for faults, name in ranked if faults == best]
     step = max(len(names) / count, 1.0)
     chosen = {names[int(step * (place + 0.5))] for place in range(min(count, len(names)))}
-    return [cut for cut in _cuts(path) if cut.id in chosen]
+    return [cut for cut in read_manifest(path, "cuts") if cut.id in chosen]
 
 
 def load_utterance(cut: Cut, times: Sequence[SystemTimes]) -> Utterance:
@@ -174,7 +173,7 @@ def find_cut(data: Path, name: str) -> Cut:
     """
     paths = sorted(data.glob(f"*/{_MANIFEST}"), key=lambda path: (path.stat().st_size, path))
     for path in paths:
-        for cut in _cuts(path):
+        for cut in read_manifest(path, "cuts"):
             if cut.id == name:
                 return cut
     raise FileNotFoundError(f"{name}: no {_MANIFEST} under {data} has this utterance")
@@ -213,9 +212,3 @@ def _time(words: Sequence[Span], place: int) -> str:
         return "–"
     word = words[place]
     return f"{word.symbol} {word.start:.3f}–{word.end:.3f}"
-
-
-def _cuts(path: Path) -> Iterator[Cut]:
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such manifest")
-    yield from CutSet.from_jsonl_lazy(path)

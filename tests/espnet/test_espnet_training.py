@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -25,8 +26,9 @@ from espnet_ottc.espnet import register
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
-from espnet_ottc.espnet.recording import RecordingTrainer
+from espnet_ottc.espnet.recording import WRITER_LOCK, RecordingTrainer
 from espnet_ottc.espnet.trained_model import TrainedModel
+from espnet_ottc.utils.holding import hold
 from espnet_ottc.utils.training_checkpoints import restore_checkpoint
 from espnet_ottc.utils.training_records import read_epochs, read_position
 
@@ -135,6 +137,20 @@ def test_an_interrupted_training_resumes_where_it_was(lab, ottc):
     assert not torch.equal(before[head], after[head])
     assert len(_scalars(ottc, "valid")["boundary_moved_frames"]) == 10
     assert [record.epoch for record in read_epochs(ottc)] == list(range(1, 12))
+
+
+def test_a_folder_has_one_training_at_a_time(lab):
+    folder = lab.folder / "held"
+
+    def wait(holder: str) -> None:
+        raise AssertionError(holder)
+
+    with (
+        hold(folder / WRITER_LOCK, wait),
+        pytest.raises(ValueError, match=rf"held: process {os.getpid()} on .* trains into this"),
+    ):
+        lab.train("held", ctc_conf={"ctc_type": "builtin"}, max_epoch=1)
+    assert not list(folder.glob("*.pth"))
 
 
 def test_a_resumed_training_replaces_the_records_of_what_it_repeats(lab):

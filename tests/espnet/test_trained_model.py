@@ -1,6 +1,7 @@
 """A trained model: alignments of cuts, and files of parameters that are refused."""
 
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -104,16 +105,22 @@ class _Hostile:
         return (open, (str(self.path), "w"))
 
 
-def test_parameters_that_would_run_code_are_refused_before_they_do(lab, ottc, tmp_path):
+def test_parameters_that_would_run_code_are_refused_before_they_do(lab, ottc, tmp_path, capsys):
     ran, path = tmp_path / "ran", tmp_path / "valid.loss.best.pth"
     torch.save({"ctc.ctc_lo.weight": _Hostile(ran)}, path)
     (tmp_path / "config.yaml").write_text((ottc.directory / "config.yaml").read_text())
     with pytest.raises(ValueError, match="must hold tensors alone"):
         TrainedModel(tmp_path)
-    with pytest.raises(ValueError, match="must hold tensors alone"):
+    with pytest.raises(SystemExit) as ended:
         lab.decode(tmp_path, "hostile", "--greedy", "true")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {path}: ")
     with pytest.raises(ValueError, match="must hold tensors alone"):
         lab.train("hostile", "--init_param", str(path), ctc_conf={"ctc_type": "builtin"})
+    (lab.folder / "hostile").mkdir(exist_ok=True)
+    shutil.copy(path, lab.folder / "hostile" / "checkpoint.pth")
+    with pytest.raises(ValueError, match="must hold tensors alone"):
+        lab.train("hostile", "--resume", "true", ctc_conf={"ctc_type": "builtin"})
     assert not ran.exists()
 
 

@@ -2,7 +2,9 @@
 
 import gzip
 import os
+import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,47 @@ def test_a_file_that_was_only_touched_counts_as_the_same(kitchen):
     kitchen.run()
     os.utime(kitchen.source, ns=(1, 1))
     assert kitchen.run() is False
+
+
+def test_a_copied_tree_counts_as_the_same(kitchen):
+    folder = kitchen.folder / "corpus"
+    folder.mkdir()
+    (folder / "a.flac").write_text("sound")
+    (folder / "a.txt").write_text("words")
+    kitchen.run(inputs=(folder, kitchen.source))
+    for path in (folder / "a.flac", folder / "a.txt", kitchen.source, kitchen.product):
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    assert kitchen.run(inputs=(folder, kitchen.source)) is False
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("name", ["a.txt", "a.flac"])
+def test_an_edit_that_keeps_size_and_time_is_noticed(kitchen, inside, name):
+    folder = kitchen.folder / "corpus"
+    folder.mkdir()
+    file = folder / name
+    file.write_text("one two")
+    inputs = (folder if inside else file,)
+    before = file.stat()
+    kitchen.run(inputs=inputs)
+    time.sleep(0.02)  # beyond the resolution of the file system's clock
+    file.write_text("one ten")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert kitchen.run(inputs=inputs) is True
+
+
+def test_a_change_at_either_end_of_a_long_recording_is_noticed(kitchen):
+    folder = kitchen.folder / "corpus"
+    folder.mkdir()
+    sound = bytearray(300_000)
+    (folder / "a.wav").write_bytes(sound)
+    kitchen.run(inputs=(folder,))
+    for place in (0, -1):
+        sound[place] += 1
+        (folder / "a.wav").write_bytes(sound)
+        assert kitchen.run(inputs=(folder,)) is True
 
 
 def test_a_compressed_file_is_known_by_its_content(kitchen):
@@ -202,5 +245,8 @@ def test_two_runs_do_a_step_once(kitchen):
 
     assert perform(kitchen.step(), kitchen.copy, say) is False
     first.join()
-    assert "copy: waiting for another run that does this" in kitchen.said
+    assert (
+        f"copy: waiting for process {os.getpid()} on {socket.gethostname()}, which does this"
+        in kitchen.said
+    )
     assert kitchen.resumed == [False]

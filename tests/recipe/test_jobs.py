@@ -1,6 +1,7 @@
 """The recipe's jobs: what ends them, and what they share."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def _alive(pid):
     return True
 
 
-def test_being_told_to_end_ends_all_jobs_and_starts_no_other(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_however_the_command_ends_all_jobs_end_and_no_other_starts(tmp_path, number):
     command = subprocess.Popen([sys.executable, "-c", JOBS, str(tmp_path)], stderr=subprocess.PIPE)
 
     def pids():
@@ -58,13 +60,54 @@ def test_being_told_to_end_ends_all_jobs_and_starts_no_other(tmp_path):
     try:
         started = _waited(pids)
         assert started
-        command.send_signal(signal.SIGTERM)
-        assert command.wait(30) == 128 + signal.SIGTERM
+        command.send_signal(number)
+        # What the shell shows of a command that a signal ended.
+        assert command.wait(30) == (128 + number if number != signal.SIGKILL else -number)
     finally:
         command.kill()
         command.communicate()
     assert _waited(lambda: not any(map(_alive, started)), 10)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_however_run_sh_ends_nothing_of_it_is_left(tmp_path, number):
+    for name in ("TEMPLATE", "librispeech_ottc"):
+        ignored = shutil.ignore_patterns("data", "exp", "downloads", "dump")
+        shutil.copytree(ROOT / "egs2" / name, tmp_path / "egs2" / name, ignore=ignored)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = ["./run.sh", "--stop_stage", "0", "--synthetic_hours", "50"]
+    with (tmp_path / "log").open("w") as log:
+        shell = subprocess.Popen(
+            words,
+            cwd=tmp_path / "egs2" / "librispeech_ottc",
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert _waited(lambda: "== stage 0" in (tmp_path / "log").read_text())
+        assert len(_session(shell.pid)) > 1
+        shell.send_signal(number)
+        assert shell.wait(30) == (128 + number if number != signal.SIGKILL else -number)
+        assert _waited(lambda: not _session(shell.pid), 30)
+    finally:
+        for process in _session(shell.pid):
+            os.kill(process, signal.SIGKILL)
+
+
+def _session(leader):
+    """The processes of a session that are no zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue  # it has ended
+        if int(session) == leader and state != "Z":
+            found.append(int(path.parent.name))
+    return found
 
 
 def test_the_first_fault_keeps_the_rest_from_starting():

@@ -10,6 +10,7 @@ first read or written.
 
 from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm
 from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, write_columns
+from espnet_ottc.alignment.formats.manifests import read_manifest
 from espnet_ottc.alignment.formats.reading import holds_times, read_spans
 from espnet_ottc.alignment.formats.supervisions import (
     read_supervisions,
@@ -28,6 +29,7 @@ __all__ = [
     "holds_times",
     "read_ctm",
     "read_durations",
+    "read_manifest",
     "read_spans",
     "read_supervisions",
     "read_text",

@@ -1,10 +1,10 @@
 """Lhotse's manifests of supervisions, with alignments of words, phones or tokens."""
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ottc.alignment.formats.manifests import read_manifest
 from espnet_ottc.alignment.spans import Span, SpansById
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import written_aside
@@ -149,32 +149,8 @@ def read_supervisions(path: Path, kind: str = "word") -> SpansById:
         ImportError: Lhotse is not installed.
     """
     spans: SpansById = {}
-    for supervision in _supervisions(path):
+    for supervision in read_manifest(path, "supervisions"):
         if supervision.id in spans:
             raise ValueError(f"{supervision.id}: each id must stand once; {path} repeats it")
         spans[supervision.id] = spans_of(supervision, kind)
     return spans
-
-
-def _supervisions(path: Path) -> "list[SupervisionSegment]":
-    require_extra("align", "a manifest of supervisions", ("lhotse",))
-    from lhotse import SupervisionSegment, SupervisionSet
-
-    try:
-        items = list(SupervisionSet.from_file(path))
-    except FileNotFoundError:
-        raise
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OSError,
-        zlib.error,
-        AssertionError,
-    ) as error:
-        raise ValueError(f"{path}: cannot read a Lhotse manifest: {error!r}") from error
-    for item in items:
-        if not isinstance(item, SupervisionSegment):
-            raise ValueError(f"{path}: must hold supervisions, got a {type(item).__name__}")
-    return items

@@ -1,0 +1,110 @@
+"""Lhotse's manifests, read one item at a time; what is wrong with one is said with its file and line."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from espnet_ottc.utils.extras import require_extra
+
+Kind = Literal["cuts", "recordings", "supervisions"]
+_JSON_LINES = (".jsonl", ".jsonl.gz")
+# How the names of an item's class end.
+_CLASSES = {"cuts": "Cut", "recordings": "Recording", "supervisions": "SupervisionSegment"}
+# What Lhotse, and the readers beneath it, raise for what is no manifest.
+_FAULTS = (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, zlib.error)
+
+
+def read_manifest(path: Path, kind: Kind) -> Iterator[Any]:
+    """The items of a manifest, lazily where it is of JSON lines.
+
+    Args:
+        path: `.jsonl`, `.jsonl.gz`, or whatever else Lhotse reads (`.json`, `.yaml`, compressed).
+        kind: of its items: `Cut`, `Recording` or `SupervisionSegment`.
+
+    Raises:
+        FileNotFoundError: there is no such file, at the call.
+        ValueError: a folder, at the call; an empty manifest, a damaged one, items of another kind, at
+            the item; with file and line.
+    """
+    require_extra("align", f"a manifest of {kind}", ("lhotse",))
+    _check_file(path)
+    return _items(path, kind)
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with the number of its line, from 1.
+
+    Args:
+        path: `.jsonl` or `.jsonl.gz`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_manifest`.
+    """
+    _check_file(path)
+    return _objects(path)
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path}: must be a file, got a folder")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such manifest")
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    number = 0
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                item = json.loads(line)
+                if not isinstance(item, dict):
+                    raise ValueError(f"must be an object, got {line.strip()[:40]!r}")
+                yield number, item
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"{path}, after line {number}: must be UTF-8: {fault}") from fault
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        raise ValueError(f"{path}, after line {number}: damaged or cut off: {fault}") from fault
+    except ValueError as fault:
+        raise ValueError(f"{path}, line {number}: {fault}") from fault
+
+
+def _items(path: Path, kind: Kind) -> Iterator[Any]:
+    empty = True
+    for where, item in _deserialized(path):
+        empty = False
+        if not type(item).__name__.endswith(_CLASSES[kind]):
+            raise ValueError(f"{where}: must be one of {kind}, got a {type(item).__name__}")
+        yield item
+    if empty:
+        raise ValueError(f"{path}: must have {kind}, it is empty")
+
+
+def _deserialized(path: Path) -> Iterator[tuple[str, Any]]:
+    from lhotse import load_manifest
+    from lhotse.serialization import deserialize_item
+    from yaml import YAMLError  # of what Lhotse reads YAML with
+
+    if not path.name.endswith(_JSON_LINES):
+        try:
+            manifest = list(load_manifest(path))
+        except (*_FAULTS, OSError, YAMLError) as fault:
+            raise ValueError(f"{path}: must be a manifest of Lhotse's: {fault!r}") from fault
+        for item in manifest:
+            yield f"{path}: {getattr(item, 'id', '')}", item
+        return
+    for number, content in _objects(path):
+        try:
+            item = deserialize_item(content)
+        except _FAULTS as fault:
+            raise ValueError(f"{path}, line {number}: {_words(fault)}") from fault
+        yield f"{path}, line {number}", item
+
+
+def _words(fault: Exception) -> str:
+    return f"lacks {fault}" if isinstance(fault, KeyError) else str(fault) or repr(fault)
