@@ -44,7 +44,7 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
         say(f"stage {stage}: no system with {criterion} among --systems")
     trainings = [(system, seed) for system in systems for seed in recipe.seeds]
     together = min(recipe.options.train_nj, len(trainings))
-    jobs.run_parallel(lambda job: _train(recipe, *job, together), trainings, together)
+    jobs.run_parallel(lambda job: _train(recipe, *job), trainings, together)
     for system, seed in trainings:
         if system.auxiliary is not None:
             _export(recipe, system, system.auxiliary, seed)
@@ -115,7 +115,7 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
             )
 
 
-def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
+def _train(recipe: Recipe, system: System, seed: int) -> None:
     experiment = recipe.paths.experiment(system.name, seed)
     config = recipe.paths.trained_on(system.name, seed)
     about_file = provenance_of(recipe.paths.checkpoint(system.name, seed))
@@ -136,6 +136,7 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
             "config_made_of": list(map(str, system.made_of.files)),
             "command": shlex.join(["python", *command[1:]]),
             "seed": seed,
+            "threads": _threads(),
         }
         begun = time.monotonic()
         seconds = before.get("train_seconds", 0.0)
@@ -145,7 +146,7 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
                     command,
                     recipe.paths.train_log(system.name, seed),
                     prefix=jobs.TRAIN,
-                    environment=_shared_cores(together),
+                    environment={"OMP_NUM_THREADS": str(_threads())},
                 )
             finally:
                 about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
@@ -159,11 +160,18 @@ def _train(recipe: Recipe, system: System, seed: int, together: int) -> None:
     (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
 
 
-def _shared_cores(trainings: int) -> dict[str, str]:
-    """The variable that gives each of several trainings its share of the cores; a user's own stays."""
-    if trainings == 1 or "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // trainings))}
+def _threads() -> int:
+    """Threads of a training: 1 unless the user's environment says how many.
+
+    Sums over several threads round otherwise, and the same seed then ends elsewhere.
+
+    Raises:
+        StepError: a number that is none.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "1")
+    if not (text.isdecimal() and int(text) > 0):
+        raise StepError(f"OMP_NUM_THREADS must be a positive number, got {text!r}")
+    return int(text)
 
 
 def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:

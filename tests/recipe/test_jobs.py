@@ -14,7 +14,7 @@ import pytest
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.decoding import _gpus
 from espnet_ottc.recipe.marks import StepError
-from espnet_ottc.recipe.training import _shared_cores
+from espnet_ottc.recipe.training import _threads
 
 ROOT = Path(__file__).parents[2]
 # Two jobs at a time that write their process id and wait.
@@ -174,11 +174,11 @@ def test_processes_that_decode_have_a_gpu_each(monkeypatch):
     assert _gpus(2) is None
 
 
-def test_trainings_side_by_side_share_the_cores(monkeypatch):
+def test_a_training_has_one_thread_unless_the_user_says_how_many(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert _shared_cores(1) == {}
-    assert _shared_cores(3) == {"OMP_NUM_THREADS": "2"}
-    assert _shared_cores(16) == {"OMP_NUM_THREADS": "1"}
+    assert _threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert _shared_cores(3) == {}
+    assert _threads() == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    with pytest.raises(StepError, match="must be a positive number, got 'many'"):
+        _threads()
