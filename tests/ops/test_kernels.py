@@ -23,10 +23,23 @@ BATCH = (
 # Compiles every kernel for a GPU that need not be there: types, loops and masks as the hardware has
 # them, which the interpreter does not show.
 COMPILE = """
+import inspect
+import sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from espnet_ottc.ops.kernels import triton_ottc as kernels
+
+def describe(kernel, types, constants):
+    names = kernel.arg_names
+    if "constexprs" in inspect.signature(ASTSource).parameters:
+        signature = {name: types.get(name, "constexpr") for name in names}
+        constants = {(names.index(name),): value for name, value in constants.items()}
+        return ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    # Triton 3.2
+    signature = {name: types[name] for name in names if name in types}
+    return ASTSource(fn=kernel, signature=signature, constants=constants)
+
 
 LENGTHS = {"frame_lengths": "*i64", "label_lengths": "*i64"}
 DOUBLES = ("label_ends", "frame_ends", "frame_losses")
@@ -50,21 +63,16 @@ for dtype in ("fp32", "bf16", "fp16"):
     types |= dict.fromkeys(SIZES, "i32")
     types |= dict.fromkeys(("logits", "frame_logits", "grad_logits"), "*" + dtype)
     for kernel, constants in KERNELS:
-        names = kernel.arg_names
-        source = ASTSource(
-            fn=kernel,
-            signature={name: types.get(name, "constexpr") for name in names},
-            constexprs={(names.index(name),): value for name, value in constants.items()},
-        )
-        binary = compile(source, target=GPUTarget("cuda", 90, 32))
+        source = describe(kernel, types, constants)
+        binary = compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32))
         print(kernel.__name__, dtype, len(binary.asm["cubin"]))
 """
 
 
-def run_python(source: str, **environment: str) -> str:
+def run_python(source: str, *arguments: str, **environment: str) -> str:
     variables = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     result = subprocess.run(
-        [sys.executable, "-c", source],
+        [sys.executable, "-c", source, *arguments],
         env={**variables, "PYTHONPATH": str(PACKAGE), **environment},
         capture_output=True,
         text=True,
@@ -74,11 +82,15 @@ def run_python(source: str, **environment: str) -> str:
     return result.stdout
 
 
-def test_triton_kernels_compile_for_a_gpu() -> None:
+@pytest.mark.parametrize(
+    "capability",
+    [pytest.param("80", marks=pytest.mark.slow), "90", pytest.param("100", marks=pytest.mark.slow)],
+)
+def test_triton_kernels_compile_for_a_gpu(capability: str) -> None:
     triton = pytest.importorskip("triton")
-    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
-        pytest.skip(f"Triton {triton.__version__} takes constants in another form, not tested here")
-    lines = run_python(COMPILE).splitlines()
+    if capability == "100" and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 3):
+        pytest.skip(f"Triton {triton.__version__} knows no Blackwell GPU")
+    lines = run_python(COMPILE, capability).splitlines()
     assert len(lines) == 24
     assert all(int(line.split()[-1]) > 0 for line in lines)
 
