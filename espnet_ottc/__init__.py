@@ -7,16 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from espnet_ottc.nn.head import OTTCHead
     from espnet_ottc.ops.loss import OTTCLoss, ottc_loss
     from espnet_ottc.ops.sotd import sotd
     from espnet_ottc.ops.transport import TransportPlan, transport_plan
 
 __version__ = "0.2.0"
 
-__all__ = ["OTTCLoss", "TransportPlan", "ottc_loss", "sotd", "transport_plan"]
+__all__ = ["OTTCHead", "OTTCLoss", "TransportPlan", "ottc_loss", "sotd", "transport_plan"]
 
 # Imported when they are first asked for (PEP 562): the help of a command needs no PyTorch.
 _HOMES = {
+    "OTTCHead": "espnet_ottc.nn.head",
     "OTTCLoss": "espnet_ottc.ops.loss",
     "TransportPlan": "espnet_ottc.ops.transport",
     "ottc_loss": "espnet_ottc.ops.loss",

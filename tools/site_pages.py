@@ -29,6 +29,7 @@ ROOT_PAGES = {
 }
 ROOMS = {
     "ops": "The loss and what belongs to it",
+    "nn": "The head for a model of one's own",
     "alignment": "Aligners, formats and metrics",
     "espnet": "ESPnet",
     "corpora": "Corpora",

@@ -13,7 +13,7 @@ from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentRes
 from espnet_ottc.alignment.spans import Span, words_from_tokens
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
-from espnet_ottc.espnet.decoding.labels import kept_frames
+from espnet_ottc.ops.greedy_decoding import kept_frames
 
 if TYPE_CHECKING:
     from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel

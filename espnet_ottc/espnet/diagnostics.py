@@ -13,9 +13,9 @@ from espnet_ottc.espnet.criteria.base import BLANK
 from espnet_ottc.espnet.criteria.options.boundary_label import SPACE
 from espnet_ottc.espnet.criteria.ottc import OTTC, ObservedBatch
 from espnet_ottc.espnet.criteria.sequence import Labels
-from espnet_ottc.espnet.decoding.labels import kept_frames
 from espnet_ottc.ops.boundaries import boundaries
 from espnet_ottc.ops.distributed import sum_over_processes
+from espnet_ottc.ops.greedy_decoding import kept_frames
 from espnet_ottc.ops.validation import valid_mask
 from espnet_ottc.ops.weights import uniform_label_weights
 from espnet_ottc.utils.files import written_aside

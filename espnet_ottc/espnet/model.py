@@ -12,7 +12,7 @@ from torch import Tensor
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
-from espnet_ottc.espnet.decoding.labels import stripped
+from espnet_ottc.ops.greedy_decoding import stripped
 from espnet_ottc.ops.targets import collapse
 
 

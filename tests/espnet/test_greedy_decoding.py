@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_ottc.espnet.decoding.labels import greedy_labels, silence_to_blank, stripped
+from espnet_ottc.ops.greedy_decoding import greedy_labels, silence_to_blank, stripped
 
 SPACE = 1
 

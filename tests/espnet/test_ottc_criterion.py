@@ -27,7 +27,7 @@ def _criterion(seed=0, *, dropout_rate=0.0, reduce=True, **options):
     torch.manual_seed(seed)
     criterion = OTTC(V, D, OTTCOptions(**options), dropout_rate=dropout_rate, reduce=reduce)
     if criterion.frame_head is not None:  # it starts from uniform weights: too easy
-        torch.nn.init.normal_(criterion.frame_head.output.weight)
+        torch.nn.init.normal_(criterion.frame_head.output.bias)
     return criterion.eval()
 
 

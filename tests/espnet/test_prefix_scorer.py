@@ -20,7 +20,7 @@ SEARCHES = [BeamSearch, BatchBeamSearch]
 def criterion():
     torch.manual_seed(0)
     criterion = OTTC(len(TOKENS), D, OTTCOptions(boundary_label=2), reduce=False)
-    torch.nn.init.normal_(criterion.frame_head.output.weight)
+    torch.nn.init.normal_(criterion.frame_head.output.bias)
     torch.nn.init.normal_(criterion.ctc_lo.weight, std=0.5)
     return criterion.eval()
 

@@ -9,7 +9,7 @@ from espnet2.asr.ctc import CTC
 from torch import Tensor
 
 from espnet_ottc.espnet.criteria.options import CriterionOptions
-from espnet_ottc.espnet.decoding.labels import greedy_labels
+from espnet_ottc.ops.greedy_decoding import greedy_labels
 
 # ESPnet reserves the first token for the blank wherever CTC is used.
 BLANK = 0

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.func import functional_call
 
 from espnet_ottc.espnet.criteria.base import BLANK, CriterionBatch, Losses
-from espnet_ottc.espnet.criteria.heads import FrameWeightHead
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
-from espnet_ottc.espnet.decoding.labels import spoken_labels
+from espnet_ottc.nn.frame_weights import FrameWeightHead
 from espnet_ottc.ops.boundaries import boundaries
 from espnet_ottc.ops.flat_start import flat_start_loss, flat_start_share
+from espnet_ottc.ops.greedy_decoding import spoken_labels
 from espnet_ottc.ops.label_decoding import best_path
 from espnet_ottc.ops.label_weights import (
     EstimatedLabelWeights,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
-from espnet_ottc.espnet.decoding.labels import greedy_labels, kept_frames, silence_to_blank
+from espnet_ottc.ops.greedy_decoding import greedy_labels, kept_frames, silence_to_blank
 from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
 
 

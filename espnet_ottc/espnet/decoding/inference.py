@@ -11,8 +11,8 @@ from torch import Tensor
 from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
-from espnet_ottc.espnet.decoding.labels import greedy_labels, stripped
 from espnet_ottc.espnet.decoding.prefix_scorer import OTTCPrefixScorer
+from espnet_ottc.ops.greedy_decoding import greedy_labels, stripped
 
 # ESPnet's own, whatever stands in its place while `espnet_ottc.bin.asr_inference` runs.
 Speech2Text = asr_inference.Speech2Text
