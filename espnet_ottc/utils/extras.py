@@ -10,6 +10,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("pympi", "pysubs2", "regex", "soundfile", "tqdm"),
     ),
     "espnet": ("espnet2", "sentencepiece", "tensorboard", "torchaudio", "yaml"),
+    "examples": ("accelerate", "lightning", "matplotlib", "sklearn", "torchaudio", "transformers"),
     "recipe": (),  # made of others
     "report": ("jinja2", "matplotlib", "yaml"),
     "soft_dtw": ("tslearn",),
