@@ -57,30 +57,39 @@ class AlignedUtterance:
     Attributes:
         id: of the utterance.
         recording: id of its recording.
-        start: seconds from the recording's start.
+        offset: seconds from the recording's start to the utterance's.
         duration: seconds.
-        words: in the text's order.
-        confidence: the share of the words that is expected to be right, in [0, 1]; None without words.
+        words: in the text's order, with times from the utterance's start.
+        confidence: the probability that the text is what is said, in [0, 1]; None where nothing says so.
         status: one of `STATUSES`.
-        channel: of the recording, counted from 0.
+        channel: `mix` for the mean of all channels, or the number of one, counted from 1.
         speaker: who speaks; empty where it is not known.
+        recognised: whether the model recognised the text; false where it was given.
         gaps: speech without text, in seconds from the utterance's start; `<gap>` is its symbol.
-        aligner: the search that answered.
-        audio: the recording's file, for formats that name it; empty where there is none.
+        search: which search found the times: `viterbi`, `torchaudio_ctc`, ...
+        model: as it was named.
+        source: the recording's file; None where there is none.
     """
 
     id: str
     recording: str
-    start: float
+    offset: float
     duration: float
     words: tuple[AlignedWord, ...]
     confidence: float | None = None
     status: str = OK
-    channel: int = 0
+    channel: str | int = "mix"
     speaker: str = ""
+    recognised: bool = False
     gaps: tuple[Span, ...] = ()
-    aligner: str = ""
-    audio: str = ""
+    search: str = ""
+    model: str = ""
+    source: str | None = None
+
+    @property
+    def channel_number(self) -> int:
+        """The channel for formats that want a number, counted from 1; the mean of all is 1."""
+        return self.channel if isinstance(self.channel, int) else 1
 
     @property
     def text(self) -> str:
@@ -166,9 +175,9 @@ def on_recording(utterances: Sequence[AlignedUtterance]) -> dict[str, list[Span]
         utterances: of any number of recordings.
     """
     found: dict[str, list[Span]] = {}
-    for one in sorted(utterances, key=lambda utterance: utterance.start):
+    for one in sorted(utterances, key=lambda utterance: utterance.offset):
         found.setdefault(one.recording, []).extend(
-            Span(word.text, word.start + one.start, word.end + one.start, word.confidence)
+            Span(word.text, word.start + one.offset, word.end + one.offset, word.confidence)
             for word in one.words
         )
     return found

@@ -11,6 +11,7 @@ from espnet_ottc.alignment.formats import (
     write_supervisions,
     write_textgrid,
 )
+from espnet_ottc.utils.escapes import file_for
 from espnet_ottc.utils.files import folder_written_aside, written_aside
 
 
@@ -58,7 +59,7 @@ def write_times(out: Path, times: Times, durations: Mapping[str, float]) -> tupl
             fitted = {
                 tier: fit_textgrid(content, durations[name]) for tier, content in tiers.items()
             }
-            write_textgrid(aside / f"{name}.TextGrid", fitted, durations[name])
+            write_textgrid(file_for(aside, name, ".TextGrid"), fitted, durations[name])
     write_infeasible(infeasible, times.infeasible)
     return paths
 

@@ -8,7 +8,7 @@ Text and CTM need no other package; TextGrids need praatio, supervisions Lhotse,
 first read or written.
 """
 
-from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm
+from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm, write_ctm_lines
 from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, write_columns
 from espnet_ottc.alignment.formats.manifests import read_manifest
 from espnet_ottc.alignment.formats.reading import holds_times, read_spans
@@ -39,6 +39,7 @@ __all__ = [
     "with_spans",
     "write_columns",
     "write_ctm",
+    "write_ctm_lines",
     "write_supervisions",
     "write_textgrid",
 ]

@@ -1,10 +1,13 @@
 """Kaldi's files of one line for each utterance: text, utt2dur, columns; and what CTM shares with them."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ottc.utils.files import written_aside
+
+_BETWEEN = re.compile(r"[ \t\r\n\f\v]+")
 
 
 def read_text(path: Path) -> dict[str, list[str]]:
@@ -22,7 +25,7 @@ def read_text(path: Path) -> dict[str, list[str]]:
     """
     texts: dict[str, list[str]] = {}
     for number, line in numbered_lines(path):
-        name, *words = line.split()
+        name, *words = fields_of(line)
         if name in texts:
             raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
         texts[name] = words
@@ -67,6 +70,11 @@ def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         for name, columns in rows.items():
             file.write(" ".join([name, *map(str, columns)]) + "\n")
+
+
+def fields_of(line: str) -> list[str]:
+    """The columns of a line: they stand between ASCII's white space, so that words keep no-break spaces."""
+    return [field for field in _BETWEEN.split(line) if field]
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -6,6 +6,7 @@ from espnet_ottc.alignment.formats.ctm import read_ctm
 from espnet_ottc.alignment.formats.supervisions import SUFFIXES, read_supervisions
 from espnet_ottc.alignment.formats.textgrid import read_textgrid
 from espnet_ottc.alignment.spans import SpansById
+from espnet_ottc.utils.escapes import id_of_file_name
 
 
 def holds_times(path: Path) -> bool:
@@ -33,14 +34,15 @@ def read_spans(path: Path, tier: str = "words", channel: str | None = None) -> S
     if path.is_dir():
         spans: SpansById = {}
         for file in sorted(p for p in path.rglob("*") if p.suffix.lower() == ".textgrid"):
-            if file.stem in spans:
-                raise ValueError(f"{file.stem}: each id must stand once; {file} repeats it")
-            spans[file.stem] = read_textgrid(file, tier)
+            name = id_of_file_name(file.stem)
+            if name in spans:
+                raise ValueError(f"{name}: each id must stand once; {file} repeats it")
+            spans[name] = read_textgrid(file, tier)
         if not spans:
             raise ValueError(f"{path}: a folder must hold TextGrids, found none")
         return spans
     if path.suffix.lower() == ".textgrid":
-        return {path.stem: read_textgrid(path, tier)}
+        return {id_of_file_name(path.stem): read_textgrid(path, tier)}
     if path.suffix.lower() == ".ctm":
         return read_ctm(path, channel)
     if path.name.endswith(SUFFIXES):

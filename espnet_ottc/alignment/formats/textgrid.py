@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_ottc.alignment.spans import Span, in_order
+from espnet_ottc.utils.escapes import escaped, is_unfit_for_text, unescaped
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import written_aside
 
@@ -47,7 +48,9 @@ def _labelled(entries: Sequence[tuple[float, float, str]], end: float) -> list[S
     last = entries[-1][1] if entries else 0.0
     if last < end - 1e-3:
         raise ValueError(f"the tier ends at {last} s of {end} s: cut short")
-    return [Span(label, max(start, 0.0), stop) for start, stop, label in entries if label]
+    return [
+        Span(unescaped(label), max(start, 0.0), stop) for start, stop, label in entries if label
+    ]
 
 
 def write_textgrid(
@@ -97,7 +100,7 @@ def _entries(name: str, spans: Sequence[Span], duration: float) -> list[tuple[fl
             raise ValueError(
                 f"{name}: a TextGrid's spans must not overlap or pass {duration} s, got {span}"
             )
-        entries.append((start, end, span.symbol))
+        entries.append((start, end, escaped(span.symbol, is_unfit_for_text)))
     return entries
 
 
