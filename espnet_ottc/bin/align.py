@@ -1,139 +1,133 @@
-"""Times of words in recordings, by a trained model.
+"""Times of words in recordings, by any model with CTC or OTTC.
 
-    ottc-align --model exp/ottc/seed1 --audio a.wav b.flac --out times
-    ottc-align --model exp/ottc/seed1 --cuts cuts.jsonl.gz --text text --out times
+    ottc-align talk.mp3 --text talk.txt --model NAME
+    ottc-align recordings/ --out times --model exp/ottc/seed1 --format srt textgrid
 
-Without --text or --transcripts the model recognises what is said.  Writes `text`, `words.ctm`, `tokens.ctm`,
-`words.jsonl.gz` (Lhotse supervisions), `textgrid/` and `infeasible`, the utterances without times, each with
-the reason.
+Texts are given by --text, or lie beside the recordings; without one, the model recognises what is said.
 """
 
 import argparse
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.aligners import ALIGNERS, make_aligner
-from espnet_ottc.alignment.formats import read_text, write_columns
-from espnet_ottc.alignment.writing import write_times
-from espnet_ottc.utils.commands import UserError, log_to, quiet_imports, run, say
+from espnet_ottc.utils.commands import UserError, run, say
 from espnet_ottc.utils.extras import require_extra
 
-if TYPE_CHECKING:
-    from lhotse import CutSet
-    from lhotse.cut import Cut
-
-    from espnet_ottc.espnet.trained_model import Posteriors
+_LISTED = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 1 too where an utterance got no times."""
+    """Run the command; returns its exit status: 1 where something got no times."""
     options = _parser().parse_args(arguments)
-    return run(lambda: align(options))
+    if options.debug:
+        align(options)
+        return 0
+    return run(lambda: align(options), every_fault=True)
 
 
 def align(options: argparse.Namespace) -> None:
     """Align as the options say.
 
     Raises:
-        FileNotFoundError: recordings, cuts or a model that are not there.
-        ValueError: options or texts that do not fit them, or what the model or the aligner refuses.
+        FileNotFoundError: a model or a text that is not there.
+        ValueError: options that do not fit each other or the inputs.
         UserError: utterances without times, once those of the others are written.
     """
-    require_extra("espnet", "ottc-align", ("espnet2", "lhotse"))
-    cuts = _cuts(options)
-    texts = None if options.text is None else _texts(options.text, cuts)
-    log_to(options.out / "align.log")
-    # Late, since ESPnet takes long to import.
-    with quiet_imports():
-        from espnet_ottc.espnet.cut_alignment import transcript
-        from espnet_ottc.espnet.trained_model import DEFAULT_CHECKPOINT, TrainedModel
+    require_extra("align", "ottc-align", ("lhotse", "soundfile", "praatio"))
+    # Late: a command's help needs none of it.
+    from espnet_ottc.aligner.aligner import AlignerOptions
+    from espnet_ottc.aligner.inputs import InputOptions, gather
+    from espnet_ottc.aligner.models.registry import check_device
+    from espnet_ottc.aligner.running import FAILED, AlignerSource, RunOptions, run_all
 
-        path = options.model
-        checkpoint = path / DEFAULT_CHECKPOINT if path.is_dir() else path
-        model = TrainedModel(checkpoint.parent, checkpoint.name, options.device)
-    name = options.aligner or model.default_aligner
-
-    def text_of(cut: "Cut", posteriors: "Posteriors") -> str:
-        if texts is not None:
-            return texts[cut.id]
-        if options.transcripts:
-            return transcript(cut, posteriors)
-        return model.recognise(posteriors, options.decoder)[0]
-
-    aligned = model.align(cuts, {name: make_aligner(name)}, text=text_of, title="align")
-    times = aligned.times[name]
-    write_columns(options.out / "text", {u: text.split() for u, text in aligned.texts.items()})
-    write_times(options.out, times, aligned.durations)
-    words = sum(map(len, times.words.values()))
-    say(f"{words} words of {len(times.words)} utterances, by {name}: {options.out / 'words.ctm'}")
-    if times.infeasible:
-        utterance, why = next(iter(times.infeasible.items()))
+    logging.captureWarnings(True)
+    check_device(options.device)
+    reading = InputOptions(options.text, options.recognise, options.tier, options.channel)
+    gathered = gather(options.inputs, reading)
+    if not gathered.utterances and not gathered.failures:
+        raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
+    source = AlignerSource(
+        options.model,
+        AlignerOptions(search=options.search, decoder=options.decoder),
+        options.device,
+        options.language,
+        options.weights,
+    )
+    running = RunOptions(
+        options.out, options.format, options.processes, options.again, options.debug
+    )
+    summary = run_all(gathered.utterances, gathered.failures, source, running)
+    words = sum(len(one.words) for one in summary.utterances())
+    where = options.out if options.out is not None else "beside the recordings"
+    kept = len(summary.done) - summary.fresh
+    say(
+        f"{words} words of {len(summary.done)} utterances"
+        + (f" ({kept} of an earlier run)" if kept else "")
+        + f": {where}"
+    )
+    if summary.failures:
+        lines = [f"{one.source or one.id}: {one.reason}" for one in summary.failures[:_LISTED]]
+        more = len(summary.failures) - len(lines)
+        lines += [f"and {more} more"] if more else []
+        total = len(summary.done) + len(summary.failures)
+        failed = (options.out or Path()) / FAILED
         raise UserError(
-            f"{len(times.infeasible)} of {len(aligned.texts)} utterances have no times "
-            f"({options.out / 'infeasible'}), the first is {utterance}: {why}"
+            f"{len(summary.failures)} of {total} have no times ({failed}):\n  " + "\n  ".join(lines)
         )
 
 
-def _cuts(options: argparse.Namespace) -> "CutSet":
-    from lhotse import CutSet, Recording
-
-    if options.cuts is not None:
-        if not options.cuts.is_file():
-            raise FileNotFoundError(f"--cuts: there is no {options.cuts}")
-        cuts = CutSet.from_file(options.cuts)
-        if options.transcripts:
-            for cut in cuts:
-                if len(cut.supervisions) != 1:
-                    raise ValueError(
-                        f"{cut.id}: --transcripts needs one supervision of each cut, got "
-                        f"{len(cut.supervisions)}"
-                    )
-        return cuts
-    if options.transcripts:
-        raise ValueError("--transcripts are those of --cuts; recordings have none")
-    found: dict[str, Recording] = {}
-    for path in options.audio:
-        if not path.is_file():
-            raise FileNotFoundError(f"--audio: there is no {path}")
-        if path.stem in found:
-            raise ValueError(f"{path}: another recording is called {path.stem} too")
-        found[path.stem] = Recording.from_file(path, recording_id=path.stem)
-    return CutSet.from_cuts(recording.to_cut().with_id(name) for name, recording in found.items())
-
-
-def _texts(path: Path, cuts: "CutSet") -> Mapping[str, str]:
-    texts = {name: " ".join(words) for name, words in read_text(path).items()}
-    for cut in cuts:
-        if cut.id not in texts:
-            raise ValueError(f"{cut.id}: {path} must have its text")
-    return texts
-
-
 def _parser() -> argparse.ArgumentParser:
+    from espnet_ottc.alignment.aligners import ALIGNERS
+
     options = argparse.ArgumentParser(
         prog="ottc-align",
-        description="Times of words in recordings: of those that a trained model recognises, or of a text.",
+        description="Times of words in recordings: of a text, or of what the model recognises.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    options.add_argument("--model", type=Path, required=True,
-                         help="ESPnet's output directory of a training with CTC or OTTC (then its "
-                         "valid.loss.best.pth), or parameters with config.yaml beside them")  # fmt: skip
-    speech = options.add_mutually_exclusive_group(required=True)
-    speech.add_argument("--audio", type=Path, nargs="+", metavar="FILE",
-                        help="recordings of one channel; a file's name without suffix is its id")  # fmt: skip
-    speech.add_argument("--cuts", type=Path, help="Lhotse manifest")
-    words = options.add_mutually_exclusive_group()
-    words.add_argument("--text", type=Path, help="Kaldi text (id word word ...) to align")
-    words.add_argument("--transcripts", action="store_true", help="align the cuts' own texts")
-    options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
-                         help="how words are recognised; no difference for CTC")  # fmt: skip
-    options.add_argument("--aligner", choices=sorted(ALIGNERS),
-                         help="by default viterbi for OTTC, k2 or torchaudio for CTC")  # fmt: skip
-    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    options.add_argument("--out", type=Path, required=True, help="folder for the results")
+    options.add_argument("inputs", nargs="+", metavar="INPUT",
+                         help="files of sound or video, folders (searched recursively), patterns, Kaldi data "
+                         "directories, manifests of Lhotse cuts; - for a list on standard input")  # fmt: skip
+    model = options.add_argument_group("model")
+    model.add_argument("--model", required=True,
+                       help="an experiment of ESPnet or its packed archive, espnet:TAG, torchaudio:BUNDLE, "
+                       "hf:NAME, or a folder of transformers")  # fmt: skip
+    model.add_argument(
+        "--weights", type=Path, help="parameters in place of those of the model's name"
+    )
+    model.add_argument("--language", help="of the model's adapters and of the text")
+    model.add_argument("--device", default="cpu", help="cpu, cuda (all GPUs) or cuda:N")
+    texts = options.add_argument_group("text")
+    texts.add_argument("--text", type=Path,
+                       help="the text of the recording, a file in Kaldi's form (id word word ...), or a "
+                       "folder of texts; by default a text beside each recording")  # fmt: skip
+    texts.add_argument(
+        "--recognise", action="store_true", help="take no text even where there is one"
+    )
+    texts.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
+    texts.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
+                       help="how words are recognised; no difference for CTC")  # fmt: skip
+    sound = options.add_argument_group("sound")
+    sound.add_argument(
+        "--channel", default="mix", help="mix, left, right, a number from 1, or each"
+    )
+    results = options.add_argument_group("results")
+    results.add_argument(
+        "--out", type=Path, help="folder for the results (default: beside each recording)"
+    )
+    results.add_argument("--format", nargs="+", metavar="NAME", default=["textgrid", "ctm", "json"],
+                         help="kinds of files")  # fmt: skip
+    results.add_argument(
+        "--again", action="store_true", help="do anew what an earlier run has done"
+    )
+    results.add_argument("--search", choices=sorted(ALIGNERS),
+                         help="by default viterbi for OTTC, ctc for CTC")  # fmt: skip
+    results.add_argument("--processes", type=int, help="by default as many as help")
+    results.add_argument(
+        "--debug", action="store_true", help="stop at the first fault, with its traceback"
+    )
     return options
 
 

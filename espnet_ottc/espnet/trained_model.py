@@ -30,10 +30,12 @@ from espnet_ottc.espnet.cut_alignment import (
     transcript,
 )
 from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
+from espnet_ottc.espnet.decoding.labels import greedy_labels
 from espnet_ottc.espnet.encoders.frame_grid import frame_grid
+from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.utils.progress import progress
+from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
 
-DEFAULT_CHECKPOINT = "valid.loss.best.pth"
 DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
 
 
@@ -45,12 +47,14 @@ class Posteriors:
         log_probs: (B, T, V) float32 log-probabilities of each frame.
         alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a model without them.
         lengths: (B,) int64 valid frames.
+        frame_scores: (B, T) float32 whose softmax over the valid frames is α; None for a model without.
         encoded: (B, T, D) the encoder's output.
         grid: where frames lie in time (seconds from the start of the cut).
     """
 
     log_probs: Tensor
     alpha: Tensor | None
+    frame_scores: Tensor | None
     lengths: Tensor
     encoded: Tensor
     grid: FrameGrid
@@ -121,9 +125,14 @@ class TrainedModel:
         return getattr(options, "label_weights", None) == "ali"
 
     @property
+    def aligns_sequences(self) -> bool:
+        """Whether each label of a text has frames of its own, as OTTC's have; CTC's blanks are optional."""
+        return isinstance(self.criterion, SequenceCriterion) and not self.learnt_a_ctc_path
+
+    @property
     def default_aligner(self) -> str:
         """Name of the aligner that suits: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
-        if isinstance(self.criterion, SequenceCriterion) and not self.learnt_a_ctc_path:
+        if self.aligns_sequences:
             return "viterbi"
         return ctc_aligner("auto")
 
@@ -184,15 +193,16 @@ class TrainedModel:
         encoded, frames = self.model.encode(batch.to(self.device), lengths.to(self.device))
         if isinstance(encoded, tuple):  # with the outputs of intermediate layers
             encoded = encoded[0]
-        alpha = None
+        scores = alpha = None
         if isinstance(self.criterion, SequenceCriterion):
+            scores = self.criterion.frame_scores(encoded)
             alpha = self.criterion.alpha(encoded, frames)
         if isinstance(self.criterion, Criterion) and not self.learnt_a_ctc_path:
             # Not log_softmax, which is for CTC's search.
             log_probs = self.criterion.frame_log_probs(encoded)
         else:
             log_probs = self.criterion.log_softmax(encoded).float()
-        return Posteriors(log_probs, alpha, frames.long(), encoded, self.grid)
+        return Posteriors(log_probs, alpha, scores, frames.long(), encoded, self.grid)
 
     @torch.no_grad()
     def recognise(self, found: Posteriors, decoder: str = "best_path") -> list[str]:
@@ -208,11 +218,39 @@ class TrainedModel:
         if decoder not in DECODERS:
             raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
         ids, counts = DECODERS[decoder](self.criterion, found.encoded, found.lengths)
+        rows = zip(ids.tolist(), counts.tolist(), strict=True)
+        return [self.text_of(row[:count]) for row, count in rows]
+
+    @torch.no_grad()
+    def labels_said(
+        self, log_probs: Tensor, frame_scores: Tensor | None, decoder: str = "best_path"
+    ) -> list[int]:
+        """Token ids of what was said in one utterance, from `Posteriors` of its frames.
+
+        Args:
+            log_probs: (T, V).
+            frame_scores: (T,), or None.
+            decoder: `greedy` or `best_path`.
+        """
+        lengths = torch.tensor([len(log_probs)])
+        if not isinstance(self.criterion, Criterion):
+            ids, counts = greedy_labels(log_probs.argmax(1)[None], None, lengths, blank=BLANK)
+        else:
+            alpha = None if frame_scores is None else frame_weights(frame_scores[None], lengths)
+            rule = (
+                self.criterion.best_path_of if decoder == "best_path" else self.criterion.greedy_of
+            )
+            ids, counts = rule(log_probs[None], alpha, lengths)
+        return [int(token) for token in ids[0, : int(counts[0])]]
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text that token ids spell.
+
+        Raises:
+            ValueError: a model that was trained without ESPnet's preprocessor.
+        """
         tokenizer = self._texts().tokenizer
-        return [
-            tokenizer.tokens2text([self.token_list[token] for token in row[:count]])
-            for row, count in zip(ids.tolist(), counts.tolist(), strict=True)
-        ]
+        return str(tokenizer.tokens2text([self.token_list[token] for token in tokens]))
 
     def token_ids(self, text: str, utterance: str = "") -> list[int]:
         """Ids of a text's tokens, as in training (cleaner, tokenizer, token list).

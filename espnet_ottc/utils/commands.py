@@ -13,21 +13,32 @@ class UserError(Exception):
     """A fault that the user has to put right; its text is the message, and says how."""
 
 
-def run(command: Callable[[], object]) -> int:
+def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
     """Run a command; a fault of the user's is one message on standard error and status 1.
 
     Args:
         command: what to do.  ValueError, OSError, ImportError and UserError are faults of the user's:
             of options and files, of a package that is not installed.  Others are our own, and are
             shown with their traceback.
+        every_fault: show our own faults in one line too, and Ctrl-C in none; for commands with --debug.
 
     Returns:
-        The exit status, 0 or 1.
+        The exit status: 0 or 1, or 130 after Ctrl-C.
     """
     try:
         command()
     except (UserError, OSError, ValueError, ImportError) as fault:
         print(f"error: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        if not every_fault:
+            raise
+        return 130
+    except Exception as fault:
+        if not every_fault:
+            raise
+        text = " ".join(str(fault).split())
+        print(f"error: {type(fault).__name__}: {text} (--debug shows where)", file=sys.stderr)
         return 1
     return 0
 

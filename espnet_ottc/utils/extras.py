@@ -7,14 +7,15 @@ from importlib.util import find_spec
 EXTRAS: dict[str, tuple[str, ...]] = {
     "align": (
         *("babel", "charset_normalizer", "kaldialign", "lhotse", "num2words", "numpy", "praatio"),
-        *("pympi", "pysubs2", "regex", "soundfile", "tqdm"),
+        *("pympi", "pysubs2", "regex", "soundfile", "soxr", "tqdm"),
     ),
     "espnet": ("espnet2", "sentencepiece", "tensorboard", "torchaudio", "yaml"),
     "examples": ("accelerate", "lightning", "matplotlib", "sklearn", "torchaudio", "transformers"),
+    "models": ("av", "safetensors", "torchaudio", "transformers", "uroman"),
     "recipe": (),  # made of others
     "report": ("jinja2", "matplotlib", "yaml"),
     "soft_dtw": ("tslearn",),
-    "synth": ("espeakng_loader", "soxr"),
+    "synth": ("espeakng_loader",),
 }
 
 

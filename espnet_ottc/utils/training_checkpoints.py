@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 CHECKPOINT = "checkpoint.pth"
+# The parameters that are used unless others are named.
+DEFAULT_CHECKPOINT = "valid.loss.best.pth"
 KEPT_CHECKPOINT = "checkpoint.kept.pth"
 
 

@@ -102,7 +102,7 @@ class OTTC(SequenceCriterion):
         """
         hidden = self.dropped(batch.encoded)
         logits = self.ctc_lo(hidden)
-        frame_logits = self._frame_logits(batch.encoded)
+        frame_logits = self.frame_scores(batch.encoded)
         labels = self.labels(batch)
         loss, parts = self._transport_loss(logits, frame_logits, batch.lengths, labels)
         if self.options.penalised:
@@ -144,19 +144,23 @@ class OTTC(SequenceCriterion):
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
-        return frame_weights(self._frame_logits(hs_pad), hlens)
+        return frame_weights(self.frame_scores(hs_pad), hlens)
 
     def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
         """Hypotheses like `greedy`'s: the label sequences of the smallest loss.
 
         Where label weights are not uniform, they depend on the labels sought: then the greedy hypotheses.
         """
-        if self.options.label_weights != "uniform":
-            return self.greedy(hs_pad, hlens)
-        log_probs, boundary = self.frame_log_probs(hs_pad), self.boundary
-        path = best_path(
-            log_probs, self.alpha(hs_pad, hlens), hlens, blank=BLANK, boundary=boundary
-        )
+        return self.best_path_of(self.frame_log_probs(hs_pad), self.alpha(hs_pad, hlens), hlens)
+
+    def best_path_of(
+        self, log_probs: Tensor, alpha: Tensor | None, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As in `Criterion`."""
+        if self.options.label_weights != "uniform" or alpha is None:
+            return self.greedy_of(log_probs, alpha, lengths)
+        boundary = self.boundary
+        path = best_path(log_probs, alpha, lengths, blank=BLANK, boundary=boundary)
         return spoken_labels(path.labels, path.lengths, blank=BLANK, boundary=boundary)
 
     def label_weights(self, targets: Tensor, lengths: Tensor) -> Tensor | None:
@@ -166,7 +170,8 @@ class OTTC(SequenceCriterion):
         weights: Tensor = self.label_weighting(targets, lengths)
         return weights
 
-    def _frame_logits(self, hs_pad: Tensor) -> Tensor:
+    def frame_scores(self, hs_pad: Tensor) -> Tensor:
+        """As `SequenceCriterion.frame_scores`: of the frame-weight head, or 0 without it."""
         if self.frame_head is None:
             return torch.zeros(hs_pad.shape[:2], device=hs_pad.device)
         if not self.frozen:

@@ -47,6 +47,10 @@ class SequenceCriterion(Criterion):
         """Frame weights (B, T), sum 1 over the valid frames; None where all frames count the same."""
         return None
 
+    def frame_scores(self, hs_pad: Tensor) -> Tensor | None:
+        """Scores (B, T) whose softmax over the valid frames is `alpha`; None where all count the same."""
+        return None
+
     def labels_of_text(self, ys_pad: Tensor, ys_lens: Tensor) -> Labels:
         """The label sequences of texts; where weights come from an alignment, they are uniform.
 
@@ -66,10 +70,16 @@ class SequenceCriterion(Criterion):
 
     def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
+        return self.greedy_of(self.frame_log_probs(hs_pad), self.alpha(hs_pad, hlens), hlens)
+
+    def greedy_of(
+        self, log_probs: Tensor, alpha: Tensor | None, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As in `Criterion`; frames of negligible weight do not count."""
         return greedy_labels(
-            self.argmax(hs_pad),
-            self.alpha(hs_pad, hlens),
-            hlens,
+            log_probs.argmax(2),
+            alpha,
+            lengths,
             drop_threshold=self.drop_threshold,
             blank=BLANK,
             boundary=self.boundary,

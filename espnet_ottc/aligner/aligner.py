@@ -1,0 +1,151 @@
+"""The aligner as one class: recordings and texts in, times of words out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner import audio as sound
+from espnet_ottc.aligner.models import SpeechModel, load_model
+from espnet_ottc.aligner.models.interface import FrameOutputs
+from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
+from espnet_ottc.aligner.result import AlignedUtterance
+from espnet_ottc.aligner.search import aligned_units, default_search
+from espnet_ottc.aligner.units import spell
+from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.aligner.windows import Windows, frame_outputs
+from espnet_ottc.alignment.aligners import ALIGNERS
+
+
+@dataclass(frozen=True)
+class AlignerOptions:
+    """How an aligner works.
+
+    Attributes:
+        search: a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits the model.
+        decoder: how words are recognised where there is no text: `best_path` or `greedy`.
+        windows: how long recordings are cut.
+    """
+
+    search: str | None = None
+    decoder: str = DEFAULT_DECODER
+    windows: Windows = field(default_factory=Windows)
+
+    def __post_init__(self) -> None:
+        check_decoder(self.decoder)
+        if self.search is not None and self.search not in ALIGNERS:
+            raise ValueError(f"the search must be one of {', '.join(ALIGNERS)}; got {self.search}")
+
+
+class Aligner:
+    """Finds the times of words in recordings, by a model with CTC or OTTC.
+
+    Args:
+        model: as `load_model` gives it.
+        options: how it works.
+    """
+
+    def __init__(self, model: SpeechModel, options: AlignerOptions | None = None) -> None:
+        self.model = model
+        self.options = options or AlignerOptions()
+        self.search = self.options.search or default_search(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        options: AlignerOptions | None = None,
+        *,
+        device: str = "cpu",
+        language: str | None = None,
+        weights: str | Path | None = None,
+    ) -> "Aligner":
+        """An aligner with a model by name; the arguments and what is raised are those of `load_model`."""
+        file = None if weights is None else Path(weights)
+        return cls(load_model(name, device=device, language=language, weights=file), options)
+
+    def align(
+        self,
+        audio: str | Path | npt.NDArray[np.floating] | Tensor,
+        text: str | None = None,
+        *,
+        sampling_rate: int | None = None,
+        channel: str | int = "mix",
+        start: float = 0.0,
+        end: float | None = None,
+    ) -> AlignedUtterance:
+        """Times of the words of a text in a recording.
+
+        Args:
+            audio: a file that an installed decoder reads; or samples in [-1, 1], (N,) or (channels, N).
+            text: what is said, as people write it; None: the model recognises it.
+            sampling_rate: Hz of samples that are given; of a file it is the file's.
+            channel: `mix`, `left`, `right`, or a number from 1.
+            start: seconds at which the stretch begins in which the text lies.
+            end: seconds at which it ends; None: with the recording.
+
+        Returns:
+            The words with their times, in seconds from `start`.
+
+        Raises:
+            ValueError: sound that cannot be read or is too short, a text that cannot lie in it.
+        """
+        if isinstance(audio, str | Path):
+            path = Path(audio)
+            recording = Recording(path.stem, path)
+            return self.align_utterance(Utterance(path.stem, recording, channel, start, end, text))
+        if sampling_rate is None:
+            raise ValueError("samples need their sampling_rate")
+        samples = np.atleast_2d(np.asarray(audio, dtype=np.float32))
+        first, last = (
+            round(start * sampling_rate),
+            None if end is None else round(end * sampling_rate),
+        )
+        one = sound.mixed(samples.T[first:last], channel)
+        one = sound.resampled(one, sampling_rate, self.model.sampling_rate)
+        utterance = Utterance("audio", Recording("audio"), channel, start, end, text)
+        return self._aligned(utterance, torch.from_numpy(np.ascontiguousarray(one)))
+
+    def align_utterance(self, utterance: Utterance) -> AlignedUtterance:
+        """The same for an utterance as `espnet_ottc.aligner.inputs` gathers them."""
+        return self._aligned(utterance, self.samples(utterance))
+
+    def samples(self, utterance: Utterance) -> Tensor:
+        """(N,) samples of an utterance at the model's rate.
+
+        Raises:
+            ValueError: sound that cannot be read.
+        """
+        return torch.from_numpy(sound.load(utterance, self.model.sampling_rate))
+
+    def outputs(self, samples: Tensor) -> FrameOutputs:
+        """What the model says about (N,) samples, by windows where they are many."""
+        return frame_outputs(self.model, samples, self.options.windows)
+
+    def _aligned(self, utterance: Utterance, samples: Tensor) -> AlignedUtterance:
+        duration = len(samples) / self.model.sampling_rate
+        outputs = self.outputs(samples)
+        text = utterance.text
+        if text is None:
+            text = self.model.recognise(outputs, self.options.decoder)
+        words, tokens = aligned_units(
+            self.model, outputs, spell(text, self.model), self.search, duration
+        )
+        path = utterance.recording.path
+        return AlignedUtterance(
+            id=utterance.id,
+            recording=utterance.recording.id,
+            channel=utterance.channel,
+            offset=utterance.start,
+            duration=duration,
+            text=text,
+            recognised=utterance.text is None,
+            words=words,
+            tokens=tokens,
+            search=self.search,
+            model=self.model.name,
+            source=None if path is None else str(path),
+        )

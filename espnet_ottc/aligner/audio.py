@@ -1,0 +1,402 @@
+"""Sound from any file that an installed decoder reads, at the rate that a model wants.
+
+Decoders are tried in this order: soundfile (WAV, FLAC, MP3, Ogg, Opus, SPHERE, ...), PyAV, torchcodec, and
+the program ffmpeg (M4A, MP4, WebM and other video).  A recording is decoded block by block, so that memory
+holds its samples once, at the model's rate, whatever the file has.
+"""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.utils.extras import require_extra
+
+Samples = npt.NDArray[np.float32]
+
+# Names of files that hold sound, for folders.
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *(
+            "wav",
+            "flac",
+            "mp3",
+            "ogg",
+            "oga",
+            "opus",
+            "m4a",
+            "aac",
+            "mp4",
+            "m4v",
+            "mov",
+            "mkv",
+            "webm",
+        ),
+        *(
+            "avi",
+            "wma",
+            "aif",
+            "aiff",
+            "aifc",
+            "au",
+            "caf",
+            "w64",
+            "rf64",
+            "sph",
+            "nist",
+            "amr",
+            "3gp",
+        ),
+        *("mka", "mpg", "mpeg", "ts", "flv", "wv", "mp2"),
+    )
+)
+NAMED_CHANNELS = {"left": 1, "right": 2}
+_BLOCK = 1 << 16
+_INSTALL = "install PyAV (pip install av), torchcodec or ffmpeg for more formats"
+
+
+class AudioError(ValueError):
+    """Sound that cannot be read; the text says why, in one line, without the file's name."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file holds.
+
+    Attributes:
+        rate: Hz.
+        channels: their number.
+        duration: seconds; None where the file does not say.
+    """
+
+    rate: int
+    channels: int
+    duration: float | None
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A file that is open for decoding: what it holds, and its blocks (n, channels) from a time on."""
+
+    info: AudioInfo
+    blocks: Callable[[float], Iterator[Samples]]
+
+
+def probe(path: Path) -> AudioInfo:
+    """What a file holds, without decoding it.
+
+    Raises:
+        AudioError: no installed decoder reads it.
+    """
+    return _open(path).info
+
+
+def load(utterance: Utterance, rate: int) -> Samples:
+    """The samples of an utterance.
+
+    Args:
+        utterance: whose recording is a file or a cut.
+        rate: Hz of the result.
+
+    Returns:
+        (N,) in [-1, 1].
+
+    Raises:
+        AudioError: no decoder reads it, it is damaged, it has no such channel or ends before the utterance.
+    """
+    recording = utterance.recording
+    if recording.cut is not None:
+        return _load_cut(recording, utterance, rate)
+    assert recording.path is not None
+    stream = _open(recording.path)
+    info, end = stream.info, utterance.end
+    if end is not None and end <= utterance.start:
+        raise AudioError(f"the utterance must end after its start, got [{utterance.start}, {end})")
+    wanted = None if end is None else round((end - utterance.start) * info.rate)
+    resampler = _Resampler(info.rate, rate)
+    seen = 0
+    for block in stream.blocks(utterance.start):
+        taken = block if wanted is None else block[: wanted - seen]
+        resampler.add(mixed(taken, utterance.channel))
+        seen += len(taken)
+        if wanted is not None and seen >= wanted:
+            break
+    if not seen:
+        where = f"from {utterance.start} s on " if utterance.start else ""
+        raise AudioError(f"there is no sound {where}in it")
+    _check_whole(stream.info, utterance, seen)
+    return resampler.finish()
+
+
+def resampled(samples: Samples, source: int, target: int) -> Samples:
+    """(N,) samples at another rate, by soxr."""
+    resampler = _Resampler(source, target)
+    resampler.add(samples)
+    return resampler.finish()
+
+
+def mixed(block: Samples, channel: str | int) -> Samples:
+    """(N,) of (N, C): the mean of all channels, or one of them, counted from 1.
+
+    Raises:
+        AudioError: there is no such channel.
+    """
+    if channel == "mix":
+        return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    number = NAMED_CHANNELS.get(str(channel), channel)
+    if not 1 <= int(number) <= block.shape[1]:
+        raise AudioError(f"there is no channel {channel}: it has {block.shape[1]}")
+    return block[:, int(number) - 1]
+
+
+def _check_whole(info: AudioInfo, utterance: Utterance, seen: int) -> None:
+    """Refuse a file that ends before its header says, by more than decoders' rounding."""
+    if utterance.end is not None:
+        expected = utterance.end - utterance.start
+    elif info.duration is not None:
+        expected = info.duration - utterance.start
+    else:
+        return
+    missing = expected - seen / info.rate
+    if missing > max(0.1, 0.002 * expected):
+        found = utterance.start + seen / info.rate
+        raise AudioError(
+            f"it is cut off: {found:.2f} s could be read, {utterance.start + expected:.2f} s were announced"
+        )
+
+
+def _load_cut(recording: Recording, utterance: Utterance, rate: int) -> Samples:
+    cut = recording.cut
+    assert cut is not None
+    try:
+        if utterance.start or utterance.end is not None:
+            length = None if utterance.end is None else utterance.end - utterance.start
+            cut = cut.truncate(offset=utterance.start, duration=length)
+        if cut.sampling_rate != rate:
+            cut = cut.resample(rate)
+        audio = np.atleast_2d(cut.load_audio())
+    except Exception as error:  # Lhotse's decoders raise what they like
+        raise AudioError(f"Lhotse cannot load the cut: {_first_line(error)}") from error
+    return np.ascontiguousarray(mixed(audio.T, utterance.channel), dtype=np.float32)
+
+
+class _Resampler:
+    """Collects blocks at one rate and gives them at another."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self._stream = None
+        if source != target:
+            require_extra("align", "sound at another rate than the model's", ("soxr",))
+            import soxr
+
+            self._stream = soxr.ResampleStream(source, target, 1, dtype="float32")
+        self._samples = np.zeros(0, dtype=np.float32)
+        self._count = 0
+
+    def add(self, block: Samples, last: bool = False) -> None:
+        if self._stream is not None:
+            block = self._stream.resample_chunk(np.ascontiguousarray(block), last=last)
+        needed = self._count + len(block)
+        if needed > len(self._samples):
+            # In place, where the system can: an hour is not held twice.
+            self._samples.resize(max(needed, len(self._samples) * 5 // 4), refcheck=False)
+        self._samples[self._count : needed] = block
+        self._count = needed
+
+    def finish(self) -> Samples:
+        if self._stream is not None:
+            self.add(np.zeros(0, dtype=np.float32), last=True)
+        self._samples.resize(self._count, refcheck=False)
+        return self._samples
+
+
+def _open(path: Path) -> _Stream:
+    if not path.is_file():
+        raise AudioError("there is no such file" if not path.exists() else "it is not a file")
+    if path.stat().st_size == 0:
+        raise AudioError("the file is empty")
+    said, available = [], []
+    for name, needed, opener in _DECODERS:
+        if not needed():
+            continue
+        available.append(name)
+        try:
+            return opener(path)
+        except Exception as error:  # each decoder has its own
+            said.append(f"{name}: {_first_line(error)}")
+    if not available:
+        raise AudioError("nothing that decodes sound is installed: pip install soundfile av")
+    raise AudioError(f"{_kind(path)}; {'; '.join(said)}" + _advice(path, available))
+
+
+def _advice(path: Path, available: list[str]) -> str:
+    if _is_shorten(path):
+        return "; SPHERE packed by shorten is read by none: convert it, sph2pipe -f wav IN OUT"
+    return "" if len(available) > 1 else f"; {_INSTALL}"
+
+
+def _kind(path: Path) -> str:
+    """A word on files that are no sound at all."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if b"\0" not in start:
+        try:
+            start.decode("utf-8")
+        except UnicodeDecodeError:
+            return "no decoder reads it"
+        return "it is a text file, no sound"
+    return "no decoder reads it"
+
+
+def _is_shorten(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(1024)
+    return header.startswith(b"NIST_1A") and b"shorten" in header
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _soundfile(path: Path) -> _Stream:
+    import soundfile
+
+    with soundfile.SoundFile(path) as file:
+        info = AudioInfo(file.samplerate, file.channels, file.frames / file.samplerate)
+
+    def blocks(start: float) -> Iterator[Samples]:
+        try:
+            with soundfile.SoundFile(path) as file:
+                first = round(start * file.samplerate)
+                if first >= file.frames:
+                    return
+                file.seek(first)
+                while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                    yield block
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"it is damaged: {_first_line(error)}") from error
+
+    return _Stream(info, blocks)
+
+
+def _av(path: Path) -> _Stream:
+    import av
+
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            raise AudioError("it has no sound")
+        stream = container.streams.audio[0]
+        duration: float | None = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration = container.duration / av.time_base
+        info = AudioInfo(stream.rate, stream.channels, duration)
+
+    def blocks(start: float) -> Iterator[Samples]:
+        skipped = round(start * info.rate)
+        with av.open(str(path)) as container:
+            # No seeking: where a compressed stream lands is not exact.
+            resampler = av.AudioResampler(format="fltp")
+            try:
+                for packet in container.decode(audio=0):
+                    for frame in resampler.resample(packet):
+                        block = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
+                        if skipped >= len(block):
+                            skipped -= len(block)
+                            continue
+                        yield block[skipped:]
+                        skipped = 0
+            except av.FFmpegError as error:
+                raise AudioError(f"it is damaged: {_first_line(error)}") from error
+
+    return _Stream(info, blocks)
+
+
+def _torchcodec(path: Path) -> _Stream:
+    from torchcodec.decoders import AudioDecoder
+
+    metadata = AudioDecoder(str(path)).metadata
+    info = AudioInfo(
+        int(metadata.sample_rate), int(metadata.num_channels), metadata.duration_seconds
+    )
+
+    def blocks(start: float) -> Iterator[Samples]:
+        decoder = AudioDecoder(str(path))
+        step = _BLOCK / info.rate
+        end = start
+        while info.duration is None or end < info.duration:
+            try:
+                found = decoder.get_samples_played_in_range(end, end + step)
+            except (RuntimeError, ValueError) as error:
+                if info.duration is None:
+                    return
+                raise AudioError(f"it is damaged: {_first_line(error)}") from error
+            if not found.data.shape[1]:
+                return
+            yield np.ascontiguousarray(found.data.numpy().T, dtype=np.float32)
+            end += step
+
+    return _Stream(info, blocks)
+
+
+def _ffmpeg(path: Path) -> _Stream:
+    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json"]
+    command += ["-show_entries", "stream=sample_rate,channels:format=duration", _plain(path)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise AudioError(answer.stderr.strip() or "ffprobe fails")
+    content: dict[str, Any] = json.loads(answer.stdout)
+    if not content.get("streams"):
+        raise AudioError("it has no sound")
+    stream = content["streams"][0]
+    duration = content.get("format", {}).get("duration")
+    channels = int(stream["channels"])
+    info = AudioInfo(
+        int(stream["sample_rate"]), channels, None if duration is None else float(duration)
+    )
+
+    def blocks(start: float) -> Iterator[Samples]:
+        command = ["ffmpeg", "-v", "error", "-nostdin", "-ss", str(start), "-i", _plain(path)]
+        command += ["-map", "a:0", "-f", "f32le", "-"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            while found := process.stdout.read(_BLOCK * channels * 4):
+                yield np.frombuffer(found, dtype="<f4").reshape(-1, channels).astype(np.float32)
+            fault = process.stderr.read().decode(errors="replace").strip()
+        if process.returncode:
+            raise AudioError(f"it is damaged: {fault.splitlines()[0] if fault else 'ffmpeg fails'}")
+
+    return _Stream(info, blocks)
+
+
+def _plain(path: Path) -> str:
+    # ffmpeg takes a name that begins with a word and a colon for a protocol.
+    return f"file:{path}"
+
+
+def _importable(name: str) -> Callable[[], bool]:
+    return lambda: importlib.util.find_spec(name) is not None
+
+
+def _runnable() -> bool:
+    return shutil.which("ffmpeg") is not None and shutil.which("ffprobe") is not None
+
+
+_DECODERS: tuple[tuple[str, Callable[[], bool], Callable[[Path], _Stream]], ...] = (
+    ("soundfile", _importable("soundfile"), _soundfile),
+    ("PyAV", _importable("av"), _av),
+    ("torchcodec", _importable("torchcodec"), _torchcodec),
+    ("ffmpeg", _runnable, _ffmpeg),
+)

@@ -1,0 +1,158 @@
+"""ESPnet's models with CTC or OTTC: experiments, packed archives, tags of `espnet_model_zoo`."""
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
+from espnet_ottc.aligner.recognition import check_decoder
+from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS
+from espnet_ottc.utils.commands import quiet_imports
+from espnet_ottc.utils.extras import require_extra
+from espnet_ottc.utils.files import folder_written_aside
+
+if TYPE_CHECKING:
+    from espnet_ottc.espnet.trained_model import TrainedModel
+
+_UNKNOWN = "<unk>"
+
+
+class ESPnetModel:
+    """A trained model; see `SpeechModel` for the attributes."""
+
+    def __init__(self, name: str, model: "TrainedModel") -> None:
+        self.name = name
+        self.trained = model
+        self.sampling_rate = model.sampling_rate
+        self.grid = model.grid
+        self.stride = round(model.grid.shift * model.sampling_rate)
+        self.least_samples = self.stride
+        self.tokens = tuple(model.token_list)
+        self.token_type = model.token_type
+        self.blank = model.blank
+        self.boundary = model.boundary
+        self.topology = "sequence" if model.aligns_sequences else "ctc"
+        separators = [i for i, token in enumerate(self.tokens) if token in CHARACTER_SEPARATORS]
+        self.separator = separators[0] if self.token_type == "char" and separators else None
+        self._unknown = self.tokens.index(_UNKNOWN) if _UNKNOWN in self.tokens else None
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """As they are."""
+        return samples
+
+    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
+        """One after the other: ESPnet's features depend a little on the batch."""
+        return [self._outputs(window) for window in windows]
+
+    def _outputs(self, window: Tensor) -> FrameOutputs:
+        found = self.trained.posteriors_of([window])
+        scores = found.frame_scores
+        return FrameOutputs(found.log_probs[0].cpu(), None if scores is None else scores[0].cpu())
+
+    def spell(self, word: str) -> list[int]:
+        """As in training: cleaner, tokenizer, token list."""
+        ids = self.trained.token_ids(word)
+        return [-1 if token == self._unknown else token for token in ids]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        """By the decoders of `ottc-decode` of the same names."""
+        check_decoder(decoder)
+        said = self.trained.labels_said(outputs.log_probs, outputs.frame_scores, decoder)
+        return self.trained.text_of(said)
+
+
+def load(
+    place: str, *, name: str, device: str, language: str | None, weights: Path | None
+) -> SpeechModel:
+    """See `load_model`; `language` is for models with adapters and has no meaning here."""
+    require_extra("espnet", "a model of ESPnet", ("espnet2", "lhotse"))
+    checkpoint = _checkpoint(Path(place), name) if Path(place).exists() else _from_zoo(place, name)
+    with quiet_imports():
+        from espnet_ottc.espnet.trained_model import TrainedModel
+
+        directory = checkpoint.parent
+        model = TrainedModel(directory, str((weights or checkpoint).absolute()), device)
+    return ESPnetModel(name, model)
+
+
+def _checkpoint(place: Path, name: str) -> Path:
+    """The file of parameters of an experiment or archive, with config.yaml beside it."""
+    if place.is_file() and zipfile.is_zipfile(place) and place.suffix == ".zip":
+        return _unpacked(place, name)
+    from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
+
+    path = place / DEFAULT_CHECKPOINT if place.is_dir() else place
+    if place.is_dir() and not path.exists():
+        averages = sorted(place.glob("valid.*.ave*.pth")) + sorted(place.glob("valid.*.best.pth"))
+        if not averages:
+            trained = sorted(one.parent for one in place.glob("**/config.yaml"))
+            hint = f"; there are models in {', '.join(map(str, trained[:3]))}" if trained else ""
+            raise FileNotFoundError(f"--model {name}: there is no {path}{hint}")
+        path = averages[0]
+    if not (path.parent / "config.yaml").is_file():
+        raise FileNotFoundError(
+            f"--model {name}: there is no {path.parent / 'config.yaml'}; a model of ESPnet is the output "
+            "directory of a training, or a file of parameters in it"
+        )
+    return path
+
+
+def _unpacked(archive: Path, name: str) -> Path:
+    """What `espnet2.bin.pack` packed, in a folder of the cache."""
+    import yaml
+
+    with zipfile.ZipFile(archive) as content:
+        names = content.namelist()
+        if "meta.yaml" not in names:
+            raise ValueError(
+                f"--model {name}: a packed model must have meta.yaml, this archive has not"
+            )
+        meta: Any = yaml.safe_load(content.read("meta.yaml"))
+        files = {**(meta.get("files") or {}), **(meta.get("yaml_files") or {})}
+        missing = [key for key in ("asr_model_file", "asr_train_config") if key not in files]
+        if missing:
+            raise ValueError(f"--model {name}: meta.yaml must name {' and '.join(missing)}")
+        stat = archive.stat()
+        key = f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}"
+        folder = _cache() / f"{archive.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        if not folder.exists():
+            # zipfile keeps members inside the folder, whatever their names are.
+            with folder_written_aside(folder) as aside:
+                content.extractall(aside)
+    model = folder / str(files["asr_model_file"])
+    config = folder / str(files["asr_train_config"])
+    if model.parent != config.parent or config.name != "config.yaml":
+        shutil.copyfile(config, model.parent / "config.yaml")
+    return model
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()).parent / "espnet_ottc"
+
+
+def _from_zoo(tag: str, name: str) -> Path:
+    try:
+        from espnet_model_zoo.downloader import ModelDownloader
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"--model {name}: there is no file or folder {tag}; for a tag of ESPnet's model zoo: "
+            "pip install espnet_model_zoo"
+        ) from error
+    try:
+        files = ModelDownloader().download_and_unpack(tag)
+    except Exception as error:  # requests, huggingface_hub and the zoo have theirs
+        first = " ".join(str(error).split())[:200]
+        raise FileNotFoundError(
+            f"--model {name}: the model zoo does not give it: {first}; download its archive elsewhere and "
+            "give --model ARCHIVE.zip"
+        ) from error
+    model, config = Path(files["asr_model_file"]), Path(files["asr_train_config"])
+    if model.parent != config.parent:
+        shutil.copyfile(config, model.parent / "config.yaml")
+    return model

@@ -1,0 +1,149 @@
+"""Bundles of `torchaudio.pipelines`: wav2vec 2.0 and HuBERT with CTC, and MMS_FA for alignment."""
+
+import functools
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from espnet_ottc.aligner.models.convolutions import Stride
+from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
+from espnet_ottc.aligner.models.parameters import load_tensors
+from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.utils.extras import require_extra
+
+_SEPARATOR = "|"
+
+
+class TorchaudioModel:
+    """A bundle with its parameters; see `SpeechModel` for the attributes."""
+
+    token_type = "char"
+    topology = "ctc"
+    blank = 0
+    boundary: int | None = None
+
+    def __init__(self, name: str, bundle: Any, model: nn.Module, device: str) -> None:
+        self.name = name
+        self.sampling_rate = int(bundle.sample_rate)
+        self._normalise = bool(bundle._normalize_waveform)
+        stride = Stride.of(
+            (kernel, step) for _, kernel, step in bundle._params["extractor_conv_layer_config"]
+        )
+        self.stride, self.least_samples = stride.samples, stride.field
+        self.grid = stride.grid(self.sampling_rate)
+        # The alignment bundle has a label more, for anything, which its model adds and we do not ask for.
+        alignment = type(bundle).__name__ == "Wav2Vec2FABundle"
+        self.tokens: tuple[str, ...] = tuple(bundle.get_labels(star=None) if alignment else bundle.get_labels())
+        self._ids = {token: i for i, token in enumerate(self.tokens) if i != self.blank}
+        self.separator = self._ids.get(_SEPARATOR)
+        self._romanise = _uroman if alignment else None
+        self._model = model.to(device).eval()
+        self._device = torch.device(device)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """Zero mean and unit variance over the recording, where the bundle was trained so."""
+        return nn.functional.layer_norm(samples, samples.shape) if self._normalise else samples
+
+    @torch.inference_mode()
+    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
+        """One after the other: the group norm of the base models would hear padding."""
+        return [
+            FrameOutputs(
+                self._model(window[None].to(self._device))[0][0].float().log_softmax(1).cpu()
+            )
+            for window in windows
+        ]
+
+    def spell(self, word: str) -> list[int]:
+        """Letters; −1 for one that the bundle has none for.  MMS_FA's are romanised by uroman."""
+        if self._romanise is not None:
+            word = self._romanise(word)
+        return [self._ids.get(letter, -1) for letter in word if letter != _SEPARATOR]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        """Letters in a row, `|` as a space."""
+        check_decoder(decoder)
+        letters = (self.tokens[i] for i in ctc_labels(outputs.log_probs, self.blank))
+        return " ".join("".join(letters).replace(_SEPARATOR, " ").split())
+
+
+def load(
+    bundle_name: str, *, name: str, device: str, language: str | None, weights: Path | None
+) -> SpeechModel:
+    """See `load_model`; `language` is for models with adapters and has no meaning here."""
+    pipelines = _pipelines()
+    known = [key for key in dir(pipelines) if hasattr(getattr(pipelines, key), "get_labels")]
+    if bundle_name not in known:
+        raise ValueError(
+            f"--model {name}: the bundle must be one with CTC: {', '.join(known)}; got {bundle_name!r}"
+        )
+    bundle = getattr(pipelines, bundle_name)
+    state = load_tensors(_weights(bundle, name) if weights is None else weights)
+    _without_unused(bundle, state)
+    factory = pipelines._wav2vec2.utils._get_model
+    model = factory(bundle._model_type, bundle._params)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(f"{weights}: these are not the parameters of {name}: {first}") from error
+    return TorchaudioModel(name, bundle, model, device)
+
+
+def _pipelines() -> types.ModuleType:
+    require_extra("models", "a model of torchaudio", ("torchaudio",))
+    try:
+        import torchaudio.pipelines
+    except (ImportError, OSError) as error:
+        raise ImportError(
+            "a model of torchaudio needs the torchaudio that goes with PyTorch "
+            f"{torch.__version__}: {str(error).splitlines()[0]}"
+        ) from error
+    pipelines: types.ModuleType = torchaudio.pipelines
+    return pipelines
+
+
+def _weights(bundle: Any, name: str) -> Path:
+    """The bundle's file in the cache of `torch.hub`, downloaded where it is missing."""
+    url = str(bundle._path)
+    if not url.startswith("https"):
+        url = f"https://download.pytorch.org/torchaudio/models/{url}"
+    # MMS_FA's file is called model.pt, as others are: torchaudio takes it from the same place.
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"--model {name}: its parameters cannot be downloaded ({error}); get {url} elsewhere, and "
+                f"put it to {path}, or give it by --weights"
+            ) from error
+    return path
+
+
+def _without_unused(bundle: Any, state: dict[str, Tensor]) -> None:
+    """Leave out the rows of the last layer that the bundle's labels do not have, as torchaudio does."""
+    rows = state.get("aux.weight")
+    unused = bundle._remove_aux_axis
+    if rows is None or len(rows) == bundle._params["aux_num_out"]:
+        return
+    kept = [row for row in range(len(rows)) if row not in unused]
+    for key in ("aux.weight", "aux.bias"):
+        state[key] = state[key][kept]
+
+
+@functools.cache
+def _romaniser() -> Any:
+    require_extra("models", "romanising for MMS_FA", ("uroman",))
+    import uroman
+
+    return uroman.Uroman()
+
+
+def _uroman(word: str) -> str:
+    return str(_romaniser().romanize_string(word)).lower().replace(" ", "")

@@ -1,0 +1,156 @@
+"""CTC models of `transformers`: wav2vec 2.0, HuBERT, WavLM, MMS with its adapters, and others alike."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner.models.convolutions import Stride
+from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
+from espnet_ottc.aligner.models.parameters import load_tensors
+from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.utils.commands import quiet_imports
+from espnet_ottc.utils.extras import require_extra
+
+# What `Wav2Vec2FeatureExtractor` adds to the variance.
+_VARIANCE_FLOOR = 1e-7
+
+
+class TransformersModel:
+    """A model with its tokenizer and feature extractor; see `SpeechModel` for the attributes."""
+
+    token_type = "char"
+    topology = "ctc"
+    boundary: int | None = None
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, extractor: Any, device: str) -> None:
+        self.name = name
+        self.sampling_rate = int(extractor.sampling_rate)
+        config = model.config
+        stride = Stride.of(zip(config.conv_kernel, config.conv_stride, strict=True))
+        self.stride, self.least_samples = stride.samples, stride.field
+        self.grid = stride.grid(self.sampling_rate)
+        vocabulary = tokenizer.get_vocab()
+        symbols = [""] * config.vocab_size
+        for token, i in vocabulary.items():
+            if i < len(symbols):
+                symbols[i] = token
+        self.tokens = tuple(symbols)
+        self.blank = int(config.pad_token_id)
+        self._unknown = _id(tokenizer.unk_token_id, len(symbols))
+        delimiter = getattr(tokenizer, "word_delimiter_token", None)
+        self.separator = _id(vocabulary.get(delimiter), len(symbols))
+        self._normalise = bool(getattr(extractor, "do_normalize", False))
+        self._tokenizer = tokenizer
+        self._model = model.to(device).eval()
+        self._device = torch.device(device)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """Zero mean and unit variance over the recording, where the model was trained so."""
+        if not self._normalise:
+            return samples
+        variance = samples.var(unbiased=False)
+        return (samples - samples.mean()) / (variance + _VARIANCE_FLOOR).sqrt()
+
+    @torch.inference_mode()
+    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
+        """One after the other: the group norm of the base models would hear padding."""
+        return [
+            FrameOutputs(
+                self._model(window[None].to(self._device)).logits[0].float().log_softmax(1).cpu()
+            )
+            for window in windows
+        ]
+
+    def spell(self, word: str) -> list[int]:
+        """Ids by the model's own tokenizer; −1 for what it has none for."""
+        ids = self._tokenizer(word, add_special_tokens=False).input_ids
+        return [
+            -1 if i == self._unknown or i >= len(self.tokens) else int(i)
+            for i in ids
+            if i != self.separator
+        ]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        """By the model's own tokenizer."""
+        check_decoder(decoder)
+        labels = ctc_labels(outputs.log_probs, self.blank)
+        text = self._tokenizer.decode(labels, group_tokens=False, skip_special_tokens=True)
+        return " ".join(str(text).split())
+
+
+def load(
+    place: str, *, name: str, device: str, language: str | None, weights: Path | None
+) -> SpeechModel:
+    """See `load_model`; `place` is a folder or a name on the hub."""
+    require_extra("models", "a model of transformers", ("transformers",))
+    with quiet_imports():
+        import transformers
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    adapters = {} if language is None else {"target_lang": language}
+    try:
+        config = transformers.AutoConfig.from_pretrained(place)
+        if not hasattr(config, "conv_kernel"):
+            raise ValueError(
+                f"--model {name}: its encoder must be one over samples (wav2vec 2.0, HuBERT, WavLM, ...), "
+                f"got {config.model_type}"
+            )
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **adapters)
+        if weights is not None:
+            model = transformers.AutoModelForCTC.from_config(config)
+            _load(model, weights)
+        else:
+            # Files of `torch.save` are read by transformers with weights_only, safetensors if they are there.
+            model, report = transformers.AutoModelForCTC.from_pretrained(
+                place,
+                output_loading_info=True,
+                **({**adapters, "ignore_mismatched_sizes": True} if adapters else {}),
+            )
+            _check_complete(name, report["missing_keys"], bool(adapters))
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise FileNotFoundError(_absent(name, place, error)) from error
+    return TransformersModel(name, model, tokenizer, extractor, device)
+
+
+def _check_complete(name: str, missing: Sequence[str], adapted: bool) -> None:
+    """Refuse a model whose last layer would be random numbers, as one that was never trained with CTC."""
+    # The adapter of a language brings the last layer.
+    left = sorted(key for key in missing if not (adapted and key.startswith("lm_head")))
+    # Not trained, and not used: where training masks its input.
+    left = [key for key in left if not key.endswith("masked_spec_embed")]
+    if left:
+        raise ValueError(
+            f"--model {name}: it was not trained with CTC, or is not whole: it lacks {', '.join(left[:3])}"
+        )
+
+
+def _load(model: Any, path: Path) -> None:
+    missing, unknown = model.load_state_dict(load_tensors(path), strict=False)
+    if missing or unknown:
+        raise ValueError(
+            f"{path}: these are not the parameters of the model; missing: {missing[:3]}, "
+            f"unknown: {unknown[:3]}"
+        )
+
+
+def _absent(name: str, place: str, error: Exception) -> str:
+    first = " ".join(str(error).split())[:200]
+    if Path(place).is_dir():
+        return (
+            f"--model {name}: {place} must hold config.json, preprocessor_config.json, the tokenizer's "
+            f"files and model.safetensors, as save_pretrained writes them; transformers says: {first}"
+        )
+    return (
+        f"--model {name}: it is not in the hub's cache and cannot be downloaded; get its files elsewhere "
+        f"(huggingface-cli download {place} --local-dir FOLDER) and give --model hf:FOLDER; "
+        f"transformers says: {first}"
+    )
+
+
+def _id(value: Any, count: int) -> int | None:
+    return int(value) if value is not None and int(value) < count else None

@@ -1,0 +1,334 @@
+"""Many utterances: over processes and GPUs, whatever one of them does, and on after a kill."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
+from espnet_ottc.aligner.audio import AudioError, probe
+from espnet_ottc.aligner.outputs import (
+    FORMATS,
+    place,
+    read_json,
+    with_suffix,
+    write_collected,
+    write_each,
+)
+from espnet_ottc.aligner.result import AlignedUtterance
+from espnet_ottc.aligner.utterance import Failure, Utterance
+from espnet_ottc.utils.commands import quiet_imports
+from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.progress import progress
+
+FAILED = "failed.jsonl"
+# Below so many seconds of sound, other processes cost more than they save.
+_WORTH_A_PROCESS = 600.0
+_MEMORY = "the process was killed; most likely memory has run out"
+
+
+@dataclass(frozen=True)
+class AlignerSource:
+    """What makes an aligner, in this process or another; see `Aligner.from_pretrained`."""
+
+    model: str
+    options: AlignerOptions = field(default_factory=AlignerOptions)
+    device: str = "cpu"
+    language: str | None = None
+    weights: Path | None = None
+
+    def make(self, device: str | None = None) -> Aligner:
+        """The aligner, on its device or another."""
+        return Aligner.from_pretrained(
+            self.model,
+            self.options,
+            device=device or self.device,
+            language=self.language,
+            weights=self.weights,
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run goes.
+
+    Attributes:
+        out: folder for the results; None: beside each recording.
+        formats: keys of `FORMATS`.
+        processes: how many; None: as many as help.
+        again: do anew what an earlier run has done.
+        debug: let the first fault end the run, with its traceback.
+    """
+
+    out: Path | None
+    formats: Sequence[str]
+    processes: int | None = None
+    again: bool = False
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown:
+            raise ValueError(f"--format must be of {', '.join(FORMATS)}; got {', '.join(unknown)}")
+        if self.processes is not None and self.processes < 1:
+            raise ValueError(f"--processes must be at least 1, got {self.processes}")
+
+
+@dataclass
+class Summary:
+    """How a run went.
+
+    Attributes:
+        done: paths of the JSON files of all utterances that have times, of earlier runs too.
+        fresh: how many of them this run has done.
+        failures: the others.
+        collected: files of all utterances.
+    """
+
+    done: list[Path] = field(default_factory=list)
+    fresh: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    collected: list[Path] = field(default_factory=list)
+
+    def utterances(self) -> Iterator[AlignedUtterance]:
+        """Those that have times, read back one after the other."""
+        for path in self.done:
+            yield read_json(path)[0]
+
+
+def run_all(
+    utterances: Sequence[Utterance],
+    failures: Sequence[Failure],
+    source: AlignerSource,
+    options: RunOptions,
+) -> Summary:
+    """Align utterances and write the results of each as it is done.
+
+    Args:
+        utterances: with ids that stand once.
+        failures: of those that could not even be gathered; they are listed with the others.
+        source: of the aligner.
+        options: of the run.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: the model cannot be loaded.
+        OSError: results cannot be written.
+    """
+    summary = Summary(failures=list(failures))
+    stems = {one.id: place(one.id, one.recording.path, options.out) for one in utterances}
+    keys = {one.id: _key(one, source) for one in utterances}
+    left = []
+    for one in utterances:
+        if options.again or _key_of(stems[one.id]) != keys[one.id]:
+            left.append(one)
+    if left:
+        bar = progress(title="align", unit="utterance", total=len(left))
+        for result in _results(left, source, options):
+            bar.update()
+            if isinstance(result, Failure):
+                summary.failures.append(result)
+                continue
+            write_each(
+                result, options.formats, stems[result.id], keys[result.id], options.out is None
+            )
+            summary.fresh += 1
+        bar.close()
+    failed = {one.id for one in summary.failures}
+    summary.done = [
+        with_suffix(stems[one.id], ".json") for one in utterances if one.id not in failed
+    ]
+    _write_failures(summary.failures, (options.out or Path()) / FAILED)
+    if options.out is not None and summary.done:
+        summary.collected = write_collected(options.formats, options.out, summary.utterances)
+    return summary
+
+
+def _key(one: Utterance, source: AlignerSource) -> str:
+    """What a result depends on, as a hash: the sound, the text, the model, the options."""
+    path = one.recording.path
+    content: list[Any] = [one.channel, one.start, one.end, one.text, one.recording.id]
+    if path is not None and path.exists():
+        stat = path.stat()
+        content += [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
+    elif one.recording.cut is not None:
+        content.append(str(one.recording.cut))
+    content += [source.model, source.language, str(source.weights), asdict(source.options)]
+    place = Path(source.model.partition(":")[2] or source.model)
+    if place.exists():
+        files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
+        content += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+def _key_of(stem: Path) -> str | None:
+    """The key of a result that is there."""
+    try:
+        return read_json(with_suffix(stem, ".json"))[1]
+    except (OSError, ValueError):
+        return None
+
+
+def _results(
+    utterances: Sequence[Utterance], source: AlignerSource, options: RunOptions
+) -> Iterator[AlignedUtterance | Failure]:
+    seconds = {one.id: _seconds(one) for one in utterances}
+    # The longest first, so that processes end together.
+    ordered = sorted(utterances, key=lambda one: -seconds[one.id])
+    devices = _devices(source.device, options.processes, sum(seconds.values()), len(ordered))
+    if len(devices) == 1:
+        with quiet_imports():
+            aligner = source.make(devices[0])
+        for one in ordered:
+            yield aligned(aligner, one, options.debug)
+    else:
+        yield from _by_processes(ordered, source, devices, options.debug)
+
+
+def aligned(aligner: Aligner, one: Utterance, debug: bool = False) -> AlignedUtterance | Failure:
+    """An utterance with its times, or why it has none."""
+    try:
+        return aligner.align_utterance(one)
+    except MemoryError:
+        return _failure(one, "memory has run out")
+    except Exception as error:  # whatever one file does, the others are done
+        if debug:
+            raise
+        return _failure(one, reason_of(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """A fault in one line; one that is not of our own saying with its kind."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError | ImportError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _failure(one: Utterance, reason: str) -> Failure:
+    path = one.recording.path
+    return Failure(one.id, reason, None if path is None else str(path))
+
+
+def _seconds(one: Utterance) -> float:
+    if one.end is not None:
+        return one.end - one.start
+    if one.recording.path is None:
+        return float(one.recording.cut.duration) if one.recording.cut is not None else 0.0
+    try:
+        return max((probe(one.recording.path).duration or 0.0) - one.start, 0.0)
+    except AudioError:
+        return 0.0  # it is going to fail, and to say why
+
+
+def _devices(device: str, processes: int | None, seconds: float, count: int) -> list[str]:
+    """A device for each process."""
+    if device == "cuda":
+        import torch
+
+        gpus = max(torch.cuda.device_count(), 1)
+        wanted = processes or min(gpus, count, 1 + int(seconds / _WORTH_A_PROCESS))
+        return [f"cuda:{number % gpus}" for number in range(wanted)]
+    if processes is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        helpful = min(cores or 1, count, 1 + int(seconds / _WORTH_A_PROCESS))
+        processes = helpful if device == "cpu" else 1
+    return [device] * min(processes, count)
+
+
+_aligner: Aligner | None = None
+
+
+def _start(source: AlignerSource, devices: "Any", threads: int) -> None:
+    """Load the model in a process, on the next device."""
+    global _aligner
+    import torch
+
+    torch.set_num_threads(threads)
+    with quiet_imports():
+        _aligner = source.make(devices.get())
+
+
+def _work(one: Utterance, debug: bool) -> AlignedUtterance | Failure:
+    assert _aligner is not None
+    return aligned(_aligner, one, debug)
+
+
+def _by_processes(
+    utterances: Sequence[Utterance], source: AlignerSource, devices: Sequence[str], debug: bool
+) -> Iterator[AlignedUtterance | Failure]:
+    """Results as they come.  Those at work while a process is killed are tried again, each alone."""
+    suspects: list[Utterance] = []
+    left = list(utterances)
+    while left:
+        done: set[str] = set()
+        try:
+            for result in _pooled(left, source, devices, debug):
+                done.add(result.id)
+                yield result
+            left = []
+        except _KilledError as killed:
+            suspects += killed.at_work
+            gone = done | {one.id for one in killed.at_work}
+            left = [one for one in left if one.id not in gone]
+    for one in suspects:
+        try:
+            yield from _pooled([one], source, devices[:1], debug)
+        except _KilledError:
+            yield _failure(one, _MEMORY)
+
+
+class _KilledError(Exception):
+    """A process died."""
+
+    def __init__(self, at_work: list[Utterance]) -> None:
+        super().__init__()
+        self.at_work = at_work
+
+
+def _pooled(
+    utterances: Sequence[Utterance], source: AlignerSource, devices: Sequence[str], debug: bool
+) -> Iterator[AlignedUtterance | Failure]:
+    # A model that cannot be loaded is one fault, not one of each process.
+    context = get_context("spawn")
+    queue = context.Manager().Queue()
+    for device in devices:
+        queue.put(device)
+    threads = max((os.cpu_count() or 1) // len(devices), 1)
+    waiting = iter(utterances)
+    with ProcessPoolExecutor(
+        len(devices), context, initializer=_start, initargs=(source, queue, threads)
+    ) as pool:
+        running: dict[Future[AlignedUtterance | Failure], Utterance] = {}
+
+        def fill() -> None:
+            # Not all at once: what is submitted counts as at work when a process dies.
+            while len(running) < len(devices) and (one := next(waiting, None)) is not None:
+                running[pool.submit(_work, one, debug)] = one
+
+        fill()
+        while running:
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                one = running.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    raise _KilledError([one, *running.values()]) from None
+                yield result
+            fill()
+
+
+def _write_failures(failures: Sequence[Failure], path: Path) -> None:
+    """A line of JSON for each; no file where there are none."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+        for one in failures:
+            file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")

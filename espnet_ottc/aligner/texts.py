@@ -1,0 +1,169 @@
+"""Texts of recordings: beside the audio, in a folder, in one file; whole or with times."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ottc.utils.extras import require_extra
+
+# In the order in which they are looked for.
+PLAIN = (".txt", ".lab")
+SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
+GRIDS = (".TextGrid", ".textgrid")
+SUFFIXES = (*PLAIN, *SUBTITLES, *GRIDS)
+WORD_TIER = "words"
+# What this package writes beside a recording is never taken for its text.
+OUTPUT_MARK = ".aligned"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of text.
+
+    Attributes:
+        text: as it was written.
+        start: seconds on the recording.
+        end: seconds; None: to the recording's end.
+    """
+
+    text: str
+    start: float = 0.0
+    end: float | None = None
+
+
+def text_beside(audio: Path, folder: Path | None = None) -> Path | None:
+    """The file of a recording's text: `x.txt`, `x.wav.txt`, ... beside `x.wav`; None where there is none.
+
+    Args:
+        audio: the recording.
+        folder: where to look; None: beside the recording.
+    """
+    place = audio.parent if folder is None else folder
+    for suffix in SUFFIXES:
+        for name in (audio.stem + suffix, audio.name + suffix):
+            path = place / name
+            if path != audio and path.is_file():
+                return path
+    return None
+
+
+def read_passages(path: Path, tier: str | None = None) -> list[Passage]:
+    """The text in a file: one passage for the whole recording, or several with times.
+
+    Args:
+        path: plain text; subtitles; or a TextGrid, of which a tier `words` is one passage, and otherwise
+            every interval of the tiers is one.
+        tier: of a TextGrid, the one to take; its intervals are passages, those of `words` one together.
+
+    Raises:
+        ValueError: a file that is not what its name says, no such tier; it names the file.
+        OSError: the file cannot be read.
+    """
+    if path.suffix in GRIDS:
+        return _grid(path, tier)
+    if path.suffix.lower() in SUBTITLES:
+        return _subtitles(path)
+    return [Passage(" ".join(plain_text(path).split()))]
+
+
+def plain_text(path: Path) -> str:
+    """The content of a file of text.
+
+    Raises:
+        ValueError: bytes that are not UTF-8.
+        OSError: the file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be UTF-8 text: {error}") from error
+
+
+def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:
+    """Texts by id of a file in Kaldi's form (an id and its words on each line); None if it is not one.
+
+    It is one if the first column names one of the utterances or recordings.
+
+    Args:
+        path: of the file.
+        ids: of utterances and recordings.
+
+    Raises:
+        ValueError: an id that repeats, bytes that are not UTF-8.
+        OSError: the file cannot be read.
+    """
+    known = set(ids)
+    rows = [line.strip() for line in plain_text(path).splitlines() if line.strip()]
+    pairs = [_split(row, known) for row in rows]
+    if not any(name in known for name, _ in pairs):
+        return None
+    texts: dict[str, str] = {}
+    for name, text in pairs:
+        if name in texts:
+            raise ValueError(f"{name}: each id must stand once; {path} repeats it")
+        texts[name] = text
+    return texts
+
+
+def _split(row: str, known: set[str]) -> tuple[str, str]:
+    """Id and text; an id with spaces is found, or set apart by a tab."""
+    if "\t" in row:
+        name, _, text = row.partition("\t")
+        return name.strip(), text.strip()
+    name, *rest = row.split(maxsplit=1)
+    if name not in known:
+        words = row.split(" ")
+        for count in range(len(words), 1, -1):
+            longer = " ".join(words[:count])
+            if longer in known:
+                return longer, " ".join(words[count:])
+    return name, rest[0] if rest else ""
+
+
+def _subtitles(path: Path) -> list[Passage]:
+    require_extra("align", f"{path.name}", ("pysubs2",))
+    import pysubs2
+
+    try:
+        lines = pysubs2.SSAFile.from_string(plain_text(path))
+    except pysubs2.exceptions.Pysubs2Error as error:
+        raise ValueError(f"{path}: cannot be read as subtitles: {error}") from error
+    found = [
+        Passage(" ".join(line.plaintext.split()), line.start / 1000, line.end / 1000)
+        for line in lines
+        if not line.is_comment and line.plaintext.strip()
+    ]
+    if not found:
+        raise ValueError(f"{path}: must hold subtitles with text, got none")
+    return found
+
+
+def _grid(path: Path, tier: str | None) -> list[Passage]:
+    require_extra("align", f"{path.name}", ("praatio",))
+    from praatio import textgrid
+    from praatio.utilities.errors import PraatioException
+
+    try:
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    except (PraatioException, ValueError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as a TextGrid: {error}") from error
+    names = [
+        name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier)
+    ]
+    if tier is not None and tier not in names:
+        raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(names)}")
+    if tier is None and WORD_TIER in names:
+        tier = WORD_TIER
+    found = []
+    for name in names if tier is None else [tier]:
+        entries = [one for one in grid.getTier(name).entries if one.label.strip()]
+        if name == WORD_TIER:
+            return [Passage(" ".join(" ".join(one.label.split()) for one in entries))]
+        found += [Passage(" ".join(one.label.split()), one.start, one.end) for one in entries]
+    return _in_order(found, path)
+
+
+def _in_order(passages: Sequence[Passage], path: Path) -> list[Passage]:
+    if not passages:
+        raise ValueError(f"{path}: must hold text, got none")
+    return sorted(passages, key=lambda one: one.start)
