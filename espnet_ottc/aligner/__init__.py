@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espnet_ottc.aligner.aligner import Aligner
-    from espnet_ottc.aligner.result import AlignedUtterance, AlignedWord
+    from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
 
 __all__ = ["AlignedUtterance", "AlignedWord", "Aligner"]
 
 _MODULES = {
     "Aligner": "espnet_ottc.aligner.aligner",
-    "AlignedUtterance": "espnet_ottc.aligner.result",
-    "AlignedWord": "espnet_ottc.aligner.result",
+    "AlignedUtterance": "espnet_ottc.alignment.aligned",
+    "AlignedWord": "espnet_ottc.alignment.aligned",
 }
 
 

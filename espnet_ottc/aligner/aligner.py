@@ -12,12 +12,13 @@ from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.models.interface import FrameOutputs
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
-from espnet_ottc.aligner.result import AlignedUtterance
-from espnet_ottc.aligner.search import aligned_units, default_search
-from espnet_ottc.aligner.units import spell
+from espnet_ottc.aligner.search import aligned_words, default_search
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.aligner.windows import Windows, frame_outputs
+from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.aligners import ALIGNERS
+from espnet_ottc.alignment.assembly import Assembled
+from espnet_ottc.alignment.text import Speller
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class AlignerOptions:
     Attributes:
         search: a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits the model.
         decoder: how words are recognised where there is no text: `best_path` or `greedy`.
+        language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
+        allow_gaps: let speech without text lie at the ends and between sentences.
         windows: how long recordings are cut.
     """
 
     search: str | None = None
     decoder: str = DEFAULT_DECODER
+    language: str = "en"
+    allow_gaps: bool = False
     windows: Windows = field(default_factory=Windows)
 
     def __post_init__(self) -> None:
@@ -52,6 +57,7 @@ class Aligner:
         self.model = model
         self.options = options or AlignerOptions()
         self.search = self.options.search or default_search(model)
+        self.speller = Speller(model.alphabet, self.options.language, model.romanize)
 
     @classmethod
     def from_pretrained(
@@ -131,21 +137,32 @@ class Aligner:
         text = utterance.text
         if text is None:
             text = self.model.recognise(outputs, self.options.decoder)
-        words, tokens = aligned_units(
-            self.model, outputs, spell(text, self.model), self.search, duration
-        )
+        found = self._found(outputs, text, duration)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
             recording=utterance.recording.id,
-            channel=utterance.channel,
             offset=utterance.start,
             duration=duration,
-            text=text,
+            words=found.words,
+            confidence=found.confidence,
+            status=found.status,
+            channel=utterance.channel,
+            speaker=utterance.speaker,
             recognised=utterance.text is None,
-            words=words,
-            tokens=tokens,
+            gaps=found.gaps,
             search=self.search,
             model=self.model.name,
             source=None if path is None else str(path),
+        )
+
+    def _found(self, outputs: FrameOutputs, text: str, duration: float) -> Assembled:
+        words = self.speller.spell_text(text)
+        return aligned_words(
+            self.model,
+            outputs,
+            words,
+            search=self.search,
+            duration=duration,
+            gaps=self.options.allow_gaps,
         )

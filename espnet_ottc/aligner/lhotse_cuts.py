@@ -52,14 +52,26 @@ def _utterances(cut: object) -> Iterator[Utterance]:
         whole = Utterance(cut.id, Recording(cut.id, cut=cut))
     if len(spoken) == 1:
         yield Utterance(
-            whole.id, whole.recording, whole.channel, whole.start, whole.end, spoken[0].text
+            whole.id,
+            whole.recording,
+            whole.channel,
+            whole.start,
+            whole.end,
+            spoken[0].text,
+            spoken[0].speaker or "",
         )
     elif not spoken:
         yield whole
     for one in spoken if len(spoken) > 1 else ():
         start = max(whole.start + one.start, 0.0)
         yield Utterance(
-            one.id, whole.recording, whole.channel, start, start + one.duration, one.text
+            one.id,
+            whole.recording,
+            whole.channel,
+            start,
+            start + one.duration,
+            one.text,
+            one.speaker or "",
         )
 
 

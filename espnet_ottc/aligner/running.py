@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,21 +14,18 @@ from typing import Any
 
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.audio import AudioError, probe
-from espnet_ottc.aligner.outputs import (
-    FORMATS,
-    place,
-    read_json,
-    with_suffix,
-    write_collected,
-    write_each,
-)
-from espnet_ottc.aligner.result import AlignedUtterance
+from espnet_ottc.aligner.journal import Journal
+from espnet_ottc.aligner.texts import OUTPUT_MARK
 from espnet_ottc.aligner.utterance import Failure, Utterance
+from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
+from espnet_ottc.alignment.outputs import FORMATS, write_outputs
 from espnet_ottc.utils.commands import quiet_imports
+from espnet_ottc.utils.escapes import file_name_of
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
 FAILED = "failed.jsonl"
+JOURNAL = ".ottc-align.jsonl"
 # Below so many seconds of sound, other processes cost more than they save.
 _WORTH_A_PROCESS = 600.0
 _MEMORY = "the process was killed; most likely memory has run out"
@@ -81,25 +79,22 @@ class RunOptions:
 
 
 @dataclass
-class Summary:
+class Outcome:
     """How a run went.
 
     Attributes:
-        done: paths of the JSON files of all utterances that have times, of earlier runs too.
-        fresh: how many of them this run has done.
-        failures: the others.
-        collected: files of all utterances.
+        summary: statuses of the words and utterances that have times.
+        words: their number.
+        done: number of utterances that have times.
+        fresh: how many of them this run has done; the others are of an earlier one.
+        failures: the utterances without.
     """
 
-    done: list[Path] = field(default_factory=list)
+    summary: Summary = field(default_factory=Summary)
+    words: int = 0
+    done: int = 0
     fresh: int = 0
     failures: list[Failure] = field(default_factory=list)
-    collected: list[Path] = field(default_factory=list)
-
-    def utterances(self) -> Iterator[AlignedUtterance]:
-        """Those that have times, read back one after the other."""
-        for path in self.done:
-            yield read_json(path)[0]
 
 
 def run_all(
@@ -107,8 +102,8 @@ def run_all(
     failures: Sequence[Failure],
     source: AlignerSource,
     options: RunOptions,
-) -> Summary:
-    """Align utterances and write the results of each as it is done.
+) -> Outcome:
+    """Align utterances; write down each as it is done, and the files of a recording with its last utterance.
 
     Args:
         utterances: with ids that stand once.
@@ -120,33 +115,97 @@ def run_all(
         FileNotFoundError, ValueError, ImportError: the model cannot be loaded.
         OSError: results cannot be written.
     """
-    summary = Summary(failures=list(failures))
-    stems = {one.id: place(one.id, one.recording.path, options.out) for one in utterances}
+    outcome = Outcome(failures=list(failures))
+    files = _Files(utterances, options)
     keys = {one.id: _key(one, source) for one in utterances}
     left = []
     for one in utterances:
-        if options.again or _key_of(stems[one.id]) != keys[one.id]:
+        journal = files.journal(one)
+        if keys[one.id] in journal:
+            files.add(one, outcome, journal.get(keys[one.id]))
+        else:
             left.append(one)
     if left:
+        by_id = {one.id: one for one in left}
         bar = progress(title="align", unit="utterance", total=len(left))
         for result in _results(left, source, options):
             bar.update()
+            one = by_id[result.id]
             if isinstance(result, Failure):
-                summary.failures.append(result)
+                files.add(one, outcome, result)
                 continue
-            write_each(
-                result, options.formats, stems[result.id], keys[result.id], options.out is None
-            )
-            summary.fresh += 1
+            files.journal(one).add(keys[one.id], result)
+            outcome.fresh += 1
+            files.add(one, outcome, result)
         bar.close()
-    failed = {one.id for one in summary.failures}
-    summary.done = [
-        with_suffix(stems[one.id], ".json") for one in utterances if one.id not in failed
-    ]
-    _write_failures(summary.failures, (options.out or Path()) / FAILED)
-    if options.out is not None and summary.done:
-        summary.collected = write_collected(options.formats, options.out, summary.utterances)
-    return summary
+    _write_failures(outcome.failures, (options.out or Path()) / FAILED)
+    return outcome
+
+
+class _Files:
+    """The files of a run: a journal, and those of each recording once all its utterances are done.
+
+    Args:
+        utterances: of the run.
+        options: of the run.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], options: RunOptions) -> None:
+        self._options = options
+        self._waiting = Counter(self._recording(one) for one in utterances)
+        self._found: dict[tuple[str, str], list[AlignedUtterance]] = {}
+        self._journals: dict[Path, Journal] = {}
+        if options.out is None:
+            for one in utterances:
+                if one.recording.path is None:
+                    raise ValueError(
+                        f"{one.id}: --out is needed, since there is no file beside which to write"
+                    )
+        names = Counter(name for _, name in self._waiting)
+        self._ambiguous = {name for name, count in names.items() if count > 1}
+
+    def journal(self, one: Utterance) -> Journal:
+        """Where the utterance is written down."""
+        folder = self._folder(one)
+        if folder not in self._journals:
+            self._journals[folder] = Journal(folder / JOURNAL, anew=self._options.again)
+        return self._journals[folder]
+
+    def add(self, one: Utterance, outcome: Outcome, result: AlignedUtterance | Failure) -> None:
+        """Count what became of an utterance, and write its recording's files if it was the last."""
+        recording = self._recording(one)
+        self._waiting[recording] -= 1
+        if isinstance(result, Failure):
+            outcome.failures.append(result)
+        else:
+            outcome.done += 1
+            outcome.words += len(result.words)
+            outcome.summary.add(result)
+            self._found.setdefault(recording, []).append(result)
+        if self._waiting[recording] == 0 and recording in self._found:
+            self._write(one, self._found.pop(recording))
+
+    def _recording(self, one: Utterance) -> tuple[str, str]:
+        # Recordings of two data sets may have one name.
+        return (str(one.recording.path or ""), one.recording.id)
+
+    def _folder(self, one: Utterance) -> Path:
+        if self._options.out is not None:
+            return self._options.out
+        assert one.recording.path is not None
+        return one.recording.path.parent
+
+    def _write(self, one: Utterance, found: list[AlignedUtterance]) -> None:
+        name = one.recording.id
+        if name in self._ambiguous and one.recording.path is not None:
+            name = f"{name}-{hashlib.sha256(self._recording(one)[0].encode()).hexdigest()[:8]}"
+        folder = self._folder(one)
+        *folders, name = name.split("/")
+        if self._options.out is None:
+            name += OUTPUT_MARK
+        else:
+            folder = folder.joinpath(*map(file_name_of, folders))
+        write_outputs(folder, found, self._options.formats, name=name)
 
 
 def _key(one: Utterance, source: AlignerSource) -> str:
@@ -159,19 +218,11 @@ def _key(one: Utterance, source: AlignerSource) -> str:
     elif one.recording.cut is not None:
         content.append(str(one.recording.cut))
     content += [source.model, source.language, str(source.weights), asdict(source.options)]
-    place = Path(source.model.partition(":")[2] or source.model)
-    if place.exists():
-        files = [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
+    model = Path(source.model.partition(":")[2] or source.model)
+    if model.exists():
+        files = [model] if model.is_file() else sorted(p for p in model.iterdir() if p.is_file())
         content += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
-
-
-def _key_of(stem: Path) -> str | None:
-    """The key of a result that is there."""
-    try:
-        return read_json(with_suffix(stem, ".json"))[1]
-    except (OSError, ValueError):
-        return None
 
 
 def _results(

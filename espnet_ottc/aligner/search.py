@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from espnet_ottc.aligner.models import SpeechModel
 from espnet_ottc.aligner.models.interface import FrameOutputs
-from espnet_ottc.aligner.result import AlignedWord
-from espnet_ottc.aligner.units import NO_UNIT, WILDCARD_SYMBOL, Unit, label_sequence, with_wildcard
-from espnet_ottc.alignment.aligners import AlignmentBatch, TokenAlignment, make_aligner
-from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.aligned import OK
+from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
+from espnet_ottc.alignment.assembly import Assembled, assemble
+from espnet_ottc.alignment.confidence import Calibration, Evidence
+from espnet_ottc.alignment.text import SpelledWord, label_text, with_wildcard
+from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.ops.transport import frame_weights
 
 # The search that suits a topology.
 SEARCHES = {"ctc": "torchaudio_ctc", "sequence": "viterbi"}
+_NAME = "utterance"
 
 
 class InfeasibleError(ValueError):
-    """A text that cannot lie in the frames; the text says why."""
+    """A text that cannot lie in the frames; the message says why."""
 
 
 def default_search(model: SpeechModel) -> str:
@@ -25,73 +29,84 @@ def default_search(model: SpeechModel) -> str:
     return SEARCHES[model.topology]
 
 
-def aligned_units(
-    model: SpeechModel, outputs: FrameOutputs, units: Sequence[Unit], search: str, duration: float
-) -> tuple[list[AlignedWord], list[Span]]:
-    """Times of units and of the model's tokens.
+def aligned_words(
+    model: SpeechModel,
+    outputs: FrameOutputs,
+    words: Sequence[SpelledWord],
+    *,
+    search: str,
+    duration: float,
+    gaps: bool = False,
+    calibration: Calibration | None = None,
+) -> Assembled:
+    """Times of the words of a text.
 
     Args:
         model: that gave the outputs.
         outputs: of the frames.
-        units: the words of the text.
+        words: of the text, spelled for the model; none has no times.
         search: a name of `espnet_ottc.alignment.aligners.ALIGNERS`.
         duration: seconds, to which times are clipped.
-
-    Returns:
-        The words, in order, with times in seconds; and spans of the tokens, without blanks.
+        gaps: let speech without text lie at the ends and between sentences.
+        calibration: of confidences; None takes the default.
 
     Raises:
         InfeasibleError: the text cannot lie in the frames.
     """
-    sequence = label_sequence(units, model)
-    if not len(sequence.labels):
-        return _words(units, {}), []
+    if not words:
+        return Assembled((), (), Evidence((), 0.0, 0), None, OK)
+    V = len(model.tokens)
+    text = label_text(
+        words, model.encode, V, separator=model.separator, unknown=model.unknown, gaps=gaps
+    )
+    labels = complete_labels(text.tokens, model)
     log_probs = with_wildcard(outputs.log_probs)
-    T, U = len(log_probs), len(sequence.labels)
+    T = len(log_probs)
     alpha = None
     if outputs.frame_scores is not None:
         alpha = frame_weights(outputs.frame_scores[None], torch.tensor([T]))
-    options = {"blank": model.blank} if model.topology == "ctc" else {}
     batch = AlignmentBatch(
-        ["it"], log_probs[None], torch.tensor([T]), sequence.labels[None], torch.tensor([U]), alpha
+        [_NAME],
+        log_probs[None],
+        torch.tensor([T]),
+        labels[None],
+        torch.tensor([len(labels)]),
+        alpha,
     )
+    options = {"blank": model.blank} if model.topology == "ctc" else {}
     result = make_aligner(search, options).align(batch)
     if result.infeasible:
-        raise InfeasibleError(f"the text does not fit the sound: {result.infeasible['it']}")
-    found = result.alignments["it"]
-    symbols = [*model.tokens, WILDCARD_SYMBOL]
-    spans = found.spans(symbols, model.grid, duration)
-    owned: dict[int, list[Span]] = {}
-    for owner, span in zip(sequence.units.tolist(), spans, strict=True):
-        if owner != NO_UNIT:
-            owned.setdefault(owner, []).append(span)
-    tokens = [span for span, label in zip(spans, _ids(found), strict=True) if label != model.blank]
-    return _words(units, owned), tokens
+        raise InfeasibleError(f"the text does not fit the sound: {result.infeasible[_NAME]}")
+    return assemble(
+        words,
+        text,
+        result.alignments[_NAME],
+        outputs.log_probs,
+        model.tokens,
+        model.grid,
+        silence=silence_of(model),
+        duration=duration,
+        calibration=calibration,
+    )
 
 
-def _ids(found: TokenAlignment) -> list[int]:
-    return [int(token) for token in found.targets.tolist()]
+def complete_labels(tokens: Sequence[int], model: SpeechModel) -> Tensor:
+    """(U,) int64 labels as the model was trained with them.
+
+    CTC's are the text's own.  OTTC's have the boundary label at both ends, and blanks between equal
+    neighbours.
+    """
+    labels = torch.tensor(list(tokens), dtype=torch.int64)
+    if model.topology == "ctc" or not len(labels):
+        return labels
+    sequence, count = labels[None], torch.tensor([len(labels)])
+    if model.boundary is not None:
+        sequence, count = add_boundary_labels(sequence, count, model.boundary)
+    sequence, count = insert_blanks(sequence, count, model.blank)
+    return sequence[0, : int(count)]
 
 
-def _words(units: Sequence[Unit], owned: dict[int, list[Span]]) -> list[AlignedWord]:
-    words: list[AlignedWord] = []
-    for place, unit in enumerate(units):
-        spans = owned.get(place)
-        if spans is None:
-            # Not spoken: it stands where the word before it ends.
-            end = words[-1].end if words else 0.0
-            words.append(AlignedWord(unit.text, end, end))
-        else:
-            words.append(AlignedWord(unit.text, spans[0].start, spans[-1].end, _mean_score(spans)))
-    return words
-
-
-def _mean_score(spans: Sequence[Span]) -> float | None:
-    """Weighted by time; of the labels alike where none has any."""
-    scores = [span.score for span in spans if span.score is not None]
-    if len(scores) < len(spans):
-        return None
-    weights = [span.duration for span in spans]
-    if sum(weights) == 0:
-        weights = [1.0] * len(spans)
-    return sum(w * s for w, s in zip(weights, scores, strict=True)) / sum(weights)
+def silence_of(model: SpeechModel) -> frozenset[int]:
+    """Ids that are no speech: the blank, the boundary label, a separator, which takes the pauses."""
+    ids = (model.blank, model.boundary, model.separator)
+    return frozenset(one for one in ids if one is not None)

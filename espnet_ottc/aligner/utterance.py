@@ -34,7 +34,7 @@ class Utterance:
         start: seconds from the recording's start.
         end: seconds; None: to the recording's end.
         text: what is said in it, as people write it; None: the model has to recognise it.
-        origin: seconds of the recording's own time line at its time 0, for cuts that Lhotse makes.
+        speaker: who speaks; empty where it is not known.
     """
 
     id: str
@@ -43,7 +43,7 @@ class Utterance:
     start: float = 0.0
     end: float | None = None
     text: str | None = None
-    origin: float = 0.0
+    speaker: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,33 +48,29 @@ def align(options: argparse.Namespace) -> None:
     gathered = gather(options.inputs, reading)
     if not gathered.utterances and not gathered.failures:
         raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
-    source = AlignerSource(
-        options.model,
-        AlignerOptions(search=options.search, decoder=options.decoder),
-        options.device,
-        options.language,
-        options.weights,
+    how = AlignerOptions(
+        search=options.search,
+        decoder=options.decoder,
+        language=options.language or "en",
+        allow_gaps=options.allow_gaps,
     )
+    source = AlignerSource(options.model, how, options.device, options.language, options.weights)
     running = RunOptions(
         options.out, options.format, options.processes, options.again, options.debug
     )
-    summary = run_all(gathered.utterances, gathered.failures, source, running)
-    words = sum(len(one.words) for one in summary.utterances())
+    outcome = run_all(gathered.utterances, gathered.failures, source, running)
     where = options.out if options.out is not None else "beside the recordings"
-    kept = len(summary.done) - summary.fresh
-    say(
-        f"{words} words of {len(summary.done)} utterances"
-        + (f" ({kept} of an earlier run)" if kept else "")
-        + f": {where}"
-    )
-    if summary.failures:
-        lines = [f"{one.source or one.id}: {one.reason}" for one in summary.failures[:_LISTED]]
-        more = len(summary.failures) - len(lines)
+    kept = outcome.done - outcome.fresh
+    earlier = f", {kept} of an earlier run" if kept else ""
+    say(f"{outcome.summary.as_text()}{earlier}: {where}")
+    if outcome.failures:
+        lines = [f"{one.source or one.id}: {one.reason}" for one in outcome.failures[:_LISTED]]
+        more = len(outcome.failures) - len(lines)
         lines += [f"and {more} more"] if more else []
-        total = len(summary.done) + len(summary.failures)
+        total = outcome.done + len(outcome.failures)
         failed = (options.out or Path()) / FAILED
         raise UserError(
-            f"{len(summary.failures)} of {total} have no times ({failed}):\n  " + "\n  ".join(lines)
+            f"{len(outcome.failures)} of {total} have no times ({failed}):\n  " + "\n  ".join(lines)
         )
 
 
@@ -106,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument(
         "--recognise", action="store_true", help="take no text even where there is one"
     )
+    texts.add_argument("--allow-gaps", action="store_true",
+                       help="let speech without text lie at the ends and between sentences")  # fmt: skip
     texts.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
     texts.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
                        help="how words are recognised; no difference for CTC")  # fmt: skip

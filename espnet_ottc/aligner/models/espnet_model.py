@@ -12,7 +12,8 @@ from torch import Tensor
 
 from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
 from espnet_ottc.aligner.recognition import check_decoder
-from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS
+from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS, SENTENCEPIECE_MARK
+from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import folder_written_aside
@@ -40,7 +41,9 @@ class ESPnetModel:
         self.topology = "sequence" if model.aligns_sequences else "ctc"
         separators = [i for i, token in enumerate(self.tokens) if token in CHARACTER_SEPARATORS]
         self.separator = separators[0] if self.token_type == "char" and separators else None
-        self._unknown = self.tokens.index(_UNKNOWN) if _UNKNOWN in self.tokens else None
+        self.unknown = self.tokens.index(_UNKNOWN) if _UNKNOWN in self.tokens else None
+        self.alphabet = _alphabet(self.tokens, self.token_type)
+        self.romanize = None
 
     def prepare(self, samples: Tensor) -> Tensor:
         """As they are."""
@@ -55,16 +58,26 @@ class ESPnetModel:
         scores = found.frame_scores
         return FrameOutputs(found.log_probs[0].cpu(), None if scores is None else scores[0].cpu())
 
-    def spell(self, word: str) -> list[int]:
+    def encode(self, word: str) -> list[int]:
         """As in training: cleaner, tokenizer, token list."""
-        ids = self.trained.token_ids(word)
-        return [-1 if token == self._unknown else token for token in ids]
+        return self.trained.token_ids(word)
 
     def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
         """By the decoders of `ottc-decode` of the same names."""
         check_decoder(decoder)
         said = self.trained.labels_said(outputs.log_probs, outputs.frame_scores, decoder)
         return self.trained.text_of(said)
+
+
+def _alphabet(tokens: Sequence[str], token_type: str) -> Alphabet:
+    spoken = [token for token in tokens if not _is_special(token)]
+    if token_type in ("word", "phn"):
+        return Alphabet(frozenset(), frozenset(spoken))
+    return Alphabet(frozenset("".join(spoken)) - {SENTENCEPIECE_MARK} - CHARACTER_SEPARATORS)
+
+
+def _is_special(token: str) -> bool:
+    return token.startswith("<") and token.endswith(">")
 
 
 def load(

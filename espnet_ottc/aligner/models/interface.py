@@ -1,12 +1,13 @@
 """What the aligner asks of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.text import Alphabet
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,9 @@ class SpeechModel(Protocol):
         token_type: `char`, `bpe`, `word` or `phn`, as `espnet_ottc.alignment.spans` has them.
         blank: id of CTC's blank.
         separator: id of the token between two words; None where words have none.
+        unknown: id of the token for what the model cannot spell; None where there is none.
+        alphabet: what it can spell.
+        romanize: gives Latin letters for a word of another script, where the model reads such; else None.
         boundary: id of the label of silence at both ends; None for models without.
         topology: `ctc`: blanks are optional, one is needed between equal labels; `sequence`: every label
             has frames of its own, as OTTC is trained.
@@ -50,6 +54,9 @@ class SpeechModel(Protocol):
     token_type: str
     blank: int
     separator: int | None
+    unknown: int | None
+    alphabet: Alphabet
+    romanize: Callable[[str], str] | None
     boundary: int | None
     topology: str
 
@@ -65,8 +72,8 @@ class SpeechModel(Protocol):
         """Run the model on stretches of prepared samples, (N,) each, all of the same length or not."""
         ...
 
-    def spell(self, word: str) -> list[int]:
-        """Token ids of one word in the model's own spelling; −1 for what it has no token for.
+    def encode(self, word: str) -> list[int]:
+        """Token ids of one word that is spelled with the alphabet.
 
         Raises:
             ValueError: the model was trained without texts.

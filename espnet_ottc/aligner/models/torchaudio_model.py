@@ -13,6 +13,7 @@ from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.utils.extras import require_extra
 
 _SEPARATOR = "|"
@@ -24,6 +25,7 @@ class TorchaudioModel:
     token_type = "char"
     topology = "ctc"
     blank = 0
+    unknown: int | None = None
     boundary: int | None = None
 
     def __init__(self, name: str, bundle: Any, model: nn.Module, device: str) -> None:
@@ -37,10 +39,14 @@ class TorchaudioModel:
         self.grid = stride.grid(self.sampling_rate)
         # The alignment bundle has a label more, for anything, which its model adds and we do not ask for.
         alignment = type(bundle).__name__ == "Wav2Vec2FABundle"
-        self.tokens: tuple[str, ...] = tuple(bundle.get_labels(star=None) if alignment else bundle.get_labels())
+        self.tokens: tuple[str, ...] = tuple(
+            bundle.get_labels(star=None) if alignment else bundle.get_labels()
+        )
         self._ids = {token: i for i, token in enumerate(self.tokens) if i != self.blank}
         self.separator = self._ids.get(_SEPARATOR)
-        self._romanise = _uroman if alignment else None
+        letters = (token for token in self._ids if token != _SEPARATOR)
+        self.alphabet = Alphabet(frozenset(letters))
+        self.romanize = _uroman if alignment else None
         self._model = model.to(device).eval()
         self._device = torch.device(device)
 
@@ -58,11 +64,9 @@ class TorchaudioModel:
             for window in windows
         ]
 
-    def spell(self, word: str) -> list[int]:
-        """Letters; −1 for one that the bundle has none for.  MMS_FA's are romanised by uroman."""
-        if self._romanise is not None:
-            word = self._romanise(word)
-        return [self._ids.get(letter, -1) for letter in word if letter != _SEPARATOR]
+    def encode(self, word: str) -> list[int]:
+        """A token for each letter."""
+        return [self._ids[letter] for letter in word]
 
     def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
         """Letters in a row, `|` as a space."""
@@ -146,4 +150,5 @@ def _romaniser() -> Any:
 
 
 def _uroman(word: str) -> str:
-    return str(_romaniser().romanize_string(word)).lower().replace(" ", "")
+    """A word in Latin letters; MMS_FA was trained on texts that uroman romanised."""
+    return str(_romaniser().romanize_string(word))

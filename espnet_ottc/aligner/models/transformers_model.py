@@ -12,6 +12,7 @@ from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
 
@@ -40,9 +41,13 @@ class TransformersModel:
                 symbols[i] = token
         self.tokens = tuple(symbols)
         self.blank = int(config.pad_token_id)
-        self._unknown = _id(tokenizer.unk_token_id, len(symbols))
+        self.unknown = _id(tokenizer.unk_token_id, len(symbols))
         delimiter = getattr(tokenizer, "word_delimiter_token", None)
         self.separator = _id(vocabulary.get(delimiter), len(symbols))
+        special = {*tokenizer.all_special_tokens, delimiter}
+        letters = (token for token in self.tokens if len(token) == 1 and token not in special)
+        self.alphabet = Alphabet(frozenset(letters))
+        self.romanize = None
         self._normalise = bool(getattr(extractor, "do_normalize", False))
         self._tokenizer = tokenizer
         self._model = model.to(device).eval()
@@ -65,14 +70,10 @@ class TransformersModel:
             for window in windows
         ]
 
-    def spell(self, word: str) -> list[int]:
-        """Ids by the model's own tokenizer; −1 for what it has none for."""
+    def encode(self, word: str) -> list[int]:
+        """By the model's own tokenizer."""
         ids = self._tokenizer(word, add_special_tokens=False).input_ids
-        return [
-            -1 if i == self._unknown or i >= len(self.tokens) else int(i)
-            for i in ids
-            if i != self.separator
-        ]
+        return [int(i) for i in ids if i != self.separator]
 
     def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
         """By the model's own tokenizer."""

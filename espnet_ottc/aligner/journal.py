@@ -1,0 +1,77 @@
+"""What a run has done, utterance by utterance, so that the next one goes on after a kill."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
+from espnet_ottc.alignment.spans import Span
+
+
+class Journal:
+    """A file with a line for each utterance that is done, under the key of what it was made from.
+
+    Args:
+        path: the file; made with its folder when the first line is written.
+        anew: forget what is there.
+    """
+
+    def __init__(self, path: Path, anew: bool = False) -> None:
+        self.path = path
+        self._places: dict[str, int] = {}
+        if anew:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            self._read()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def add(self, key: str, utterance: AlignedUtterance) -> None:
+        """Write an utterance down; once this returns, a kill does not lose it."""
+        line = json.dumps({"key": key, **asdict(utterance)}, ensure_ascii=False) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            place = file.seek(0, os.SEEK_END)
+            file.write(line.encode("utf-8", "surrogatepass"))
+        self._places[key] = place
+
+    def get(self, key: str) -> AlignedUtterance:
+        """An utterance that is done.
+
+        Raises:
+            KeyError: it is not.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self._places[key])
+            content = json.loads(file.readline().decode("utf-8", "surrogatepass"))
+        content.pop("key")
+        return _utterance(content)
+
+    def _read(self) -> None:
+        whole = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    key = json.loads(line.decode("utf-8", "surrogatepass"))["key"]
+                except (ValueError, KeyError, TypeError):
+                    # A kill leaves half a line, another version other content: both are done again.
+                    key = None
+                if not line.endswith(b"\n"):
+                    break
+                if key is not None:
+                    self._places[key] = whole
+                whole += len(line)
+        if whole < self.path.stat().st_size:
+            os.truncate(self.path, whole)
+
+
+def _utterance(content: dict[str, Any]) -> AlignedUtterance:
+    words = tuple(
+        AlignedWord(**{**word, "tokens": tuple(Span(**token) for token in word["tokens"])})
+        for word in content["words"]
+    )
+    gaps = tuple(Span(**gap) for gap in content["gaps"])
+    return AlignedUtterance(**{**content, "words": words, "gaps": gaps})
