@@ -1,5 +1,6 @@
 """Utterances of manifests of Lhotse cuts, with their recordings and places on them."""
 
+import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ def utterances_of_cuts(path: Path) -> Iterator[Utterance]:
     require_extra("align", "a manifest of cuts", ("lhotse",))
     from lhotse import CutSet
 
+    if _is_empty(path):
+        return  # Lhotse takes it for damaged
     try:
         cuts = list(CutSet.from_file(path))
     except (ValueError, KeyError, TypeError, EOFError, zlib.error, AssertionError) as error:
@@ -34,6 +37,15 @@ def utterances_of_cuts(path: Path) -> Iterator[Utterance]:
         if not hasattr(cut, "supervisions"):
             raise ValueError(f"{path}: must hold cuts, got a {type(cut).__name__}")
         yield from _utterances(cut)
+
+
+def _is_empty(path: Path) -> bool:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            return not file.read(1)
+    except OSError:
+        return False  # damaged, which Lhotse says
 
 
 def _utterances(cut: object) -> Iterator[Utterance]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -18,14 +18,16 @@ from espnet_ottc.aligner.journal import Journal
 from espnet_ottc.aligner.texts import OUTPUT_MARK
 from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
+from espnet_ottc.alignment.formats import ctm_lines
 from espnet_ottc.alignment.outputs import FORMATS, write_outputs
 from espnet_ottc.utils.commands import quiet_imports
-from espnet_ottc.utils.escapes import file_name_of
+from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
 FAILED = "failed.jsonl"
 JOURNAL = ".ottc-align.jsonl"
+TOGETHER = ("text", "words.ctm", "tokens.ctm")
 # Below so many seconds of sound, other processes cost more than they save.
 _WORTH_A_PROCESS = 600.0
 _MEMORY = "the process was killed; most likely memory has run out"
@@ -139,7 +141,32 @@ def run_all(
             files.add(one, outcome, result)
         bar.close()
     _write_failures(outcome.failures, (options.out or Path()) / FAILED)
+    if options.out is not None:
+        _write_together(options.out, utterances, keys, files)
     return outcome
+
+
+def _write_together(
+    out: Path, utterances: Sequence[Utterance], keys: Mapping[str, str], files: "_Files"
+) -> None:
+    """`text`, `words.ctm` and `tokens.ctm` of all utterances, by their ids, from their starts."""
+    paths = [out / name for name in TOGETHER]
+    with (
+        written_aside(paths[0]) as text,
+        written_aside(paths[1]) as words,
+        written_aside(paths[2]) as tokens,
+        text.open("w", encoding="utf-8") as text_file,
+        words.open("w", encoding="utf-8") as words_file,
+        tokens.open("w", encoding="utf-8") as tokens_file,
+    ):
+        for one in utterances:
+            journal = files.journal(one)
+            if keys[one.id] in journal:
+                found = journal.get(keys[one.id])
+                name = escaped(one.id, is_space_or_control)
+                text_file.write(f"{name} {' '.join(found.text.split())}".rstrip() + "\n")
+                words_file.writelines(ctm_lines(one.id, found.word_spans))
+                tokens_file.writelines(ctm_lines(one.id, found.token_spans))
 
 
 class _Files:
@@ -161,7 +188,8 @@ class _Files:
                     raise ValueError(
                         f"{one.id}: --out is needed, since there is no file beside which to write"
                     )
-        names = Counter(name for _, name in self._waiting)
+        # Files of one recording must not take the names of those of all.
+        names = Counter([name for _, name in self._waiting] + ["words", "tokens"])
         self._ambiguous = {name for name, count in names.items() if count > 1}
 
     def journal(self, one: Utterance) -> Journal:

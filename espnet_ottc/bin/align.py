@@ -35,7 +35,7 @@ def align(options: argparse.Namespace) -> None:
         ValueError: options that do not fit each other or the inputs.
         UserError: utterances without times, once those of the others are written.
     """
-    require_extra("align", "ottc-align", ("lhotse", "soundfile", "praatio"))
+    require_extra("align", "ottc-align")
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather
@@ -49,7 +49,7 @@ def align(options: argparse.Namespace) -> None:
     if not gathered.utterances and not gathered.failures:
         raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
     how = AlignerOptions(
-        search=options.search,
+        search=options.aligner,
         decoder=options.decoder,
         language=options.language or "en",
         allow_gaps=options.allow_gaps,
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--again", action="store_true", help="do anew what an earlier run has done"
     )
-    results.add_argument("--search", choices=sorted(ALIGNERS),
+    results.add_argument("--aligner", choices=sorted(set(ALIGNERS) - {"transport"}),
                          help="by default viterbi for OTTC, ctc for CTC")  # fmt: skip
     results.add_argument("--processes", type=int, help="by default as many as help")
     results.add_argument(

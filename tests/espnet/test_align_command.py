@@ -1,7 +1,9 @@
-"""`python -m espnet_ottc.bin.align`: times of recognised words and of given texts."""
+"""`ottc-align` with models of ESPnet: times of words, recognised or given, and what cannot be done."""
 
+import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 import yaml
 from lhotse import CutSet
 
-from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
+from espnet_ottc.alignment.outputs.json_file import read_alignment
 from espnet_ottc.bin import align
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "align_recordings.md"
@@ -38,35 +40,53 @@ def recordings(lab, tmp_path_factory):
 
 
 def _align(model, out, *options):
-    return align.main(["--model", str(model), "--out", str(out), *map(str, options)])
+    return align.main([*map(str, options), "--model", str(model), "--out", str(out)])
 
 
-def test_recognised_words_get_times_in_every_format(lab, model, recordings, tmp_path, capsys):
-    assert _align(model, tmp_path, "--audio", *recordings) == 0
-    texts = read_text(tmp_path / "text")
-    decoded = lab.decode(model, "best_of_aligning", "--best_path", "true")
-    assert {name: " ".join(words) for name, words in texts.items()} == decoded
-    times = read_ctm(tmp_path / "words.ctm")
-    supervisions = read_supervisions(tmp_path / "words.jsonl.gz")
+def _found(out):
+    return {one.id: one for path in out.rglob("*.json") for one in read_alignment(path)}
+
+
+def _texts(out):
+    return {name: " ".join(w.text for w in one.words) for name, one in _found(out).items()}
+
+
+def test_recognised_words_get_times(lab, model, recordings, tmp_path, capsys):
+    assert _align(model, tmp_path, *recordings) == 0
+    found = _found(tmp_path)
+    assert _texts(tmp_path) == lab.decode(model, "best_of_aligning", "--best_path", "true")
     for path in recordings:
-        spans = times[path.stem]
-        assert [span.symbol for span in spans] == texts[path.stem]
-        edges = [edge for span in spans for edge in (span.start, span.end)]
+        one = found[path.stem]
+        assert one.recognised
+        assert one.search == "viterbi"
+        edges = [edge for word in one.words for edge in (word.start, word.end)]
         assert edges == sorted(edges)
         assert 0 <= edges[0] < edges[-1] <= soundfile.info(path).duration
-        assert [span.symbol for span in supervisions[path.stem]] == texts[path.stem]
-        assert (tmp_path / "textgrid" / f"{path.stem}.TextGrid").exists()
-    count = sum(map(len, texts.values()))
-    assert f"{count} words of {len(texts)} utterances, by viterbi" in capsys.readouterr().out
+        assert (tmp_path / f"{path.stem}.TextGrid").exists()
+    count = sum(len(one.words) for one in found.values())
+    assert f"{count} words" in capsys.readouterr().out
 
 
 def test_words_are_recognised_greedily_if_asked(lab, model, recordings, tmp_path):
-    assert _align(model, tmp_path, "--audio", *recordings, "--decoder", "greedy") == 0
-    texts = read_text(tmp_path / "text")
+    assert _align(model, tmp_path, *recordings, "--decoder", "greedy") == 0
     decoded = lab.decode(model, "greedy_of_aligning", "--greedy", "true")
-    assert {name: " ".join(words) for name, words in texts.items()} == decoded
+    assert _texts(tmp_path) == decoded
     # A model with two decoders of one mind would show nothing.
     assert decoded != lab.decode(model, "best_of_aligning_again", "--best_path", "true")
+
+
+def test_the_case_of_a_text_moves_no_word_and_stays_as_it_was_given(lab, model, tmp_path):
+    times = []
+    for number, change in enumerate((str.upper, str.lower, str.title)):
+        lines = (f"{name} {change(text)}\n" for name, text in lab.valid.texts.items())
+        text, out = tmp_path / f"text{number}", tmp_path / f"out{number}"
+        text.write_text("".join(lines))
+        assert _align(model, out, lab.valid.cuts, "--text", text) == 0
+        found = _found(out)
+        for name, given in lab.valid.texts.items():
+            assert [w.text for w in found[name].words] == change(given).split()
+        times.append({n: [(w.start, w.end) for w in one.words] for n, one in found.items()})
+    assert times[0] == times[1] == times[2]
 
 
 def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
@@ -85,82 +105,109 @@ def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
         state[f"normalize.{name}"] = torch.from_numpy(mean).float()
     torch.save(state, moved / "valid.loss.best.pth")
     monkeypatch.chdir(tmp_path)
-    options = ("--audio", recordings[0], "--text", tmp_path / "text")
-    (tmp_path / "text").write_text(f"{recordings[0].stem} A\n")
-    assert _align("recipe/exp/seed1", tmp_path / "out", *options) == 0
+    (tmp_path / "text").write_text("A\n")
+    assert _align("recipe/exp/seed1", tmp_path / "out", recordings[0], "--text", "text") == 0
 
 
-def test_the_documented_python_gives_the_words_that_the_command_does(lab, model, tmp_path):
+def test_a_packed_archive_gives_the_times_of_its_experiment(
+    model, recordings, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache" / "torch"))
+    archive = tmp_path / "model.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("valid.loss.best.pth", "config.yaml"):
+            file.write(model / name, f"exp/asr/{name}")
+        meta = {
+            "files": {"asr_model_file": "exp/asr/valid.loss.best.pth"},
+            "yaml_files": {"asr_train_config": "exp/asr/config.yaml"},
+        }
+        file.writestr("meta.yaml", yaml.safe_dump(meta))
+    outs = [tmp_path / "packed", tmp_path / "plain"]
+    for source, out in zip((archive, model), outs, strict=True):
+        assert _align(source, out, recordings[0]) == 0
+    packed, plain = (_found(out)[recordings[0].stem].words for out in outs)
+    assert packed
+    assert packed == plain
+
+
+def test_the_documented_python_gives_the_words_that_the_command_does(
+    lab, model, recordings, tmp_path, monkeypatch, capsys
+):
     section = DOCUMENT.read_text(encoding="utf-8").split("## From Python")[1].split("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    code = "".join(blocks).replace("exp/ottc/seed1", str(model))
-    assert str(model) in code
-    assert code.count("words = words_from_tokens") == 1
-    code = code.replace("words = words", "times[cut.id] = words")
-    # One utterance: ESPnet's features depend a little on the batch.
-    cuts = list(CutSet.from_file(lab.valid.cuts))[:1]
-    times = {}
-    names = {"cuts": cuts, "times": times}
-    exec(code, names)
-    assert names["spans"].words == times
-    assert _align(model, tmp_path, "--cuts", lab.valid.cuts, "--transcripts") == 0
-    expected = read_ctm(tmp_path / "words.ctm")[cuts[0].id]
-    assert [span.symbol for span in times[cuts[0].id]] == [span.symbol for span in expected]
-    starts = [[span.start for span in spans] for spans in (times[cuts[0].id], expected)]
-    assert starts[0] == pytest.approx(starts[1], abs=1e-5)
+    code = "".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    assert code.count("exp/ottc/seed1") == 1
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(recordings[0], "talk.wav")
+    Path("talk.txt").write_text("a ba\n")
+    exec(code.replace("exp/ottc/seed1", str(model)), {})
+    printed = capsys.readouterr().out
+    assert _align(model, "out", "talk.wav") == 0
+    for word in _found(tmp_path / "out")["talk"].words:
+        assert f"{word.start:.2f} {word.end:.2f} {word.text}" in printed
 
 
 def test_a_text_is_aligned_as_it_stands_whatever_the_model_hears(model, recordings, tmp_path):
     given = {path.stem: "DA" for path in recordings[:2]}
     (tmp_path / "text").write_text("".join(f"{name} {text}\n" for name, text in given.items()))
-    options = ("--audio", *recordings[:2], "--text", tmp_path / "text", "--aligner", "transport")
-    assert _align(model, tmp_path / "out", *options) == 0
-    times = read_ctm(tmp_path / "out" / "words.ctm")
-    assert {name: [span.symbol for span in spans] for name, spans in times.items()} == {
-        name: [text] for name, text in given.items()
-    }
+    assert _align(model, tmp_path / "out", *recordings[:2], "--text", tmp_path / "text") == 0
+    assert _texts(tmp_path / "out") == given
 
 
-def test_transcripts_of_cuts_are_aligned_by_a_ctc_model_too(lab, ctc, tmp_path):
-    assert (
-        _align(ctc / "valid.loss.best.pth", tmp_path, "--cuts", lab.valid.cuts, "--transcripts")
-        == 0
-    )
-    times = read_ctm(tmp_path / "words.ctm")
-    found = {name: " ".join(span.symbol for span in spans) for name, spans in times.items()}
-    assert found == lab.valid.texts
+def test_cuts_keep_their_recording_and_their_place_on_it_with_a_ctc_model_too(lab, ctc, tmp_path):
+    assert _align(ctc / "valid.loss.best.pth", tmp_path, lab.valid.cuts) == 0
+    assert _texts(tmp_path) == lab.valid.texts
+    found = _found(tmp_path)
+    for cut in CutSet.from_file(lab.valid.cuts):
+        assert found[cut.id].recording == cut.recording_id
+        assert found[cut.id].offset == pytest.approx(cut.start, abs=1e-6)
+        assert found[cut.id].duration == pytest.approx(cut.duration, abs=1e-3)
 
 
-def test_an_utterance_that_cannot_be_aligned_is_named_and_the_others_are_written(
+def test_a_text_that_does_not_fit_is_named_and_the_others_are_done(
     ctc, recordings, tmp_path, capsys
 ):
     long, empty, right = (path.stem for path in recordings[:3])
-    text = f"{long} {'ABCD' * 100}\n{empty}\n{right} A\n"
-    (tmp_path / "text").write_text(text)
-    options = ("--audio", *recordings[:3], "--text", tmp_path / "text")
-    assert _align(ctc, tmp_path / "out", *options) == 1
-    assert f"the first is {long}: " in capsys.readouterr().err
-    assert (tmp_path / "out" / "infeasible").read_text().startswith(f"{long} ")
-    assert list(read_ctm(tmp_path / "out" / "words.ctm")) == [right]
-    grid = read_textgrid(tmp_path / "out" / "textgrid" / f"{empty}.TextGrid", "words")
-    assert not [span for span in grid if span.symbol]
+    (tmp_path / "text").write_text(f"{long} {'ABCD' * 100}\n{empty}\n{right} A\n")
+    out = tmp_path / "out"
+    assert _align(ctc, out, *recordings[:3], "--text", tmp_path / "text") == 1
+    assert f"{long}.wav: the text does not fit the sound: " in capsys.readouterr().err
+    (failed,) = map(json.loads, (out / "failed.jsonl").read_text().splitlines())
+    assert failed["id"] == long
+    assert _texts(out) == {empty: "", right: "A"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--audio", "{wav}", "{folder}/../{folder.name}/{wav.name}"), "is called utt2-00 too"),
-        (("--audio", "{wav}", "--transcripts"), "recordings have none"),
-        (("--audio", "absent.wav"), "there is no absent.wav"),
-        (("--cuts", "absent.jsonl"), "there is no absent.jsonl"),
-        (("--audio", "{wav}", "--text", "{text}"), "utt2-00: .*text must have its text"),
+        (("absent.wav",), "absent.wav: there is no such file"),
+        (("{wav}", "--text", "{text}"), "another A|has no text|must begin"),
+        (("{wav}", "--text", "absent.txt"), "there is no absent.txt"),
+        (("{wav}", "--device", "gpu"), "--device must be cpu, cuda or cuda:N, got 'gpu'"),
+        (("{wav}", "--device", "cuda:99"), "--device cuda:99: PyTorch .* sees"),
+        (("{wav}", "--channel", "both"), "--channel must be mix"),
+        (("{wav}", "--channel", "3"), "there is no channel 3: it has 1"),
+        (("{wav}", "--format", "doc"), "doc"),
+        (("{empty}",), "there is nothing to align"),
     ],
 )
-def test_what_cannot_be_is_said(model, recordings, tmp_path, capsys, options, message):
-    text = tmp_path / "text"
-    text.write_text("another A\n")
-    names = {"wav": recordings[0], "folder": recordings[0].parent, "text": text}
-    assert _align(model, tmp_path / "out", *(option.format(**names) for option in options)) == 1
+def test_what_cannot_be_is_said_in_one_line(model, recordings, tmp_path, capsys, options, message):
+    (tmp_path / "text").write_text("one A\ntwo B\n")
+    (tmp_path / "cuts.jsonl").write_text("")
+    names = {"wav": recordings[0], "text": tmp_path / "text", "empty": tmp_path / "cuts.jsonl"}
+    if "{text}" in options:
+        options = ("{wav}", str(recordings[1]), *options[1:])
+    given = [option.format(**names) for option in options]
+    assert _align(model, tmp_path / "out", *given) == 1
     found = capsys.readouterr().err
     assert found.startswith("error: ")
     assert re.search(message, found)
+    assert "Traceback" not in found
+
+
+@pytest.mark.parametrize("place", ["absent", "exp"])
+def test_a_model_that_is_not_there_is_named(recordings, tmp_path, capsys, place):
+    (tmp_path / "exp").mkdir()
+    assert _align(tmp_path / place, tmp_path / "out", recordings[0]) == 1
+    found = capsys.readouterr().err
+    assert str(tmp_path / place) in found
+    assert found.startswith("error: --model")

@@ -123,11 +123,11 @@ def test_commands_answer_and_name_what_they_miss(python: Path, tmp_path: Path) -
     for script in scripts:
         assert script in run([folder / script, "--help"], tmp_path)
     done = subprocess.run(
-        [folder / "ottc-align", "--model", "m", "--audio", "a.wav", "--out", "o"],
+        [folder / "ottc-align", "a.wav", "--model", "m", "--out", "o"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ottc-align needs the extra [espnet]: pip install ")
+    assert done.stderr.startswith("error: ottc-align needs the extra [align]: pip install ")
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class ESPnetModel:
         self.separator = separators[0] if self.token_type == "char" and separators else None
         self.unknown = self.tokens.index(_UNKNOWN) if _UNKNOWN in self.tokens else None
         self.alphabet = _alphabet(self.tokens, self.token_type)
-        self.romanize = None
+        self.romanize: Callable[[str], str] | None = None
 
     def prepare(self, samples: Tensor) -> Tensor:
         """As they are."""

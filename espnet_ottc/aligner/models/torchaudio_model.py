@@ -2,7 +2,7 @@
 
 import functools
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class TorchaudioModel:
         self.separator = self._ids.get(_SEPARATOR)
         letters = (token for token in self._ids if token != _SEPARATOR)
         self.alphabet = Alphabet(frozenset(letters))
-        self.romanize = _uroman if alignment else None
+        self.romanize: Callable[[str], str] | None = _uroman if alignment else None
         self._model = model.to(device).eval()
         self._device = torch.device(device)
 

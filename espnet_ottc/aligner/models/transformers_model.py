@@ -1,7 +1,7 @@
 """CTC models of `transformers`: wav2vec 2.0, HuBERT, WavLM, MMS with its adapters, and others alike."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class TransformersModel:
         special = {*tokenizer.all_special_tokens, delimiter}
         letters = (token for token in self.tokens if len(token) == 1 and token not in special)
         self.alphabet = Alphabet(frozenset(letters))
-        self.romanize = None
+        self.romanize: Callable[[str], str] | None = None
         self._normalise = bool(getattr(extractor, "do_normalize", False))
         self._tokenizer = tokenizer
         self._model = model.to(device).eval()

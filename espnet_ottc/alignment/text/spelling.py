@@ -87,6 +87,8 @@ class Speller:
             text: any.
         """
         words = split_words(text)
+        if not words:
+            return []
         ends = [*(word.start for word in words[1:]), -1]
         return [
             replace(self.spell(word.text, word.sentence), glued=word.end == following)
