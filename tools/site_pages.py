@@ -31,6 +31,7 @@ ROOMS = {
     "ops": "The loss and what belongs to it",
     "nn": "The head for a model of one's own",
     "alignment": "Aligners, formats and metrics",
+    "aligner": "The aligner for recordings",
     "espnet": "ESPnet",
     "corpora": "Corpora",
     "synthesis": "Synthetic corpora",
