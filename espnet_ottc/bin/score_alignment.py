@@ -2,7 +2,7 @@
 
     ottc-score-times --ref ref.ctm --hyp hyp.ctm [--json scores.json]
 
-Reads CTM, TextGrid (a file or a folder) and Lhotse supervisions of any tool, in any pairing.  With
+Reads CTM, TextGrid (a file or a folder) and Lhotse supervisions or cuts of any tool, in any pairing.  With
 the model's label of every frame (`--frames`), peakiness too.  Exit status: 0; 1 for a fault of the
 input (an utterance on one side only, a malformed file); 2 for wrong options.
 """
@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
         prog="ottc-score-times",
         description="Start F1, IDR, IoU, boundary errors, coverage and peakiness.",
     )
-    add_scoring_options(options, "*.ctm, *.TextGrid, a folder of TextGrids, or Lhotse supervisions")
+    add_scoring_options(
+        options, "*.ctm, *.TextGrid, a folder of TextGrids, Lhotse supervisions or cuts"
+    )
     options.add_argument(
         "--collar",
         type=float,

@@ -2,7 +2,8 @@
 
     ottc-score-words --ref ref.txt --hyp hyp.txt [--json scores.json]
 
-Reads Kaldi text (`id word word ...`) and, for their words, CTM, TextGrid and Lhotse supervisions.  With
+Reads Kaldi text (`id word word ...`), sclite's trn, stm and, for their words, CTM, TextGrid and Lhotse
+supervisions and cuts.  With
 `--fold` the words are phones: `wer` is their error rate, and there is no `cer`.
 Exit status: 0; 1 for a fault of the input (an utterance on one side only, a malformed file); 2 for
 wrong options.
@@ -11,8 +12,9 @@ wrong options.
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from espnet_ottc.alignment.scoring import WordScoringOptions, score_word_files
+from espnet_ottc.alignment.scoring import WordScoringOptions, read_glm, score_word_files
 from espnet_ottc.bin.scoring_options import add_flag, add_scoring_options, shared_values
 from espnet_ottc.utils.commands import run
 from espnet_ottc.utils.files import write_json
@@ -25,13 +27,22 @@ def parser() -> argparse.ArgumentParser:
         description="Word and character error rates with sclite's counts and bootstrap intervals.",
     )
     add_scoring_options(
-        options, "Kaldi text, *.ctm, *.TextGrid, a folder of TextGrids, or Lhotse supervisions"
+        options,
+        "Kaldi text, *.trn, *.stm, *.ctm, *.TextGrid, a folder of TextGrids, Lhotse supervisions or cuts",
     )
     add_flag(
         options,
         "sclite_costs",
         "align with sclite's costs (substitution 4, others 3) instead of equal ones",
     )
+    options.add_argument(
+        "--glm",
+        type=Path,
+        metavar="FILE",
+        help="a global mapping file of NIST: spellings that count as the same; words that it puts in "
+        "parentheses may be missing",
+    )
+    add_flag(options, "no_characters", "leave the error rate of characters out")
     return options
 
 
@@ -43,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(options: argparse.Namespace) -> None:
     """Score as the options say; print the table, and write the scores where `--json` says."""
-    scoring = WordScoringOptions(sclite_costs=options.sclite_costs, **shared_values(options))
+    scoring = WordScoringOptions(
+        sclite_costs=options.sclite_costs,
+        mapping=None if options.glm is None else read_glm(options.glm),
+        characters=not options.no_characters,
+        **shared_values(options),
+    )
     report = score_word_files(options.ref, options.hyp, scoring)
     print(report.as_text())
     if options.json is not None:

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.alignment.scoring import SILENCES, read_folding
+from espnet_ottc.alignment.scoring import AUTO, DIALECTS, SILENCES, read_folding
+from espnet_ottc.alignment.text.normal import FORMS
 
 
 def add_scoring_options(parser: argparse.ArgumentParser, files: str) -> None:
@@ -18,7 +19,26 @@ def add_scoring_options(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument("--hyp", type=Path, required=True, help=f"hypothesis: {files}")
     parser.add_argument("--json", type=Path, help="also write the scores here")
     parser.add_argument("--tier", default="words", help="TextGrid tier to read")
-    parser.add_argument("--channel", help="CTM channel to read, where an utterance has several")
+    parser.add_argument(
+        "--channel", help="channel of CTM or stm to read, where an utterance has several"
+    )
+    parser.add_argument("--hyp_channel", help="that of the hypothesis, where it is another")
+    parser.add_argument(
+        "--encoding", help="of text files (default: UTF-8; guessed for TextGrids), such as latin-1"
+    )
+    parser.add_argument(
+        "--normalize",
+        choices=FORMS,
+        default="nfc",
+        help="form in which words and ids are compared: none is letter for letter; nfc, the default, one "
+        "normal form of Unicode without invisible characters; loose also straight quotes and plain hyphens",
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=[AUTO, *DIALECTS],
+        default=AUTO,
+        help="whose symbols for silence and noise are left out; auto, the default, goes by the words",
+    )
     add_flag(parser, "ignore_case", "compare words in lower case")
     parser.add_argument(
         "--skip",
@@ -75,7 +95,8 @@ def shared_values(options: argparse.Namespace) -> dict[str, Any]:
     """
 
     names = ("ignore_case", "missing_is_empty", "ignore_extra", "level", "resamples", "seed")
-    values = {name: getattr(options, name) for name in (*names, "tier", "channel")}
+    read = ("tier", "channel", "hyp_channel", "encoding", "normalize", "dialect")
+    values = {name: getattr(options, name) for name in (*names, *read)}
     values["skip"] = tuple(options.skip)
     values["folding"] = None if options.fold is None else read_folding(options.fold)
     return values

@@ -233,7 +233,7 @@ def test_a_textgrid_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="u: cannot read TextGrid"):
             formats.read_textgrid(path)
     path.write_text(SHORT_TEXTGRID[:120])
-    with pytest.raises(ValueError, match=r"tier ends at 0\.5 s of 1\.5 s: cut short"):
+    with pytest.raises(ValueError, match="it breaks off"):
         formats.read_textgrid(path)
 
 
@@ -315,7 +315,7 @@ def test_supervisions_need_durations(tmp_path: Path) -> None:
         (
             "a.jsonl",
             b'{"id": "a", "sources": [], "sampling_rate": 1, "num_samples": 1, "duration": 1}',
-            "line 1: must be one of supervisions, got a Recording",
+            "line 1: must be one of supervisions or cuts, got a Recording",
         ),
     ],
 )

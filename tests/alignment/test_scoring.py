@@ -62,6 +62,7 @@ def test_json_of_words_has_rates_counts_and_settings() -> None:
         "sclite_costs": True,
         "ignore_case": True,
         "skip": ["TO", "<sil>"],
+        "normalize": "nfc",
         "fold": None,
     }
 

@@ -20,10 +20,13 @@ from espnet_ottc.alignment.formats.supervisions import (
     write_supervisions,
 )
 from espnet_ottc.alignment.formats.textgrid import fit_textgrid, read_textgrid, write_textgrid
+from espnet_ottc.alignment.formats.textgrid_text import Tier, read_tiers
+from espnet_ottc.alignment.formats.transcripts import read_stm, read_trn
 from espnet_ottc.alignment.spans import SpansById
 
 __all__ = [
     "SpansById",
+    "Tier",
     "ctm_lines",
     "fit_textgrid",
     "holds_times",
@@ -31,9 +34,12 @@ __all__ = [
     "read_durations",
     "read_manifest",
     "read_spans",
+    "read_stm",
     "read_supervisions",
     "read_text",
     "read_textgrid",
+    "read_tiers",
+    "read_trn",
     "spans_of",
     "text_tier",
     "with_spans",

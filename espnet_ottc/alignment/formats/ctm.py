@@ -11,7 +11,7 @@ from espnet_ottc.utils.files import written_aside
 _DECIMALS = 6
 
 
-def read_ctm(path: Path, channel: str | None = None) -> SpansById:
+def read_ctm(path: Path, channel: str | None = None, encoding: str | None = None) -> SpansById:
     """Read a CTM of any tool: `id channel start duration word [confidence]`; `;;` and `#` open comments.
 
     Columns stand between blanks or tabs; a no-break space belongs to its word.  What `write_ctm` escaped is
@@ -20,6 +20,7 @@ def read_ctm(path: Path, channel: str | None = None) -> SpansById:
     Args:
         path: the file.
         channel: the channel to read; None reads files that have one channel per id.
+        encoding: of the file; None is UTF-8.
 
     Returns:
         Spans by id, in order of time.  Fields after the confidence are ignored; `NA` is no
@@ -33,7 +34,7 @@ def read_ctm(path: Path, channel: str | None = None) -> SpansById:
     """
     spans: SpansById = {}
     channels: dict[str, str] = {}
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, encoding):
         if line.lstrip().startswith((";;", "#")):
             continue
         name, span, found = _parse(line, f"{path}:{number}")

@@ -5,16 +5,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from espnet_ottc.utils.encodings import decoded, encoding_of
 from espnet_ottc.utils.files import written_aside
 
 _BETWEEN = re.compile(r"[ \t\r\n\f\v]+")
 
 
-def read_text(path: Path) -> dict[str, list[str]]:
+def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
     """Read Kaldi text: a line is an utterance id and its words; an id alone is an empty utterance.
 
     Args:
-        path: the file, UTF-8.
+        path: the file.
+        encoding: of the file; None is UTF-8.
 
     Returns:
         Words by utterance id, in the file's order.
@@ -24,7 +26,7 @@ def read_text(path: Path) -> dict[str, list[str]]:
         OSError: the file cannot be read.
     """
     texts: dict[str, list[str]] = {}
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, encoding):
         name, *words = fields_of(line)
         if name in texts:
             raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
@@ -77,19 +79,37 @@ def fields_of(line: str) -> list[str]:
     return [field for field in _BETWEEN.split(line) if field]
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, each with its number, counted from 1.
 
     A byte order mark at the start is left out.
 
+    Args:
+        path: the file.
+        encoding: of the file; None is UTF-8.
+
     Raises:
-        ValueError: bytes that are not UTF-8.
+        ValueError: bytes that are not so encoded, an unknown encoding; it names file and line.
         OSError: the file cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be UTF-8 text: {error}") from error
+    with path.open("rb") as file:
+        start = file.read(4)
+    # UTF-16 has bytes of its own for the ends of lines, and says so with a mark.
+    wide = encoding or (encoding_of(start) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else None)
+    if wide is not None:
+        for number, line in enumerate(decoded(path, wide).splitlines(keepends=True), 1):
+            if line.strip():
+                yield number, line
+        return
+    # In bytes, so that a fault has its line and a large file is never whole in memory.
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}:{number}: must be UTF-8 text, got the byte 0x{raw[error.start]:02X}; "
+                    "convert it, or name its encoding"
+                ) from error
+            if line.strip():
+                yield number, line

@@ -9,10 +9,15 @@ from typing import Any, Literal
 
 from espnet_ottc.utils.extras import require_extra
 
-Kind = Literal["cuts", "recordings", "supervisions"]
+Kind = Literal["cuts", "recordings", "supervisions", "supervisions or cuts"]
 _JSON_LINES = (".jsonl", ".jsonl.gz")
 # How the names of an item's class end.
-_CLASSES = {"cuts": "Cut", "recordings": "Recording", "supervisions": "SupervisionSegment"}
+_CLASSES: dict[Kind, str | tuple[str, ...]] = {
+    "cuts": "Cut",
+    "recordings": "Recording",
+    "supervisions": "SupervisionSegment",
+    "supervisions or cuts": ("SupervisionSegment", "Cut"),
+}
 # What Lhotse, and the readers beneath it, raise for what is no manifest.
 _FAULTS = (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, zlib.error)
 
@@ -22,7 +27,7 @@ def read_manifest(path: Path, kind: Kind) -> Iterator[Any]:
 
     Args:
         path: `.jsonl`, `.jsonl.gz`, or whatever else Lhotse reads (`.json`, `.yaml`, compressed).
-        kind: of its items: `Cut`, `Recording` or `SupervisionSegment`.
+        kind: of its items: `Cut`, `Recording`, `SupervisionSegment`, or either of two.
 
     Raises:
         FileNotFoundError: there is no such file, at the call.

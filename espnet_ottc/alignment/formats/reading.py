@@ -18,13 +18,16 @@ def holds_times(path: Path) -> bool:
     )
 
 
-def read_spans(path: Path, tier: str = "words", channel: str | None = None) -> SpansById:
+def read_spans(
+    path: Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
+) -> SpansById:
     """Read times by kind: `*.ctm`, `*.TextGrid`, a folder of TextGrids, a Lhotse manifest.
 
     Args:
         path: a TextGrid's stem is its utterance's id; folders are searched through.
         tier: the TextGrid's tier; for supervisions the alignment `word` or `phone` that it names.
         channel: the CTM's channel.
+        encoding: of TextGrids and CTMs; None: guessed for TextGrids, UTF-8 for CTMs.
 
     Raises:
         ValueError: an unknown kind of file, a folder without TextGrids, whatever the reader raises.
@@ -37,14 +40,14 @@ def read_spans(path: Path, tier: str = "words", channel: str | None = None) -> S
             name = id_of_file_name(file.stem)
             if name in spans:
                 raise ValueError(f"{name}: each id must stand once; {file} repeats it")
-            spans[name] = read_textgrid(file, tier)
+            spans[name] = read_textgrid(file, tier, encoding)
         if not spans:
             raise ValueError(f"{path}: a folder must hold TextGrids, found none")
         return spans
     if path.suffix.lower() == ".textgrid":
-        return {id_of_file_name(path.stem): read_textgrid(path, tier)}
+        return {id_of_file_name(path.stem): read_textgrid(path, tier, encoding)}
     if path.suffix.lower() == ".ctm":
-        return read_ctm(path, channel)
+        return read_ctm(path, channel, encoding)
     if path.name.endswith(SUFFIXES):
         return read_supervisions(path, tier.removesuffix("s"))
     raise ValueError(

@@ -1,6 +1,7 @@
 """Lhotse's manifests of supervisions, with alignments of words, phones or tokens."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from espnet_ottc.utils.files import written_aside
 if TYPE_CHECKING:
     from lhotse import SupervisionSegment
 
+# Rounding of times in manifests, in seconds.
+_ROUNDING = 0.02
 # Of the manifests that Lhotse reads, those that are recognised by their names.
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
@@ -136,21 +139,52 @@ def write_supervisions(
 
 
 def read_supervisions(path: Path, kind: str = "word") -> SpansById:
-    """Read the spans of each supervision of a Lhotse manifest, by supervision id.
+    """Read the spans of each supervision of a Lhotse manifest of supervisions or cuts, by id.
+
+    Supervisions have their own ids.  A cut with one supervision has the cut's, with times from the cut's
+    start; of a cut with several each has its own id, and times from its own start.
 
     Args:
         path: a manifest that Lhotse reads.
         kind: the alignment's name, `word` or `phone`.
 
     Raises:
-        ValueError: a file that is no manifest of supervisions, a supervision without such an
+        ValueError: a file that is no manifest of supervisions or cuts, a supervision without such an
             alignment, an id that repeats.
         OSError: the file cannot be read.
         ImportError: Lhotse is not installed.
     """
     spans: SpansById = {}
-    for supervision in read_manifest(path, "supervisions"):
-        if supervision.id in spans:
-            raise ValueError(f"{supervision.id}: each id must stand once; {path} repeats it")
-        spans[supervision.id] = spans_of(supervision, kind)
+    for name, found in _spans(path, kind):
+        if name in spans:
+            raise ValueError(f"{name}: each id must stand once; {path} repeats it")
+        spans[name] = found
     return spans
+
+
+def _spans(path: Path, kind: str) -> Iterator[tuple[str, list[Span]]]:
+    for item in read_manifest(path, "supervisions or cuts"):
+        if not hasattr(item, "supervisions"):
+            yield item.id, spans_of(item, kind)
+            continue
+        several = len(item.supervisions) > 1
+        for supervision in item.supervisions:
+            moved = _on_cut(supervision, item.start)
+            if several:
+                yield supervision.id, spans_of(moved, kind)
+            else:
+                whole = replace(moved, duration=max(item.duration, moved.end))
+                yield item.id, spans_of(whole, kind, origin=0.0)
+
+
+def _on_cut(supervision: "SupervisionSegment", cut_start: float) -> "SupervisionSegment":
+    """A cut's supervision with times from the cut's start, which Lhotse leaves on the recording."""
+    alignment = {}
+    for kind, items in (supervision.alignment or {}).items():
+        inside = all(
+            supervision.start - _ROUNDING <= one.start and one.end <= supervision.end + _ROUNDING
+            for one in items
+        )
+        shift = 0.0 if inside else cut_start
+        alignment[kind] = [one._replace(start=round(one.start - shift, 8)) for one in items]
+    return replace(supervision, alignment=alignment)

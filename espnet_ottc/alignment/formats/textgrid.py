@@ -1,8 +1,9 @@
-"""TextGrids of Praat, read and written by praatio."""
+"""TextGrids of Praat: read as Praat reads them, written by praatio."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_ottc.alignment.formats.textgrid_text import Tier, read_tiers
 from espnet_ottc.alignment.spans import Span, in_order
 from espnet_ottc.utils.escapes import escaped, is_unfit_for_text, unescaped
 from espnet_ottc.utils.extras import require_extra
@@ -14,42 +15,61 @@ _DECIMALS = 4
 _STEPS = 10_000
 
 
-def read_textgrid(path: Path, tier: str = "words") -> list[Span]:
+def read_textgrid(path: Path, tier: str = "words", encoding: str | None = None) -> list[Span]:
     """Read the labelled intervals of one tier of a Praat TextGrid (long, short or JSON).
 
     Args:
         path: the file.
-        tier: the tier's name; a file with one interval tier is read whatever its name.
+        tier: the tier's name.  Without such a tier those of several speakers are read together, as
+            `ann - words` and `bob - words`.  A file with one interval tier is read whatever its name.
+        encoding: of the file; None guesses.
+
+    Returns:
+        The spans, in order of time.
 
     Raises:
         ValueError: no such tier (the error lists those there are), a tier that is cut short, or no
             TextGrid.
         OSError: the file cannot be read.
-        ImportError: praatio is not installed.
     """
-    require_extra("align", "a TextGrid", ("praatio",))
-    from praatio import textgrid
-    from praatio.utilities.errors import PraatioException
-
-    try:
-        grid = textgrid.openTextgrid(str(path), True, "silence", "rename")
-        tiers = {name: grid.getTier(name) for name in grid.tierNames}
-        tiers = {name: t for name, t in tiers.items() if isinstance(t, textgrid.IntervalTier)}
-        if tier not in tiers and len(tiers) != 1:
-            raise ValueError(f"no interval tier {tier!r}; there are {', '.join(tiers) or 'none'}")
-        chosen = tiers[tier] if tier in tiers else next(iter(tiers.values()))
-        return _labelled(chosen.entries, float(chosen.maxTimestamp))
-    except (PraatioException, ValueError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.stem}: cannot read TextGrid {path}: {error}") from error
+    tiers = [one for one in read_tiers(path, encoding) if not one.points]
+    names = [one.name for one in tiers]
+    chosen = [one for one in tiers if one.name == tier] or [
+        one for one in tiers if speaker_of_tier(one.name, tier) is not None
+    ]
+    if not chosen and len(tiers) != 1:
+        raise ValueError(
+            f"{path.stem}: cannot read TextGrid {path}: no interval tier {tier!r}; "
+            f"there are {', '.join(names) or 'none'}"
+        )
+    spans = [span for one in chosen or tiers for span in _labelled(one, path)]
+    return in_order(spans)
 
 
-def _labelled(entries: Sequence[tuple[float, float, str]], end: float) -> list[Span]:
-    # Intervals fill their tier; praatio takes a file that breaks off between two of them for whole.
-    last = entries[-1][1] if entries else 0.0
-    if last < end - 1e-3:
-        raise ValueError(f"the tier ends at {last} s of {end} s: cut short")
+def speaker_of_tier(name: str, tier: str) -> str | None:
+    """The speaker of a tier's name such as `ann - words`; None where it is no such name.
+
+    Args:
+        name: of the tier.
+        tier: what it holds, as `words`.
+    """
+    for mark in (" - ", "-", "/", "_", ": "):
+        for speaker, what in (name.rpartition(mark)[::2], name.partition(mark)[::-2]):
+            if what.strip().lower() == tier.lower() and speaker.strip():
+                return speaker.strip()
+    return None
+
+
+def _labelled(tier: Tier, path: Path) -> list[Span]:
+    # Intervals fill their tier: one that does not is cut short.
+    last = tier.entries[-1][1] if tier.entries else tier.end
+    if last < tier.end - 1e-3:
+        raise ValueError(
+            f"{path.stem}: cannot read TextGrid {path}: the tier {tier.name!r} ends at {last} s of "
+            f"{tier.end} s: cut short"
+        )
     return [
-        Span(unescaped(label), max(start, 0.0), stop) for start, stop, label in entries if label
+        Span(unescaped(label), start, end) for start, end, label in tier.entries if label.strip()
     ]
 
 

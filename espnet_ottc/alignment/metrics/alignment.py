@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
-from espnet_ottc.alignment.metrics.words import align_words
+from espnet_ottc.alignment.metrics.edit_distance import edit_alignment
 from espnet_ottc.alignment.spans import Span
 
 COLLAR = 0.2
@@ -56,15 +56,16 @@ class UtteranceTimes:
 def match_words(reference: Sequence[Span], hypothesis: Sequence[Span]) -> list[tuple[Span, Span]]:
     """Pairs of a reference word and its hypothesis.
 
-    By order where the two texts agree, else the correct words of a minimum edit-distance
-    alignment; a substituted word is another word and has no time.
+    By order where the two texts agree, else the correct words of a minimum edit-distance alignment; of
+    alignments with as few edits, the one whose words lie nearest in time.  A substituted word is another word
+    and has no time.
 
     Args:
         reference: in order of time.
         hypothesis: likewise.
 
     Raises:
-        ImportError: kaldialign is not installed, and the texts differ.
+        ImportError: NumPy is not installed, and the texts differ.
     """
     words = [span.symbol for span in reference]
     guesses = [span.symbol for span in hypothesis]
@@ -73,9 +74,15 @@ def match_words(reference: Sequence[Span], hypothesis: Sequence[Span]) -> list[t
         return list(zip(reference, hypothesis, strict=True))
     return [
         (reference[left], hypothesis[right])
-        for left, right in align_words(words, guesses)
+        for left, right in edit_alignment(
+            words, guesses, times=(_middles(reference), _middles(hypothesis))
+        )
         if left is not None and right is not None and words[left] == guesses[right]
     ]
+
+
+def _middles(spans: Sequence[Span]) -> list[float]:
+    return [(span.start + span.end) / 2 for span in spans]
 
 
 def compare_spans(
@@ -93,7 +100,7 @@ def compare_spans(
 
     Raises:
         ValueError: a collar that is negative or not finite.
-        ImportError: kaldialign is not installed, and the texts differ.
+        ImportError: NumPy is not installed, and the texts differ.
     """
     if not 0 <= collar < float("inf"):
         raise ValueError(f"collar must be a finite number of seconds >= 0, got {collar}")

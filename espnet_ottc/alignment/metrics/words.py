@@ -1,14 +1,18 @@
 """Word and character error rates with sclite's counts."""
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
+from espnet_ottc.alignment.metrics.edit_distance import EditCosts, edit_alignment
 from espnet_ottc.utils.extras import require_extra
 
 _GAP = -1
+# Cells of the largest table that kaldialign gets; beyond, memory would be the limit.
+_LARGEST_TABLE = 25_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,12 @@ class ErrorCounts:
 
 
 def count_errors(
-    reference: Sequence[str], hypothesis: Sequence[str], *, sclite_costs: bool = False
+    reference: Sequence[str],
+    hypothesis: Sequence[str],
+    *,
+    sclite_costs: bool = False,
+    optional: AbstractSet[int] = frozenset(),
+    optional_hypothesis: AbstractSet[int] = frozenset(),
 ) -> ErrorCounts:
     """Align one utterance's words (or characters) by minimum edit distance and count.
 
@@ -70,29 +79,43 @@ def count_errors(
         hypothesis: what the system said.
         sclite_costs: substitutions cost 4, deletions and insertions 3, as in NIST's sclite, which
             may count more errors than the minimum that equal costs (Kaldi's, the default) give.
+        optional: places of reference words that may be missing: a deletion of one is no error, and the word
+            does not count then.
+        optional_hypothesis: places of hypothesis words whose insertion is no error.
 
     Raises:
         ImportError: kaldialign is not installed.
     """
+    allowed = 0
     correct = substitutions = deletions = insertions = 0
-    for left, right in align_words(reference, hypothesis, sclite_costs=sclite_costs):
+    if optional or optional_hypothesis:
+        free = (optional, optional_hypothesis)
+        pairs = edit_alignment(reference, hypothesis, _costs(sclite_costs), free=free)
+    else:
+        pairs = align_words(reference, hypothesis, sclite_costs=sclite_costs)
+    for left, right in pairs:
         if left is None:
-            insertions += 1
+            insertions += right not in optional_hypothesis
         elif right is None:
-            deletions += 1
+            allowed += left in optional
+            deletions += left not in optional
         elif reference[left] == hypothesis[right]:
             correct += 1
         else:
             substitutions += 1
     return ErrorCounts(
         sentences=1,
-        words=len(reference),
+        words=len(reference) - allowed,
         correct=correct,
         substitutions=substitutions,
         deletions=deletions,
         insertions=insertions,
         wrong_sentences=int(substitutions + deletions + insertions > 0),
     )
+
+
+def _costs(sclite_costs: bool) -> EditCosts:
+    return EditCosts(substitution=4, gap=3) if sclite_costs else EditCosts()
 
 
 def align_words(
@@ -111,6 +134,8 @@ def align_words(
     Raises:
         ImportError: kaldialign is not installed.
     """
+    if len(reference) * len(hypothesis) > _LARGEST_TABLE:
+        return edit_alignment(reference, hypothesis, _costs(sclite_costs))
     numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
     pairs = _edit_alignment()(
         [numbers[word] for word in reference],

@@ -1,7 +1,9 @@
 """Scoring of words and of their times: functions that return a report, as JSON or as a table."""
 
+from espnet_ottc.alignment.scoring.dialects import AUTO, DIALECTS, SILENCES
 from espnet_ottc.alignment.scoring.folding import Folding, read_folding
-from espnet_ottc.alignment.scoring.options import SILENCES, ScoringOptions
+from espnet_ottc.alignment.scoring.glm import GlobalMapping, read_glm
+from espnet_ottc.alignment.scoring.options import ScoringOptions
 from espnet_ottc.alignment.scoring.times import (
     TimesReport,
     TimesScoringOptions,
@@ -17,15 +19,19 @@ from espnet_ottc.alignment.scoring.words import (
 )
 
 __all__ = [
+    "AUTO",
+    "DIALECTS",
     "SILENCES",
     "ErrorRate",
     "Folding",
+    "GlobalMapping",
     "ScoringOptions",
     "TimesReport",
     "TimesScoringOptions",
     "WordReport",
     "WordScoringOptions",
     "read_folding",
+    "read_glm",
     "score_time_files",
     "score_times",
     "score_word_files",

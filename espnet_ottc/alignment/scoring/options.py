@@ -1,17 +1,19 @@
 """Options of both scorers, and what is compared under them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from espnet_ottc.alignment.metrics import pair_by_id
+from espnet_ottc.alignment.scoring.dialects import AUTO, DIALECTS, SILENCES, dialect_of
 from espnet_ottc.alignment.scoring.folding import Folding
+from espnet_ottc.alignment.text.normal import normal_form
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Item = TypeVar("Item")
 Pair = tuple[Sequence[Item], Sequence[Item]]
-
-# Words that some tools write for silence; they are neither right nor wrong.
-SILENCES = ("<eps>", "<sil>")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,13 @@ class ScoringOptions:
         resamples: how many times the bootstrap draws, ≥ 1.
         seed: of the bootstrap.
         tier: TextGrid tier, or the alignment of supervisions, that is read from files.
-        channel: CTM channel that is read from files; None where an utterance has one.
+        channel: channel of CTM or stm that is read from files; None where an utterance has one.
+        hyp_channel: that of the hypothesis, where it is another than the reference's; None takes `channel`.
+        encoding: of text files; None is UTF-8, and guessed for TextGrids.
+        normalize: form in which words and ids are compared, one of `none`, `nfc` and `loose`
+            (`espnet_ottc.alignment.text.normal`).
+        dialect: whose symbols for silence and noise are left out, a key of `DIALECTS`; `auto` goes by the
+            words.
     """
 
     ignore_case: bool = False
@@ -42,6 +50,17 @@ class ScoringOptions:
     seed: int = 0
     tier: str = "words"
     channel: str | None = None
+    hyp_channel: str | None = None
+    encoding: str | None = None
+    normalize: str = "nfc"
+    dialect: str = AUTO
+
+    def __post_init__(self) -> None:
+        normal_form("", self.normalize)
+        if self.dialect != AUTO and self.dialect not in DIALECTS:
+            raise ValueError(
+                f"dialect must be one of {AUTO}, {', '.join(DIALECTS)}; got {self.dialect!r}"
+            )
 
     @property
     def unit(self) -> str:
@@ -50,7 +69,8 @@ class ScoringOptions:
 
     def name_of(self, symbol: str) -> str:
         """The name under which a word or phone is compared; empty for one that is left out."""
-        name = symbol if self.folding is None else self.folding.of(symbol)
+        name = normal_form(symbol, self.normalize)
+        name = name if self.folding is None else self.folding.of(name)
         return name.lower() if self.ignore_case else name
 
     def pairs(
@@ -66,11 +86,45 @@ class ScoringOptions:
             ValueError: no reference; an utterance on one side only that no option allows.
         """
         return pair_by_id(
-            references,
-            hypotheses,
+            self._named(references),
+            self._named(hypotheses),
             missing_is_empty=self.missing_is_empty,
             ignore_extra=self.ignore_extra,
         )
+
+    def _named(self, items: Mapping[str, Sequence[Item]]) -> Mapping[str, Sequence[Item]]:
+        """The same under ids in normal form."""
+        found = {normal_form(name, self.normalize): words for name, words in items.items()}
+        # Where two become one, they stay as they are.
+        return found if len(found) == len(items) else items
+
+    def settled(
+        self, references: Iterable[str], hypotheses: Iterable[str]
+    ) -> "tuple[Self, tuple[str, ...]]":
+        """The options with the symbols that the words' dialect leaves out, and what a user should know.
+
+        Args:
+            references: all words of the references.
+            hypotheses: those of the hypotheses.
+        """
+        sides = {"reference": frozenset(references), "hypothesis": frozenset(hypotheses)}
+        notes = []
+        skip = list(self.skip)
+        for side, words in sides.items():
+            dialect = self.dialect
+            if dialect == AUTO:
+                dialect = "plain" if self.folding is not None else dialect_of(words)
+                if dialect != "plain":
+                    left = ", ".join(one for one in DIALECTS[dialect] if one in words)
+                    notes.append(
+                        f"the {side} is read as {dialect}'s: {left} are left out "
+                        "(--dialect plain keeps them)"
+                    )
+            if dialect != "plain":
+                skip += [one for one in DIALECTS[dialect] if one not in skip]
+        if not self.ignore_case:
+            notes += case_notes(sides["reference"], sides["hypothesis"], skip)
+        return replace(self, skip=tuple(skip)), tuple(notes)
 
     def as_json(self) -> dict[str, Any]:
         """All options as JSON values; the folding by its name."""
@@ -86,6 +140,27 @@ class ScoringOptions:
         """
         values = self.as_json()
         return {name: values[name] for name in names} | {"fold": values["folding"]}
+
+
+def case_notes(
+    references: frozenset[str], hypotheses: frozenset[str], skip: Sequence[str]
+) -> list[str]:
+    """A note where words of both sides would be the same but for upper and lower case.
+
+    Args:
+        references: the words of one side.
+        hypotheses: those of the other.
+        skip: words that do not count.
+    """
+    left, right = references - set(skip), hypotheses - set(skip)
+    same = len(left & right)
+    folded = len({word.casefold() for word in left} & {word.casefold() for word in right})
+    if folded >= 2 * max(same, 1) or (folded and not same):
+        return [
+            f"the two sides share {same} different words, and {folded} if case is ignored: "
+            "--ignore_case compares in lower case"
+        ]
+    return []
 
 
 def kept(items: Sequence[str], options: ScoringOptions) -> Iterator[str]:

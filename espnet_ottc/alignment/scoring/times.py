@@ -1,6 +1,6 @@
 """Scores of word (or phone) times against a reference, and peakiness."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class TimesReport:
         peakiness: None where no labels of frames were given.
         options: under which it was scored.
         reference, hypothesis: names of what was scored, as of files.
+        notes: what the user should know of how it was read.
     """
 
     scores: AlignmentScores
@@ -55,6 +56,7 @@ class TimesReport:
     options: TimesScoringOptions
     reference: str = ""
     hypothesis: str = ""
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values: shares in percent, errors in milliseconds, counts, settings."""
@@ -69,7 +71,7 @@ class TimesReport:
             name: interval_list(interval) for name, interval in self.intervals.items()
         }
         result["settings"] = self.options.settings(_SETTINGS)
-        return result
+        return result | ({"notes": list(self.notes)} if self.notes else {})
 
     def as_text(self) -> str:
         """The report as a table, each number with what it was counted over."""
@@ -85,7 +87,8 @@ class TimesReport:
             for title, name, count in _lines(row, self.options)
         ]
         text = f"{table(rows)}\nutterances: {row['utterances']}"
-        return text if self.peakiness is None else f"{text}\n{_peakiness_text(self.peakiness)}"
+        peakiness = [] if self.peakiness is None else [_peakiness_text(self.peakiness)]
+        return "\n".join([text, *peakiness, *(f"note: {note}" for note in self.notes)])
 
 
 def score_times(
@@ -115,6 +118,7 @@ def score_times(
         ImportError: kaldialign or NumPy is not installed.
     """
     options = options or TimesScoringOptions()
+    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
     references, hypotheses = (_kept(spans, options) for spans in (references, hypotheses))
     scores = AlignmentScores.of(
         compare_spans(*(_named(spans, options) for spans in pair), collar=options.collar)
@@ -126,7 +130,7 @@ def score_times(
     peakiness = None
     if frame_labels is not None:
         peakiness = _peakiness(references, frame_labels, durations, options)
-    return TimesReport(scores, intervals, peakiness, options, *names)
+    return TimesReport(scores, intervals, peakiness, options, *names, notes=notes)
 
 
 def score_time_files(
@@ -153,13 +157,19 @@ def score_time_files(
     """
     options = options or TimesScoringOptions()
     return score_times(
-        read_spans(reference, options.tier, options.channel),
-        read_spans(hypothesis, options.tier, options.channel),
+        read_spans(reference, options.tier, options.channel, options.encoding),
+        read_spans(
+            hypothesis, options.tier, options.hyp_channel or options.channel, options.encoding
+        ),
         options,
         frame_labels=None if frames is None else read_text(frames),
         durations=None if durations is None or frames is None else read_durations(durations),
         names=(str(reference), str(hypothesis)),
     )
+
+
+def _symbols(spans: Spans) -> Iterator[str]:
+    return (span.symbol for items in spans.values() for span in items)
 
 
 def _kept(spans: Spans, options: ScoringOptions) -> SpansById:

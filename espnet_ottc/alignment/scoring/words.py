@@ -1,11 +1,11 @@
 """Word, phone and character error rates of a set of utterances."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.alignment.formats import holds_times, read_spans, read_text
+from espnet_ottc.alignment.formats import holds_times, read_spans, read_stm, read_text, read_trn
 from espnet_ottc.alignment.metrics import (
     ErrorCounts,
     Interval,
@@ -13,10 +13,13 @@ from espnet_ottc.alignment.metrics import (
     count_errors,
     error_interval,
 )
+from espnet_ottc.alignment.scoring.glm import GlobalMapping
 from espnet_ottc.alignment.scoring.options import ScoringOptions, kept
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
 
-_SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip")
+_SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip", "normalize")
+# Their words in parentheses may be missing.
+_NIST = (".trn", ".stm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +28,21 @@ class WordScoringOptions(ScoringOptions):
 
     Attributes:
         sclite_costs: align with sclite's costs (substitution 4, others 3) instead of equal ones.
+        mapping: spellings that count as the same; None where all words count as they are.
+        optional_words: words in parentheses may be missing on either side, as in files of sclite; true for
+            trn, stm and a mapping.
+        characters: also the error rate of characters.
     """
 
     sclite_costs: bool = False
+    mapping: GlobalMapping | None = None
+    optional_words: bool = False
+    characters: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """All options as JSON values; the folding and the mapping by their names."""
+        values = ScoringOptions.as_json(replace(self, mapping=None))
+        return values | {"mapping": self.mapping and self.mapping.name}
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class WordReport:
         characters: that of characters; None for phones.
         options: under which it was scored.
         reference, hypothesis: names of what was scored, as of files.
+        notes: what the user should know of how it was read.
     """
 
     words: ErrorRate
@@ -67,6 +83,7 @@ class WordReport:
     options: WordScoringOptions
     reference: str = ""
     hypothesis: str = ""
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values: rates and intervals in percent, counts, settings."""
@@ -81,7 +98,7 @@ class WordReport:
                 result[f"{name}_interval"] = interval_list(rate.interval, 100)
                 result[f"{name}_counts"] = asdict(rate.counts)
         result["settings"] = self.options.settings(_SETTINGS)
-        return result
+        return result | ({"notes": list(self.notes)} if self.notes else {})
 
     def as_text(self) -> str:
         """The report as a table with sclite's columns."""
@@ -91,7 +108,7 @@ class WordReport:
             if rate is not None:
                 numbers = (number(rate.percent), interval_text(rate.interval, 100))
                 rows.append([rate.unit, *map(str, _columns(rate.counts)), *numbers])
-        return table(rows)
+        return "\n".join([table(rows), *(f"note: {note}" for note in self.notes)])
 
 
 def score_words(
@@ -115,17 +132,64 @@ def score_words(
         ImportError: kaldialign or NumPy is not installed.
     """
     options = options or WordScoringOptions()
+    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
     pairs = [
-        (list(kept(reference, options)), list(kept(hypothesis, options)))
+        (_Words.of(reference, options), _Words.of(hypothesis, options))
         for reference, hypothesis in options.pairs(references, hypotheses).values()
     ]
-    letters = [(characters(ref), characters(hyp)) for ref, hyp in pairs]
+    letters = None
+    if options.characters and options.folding is None:
+        # One pair after the other: those of a long utterance take room.
+        letters = [
+            count_errors(
+                characters(ref.words), characters(hyp.words), sclite_costs=options.sclite_costs
+            )
+            for ref, hyp in pairs
+        ]
+    counts = [
+        count_errors(
+            ref.words,
+            hyp.words,
+            sclite_costs=options.sclite_costs,
+            optional=ref.optional,
+            optional_hypothesis=hyp.optional,
+        )
+        for ref, hyp in pairs
+    ]
     return WordReport(
-        _rate(options.unit, pairs, options),
-        _rate("char", letters, options) if options.folding is None else None,
+        _rate(options.unit, counts, options),
+        None if letters is None else _rate("char", letters, options),
         options,
         *names,
+        notes=notes,
     )
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The words of an utterance as they are compared, and the places of those that may be missing."""
+
+    words: list[str]
+    optional: frozenset[int]
+
+    @classmethod
+    def of(cls, given: Sequence[str], options: WordScoringOptions) -> "_Words":
+        named = list(kept(given, options))
+        if options.mapping is not None:
+            named = [name for word in options.mapping.of(named) for name in kept([word], options)]
+        if not options.optional_words:
+            return cls(named, frozenset())
+        optional = frozenset(
+            place
+            for place, word in enumerate(named)
+            if len(word) > 2 and word[0] + word[-1] == "()"
+        )
+        words = [word[1:-1] if place in optional else word for place, word in enumerate(named)]
+        return cls(words, optional)
+
+
+def _symbols(words: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    return (word for items in words.values() for word in items)
 
 
 def score_word_files(
@@ -134,7 +198,7 @@ def score_word_files(
     """Score the words of two files; see `score_words`.
 
     Args:
-        reference: Kaldi text, or a file of times that `read_spans` takes.
+        reference: Kaldi text, sclite's `*.trn`, `*.stm`, or a file of times that `read_spans` takes.
         hypothesis: likewise.
         options: None takes the defaults.
 
@@ -144,19 +208,19 @@ def score_word_files(
         ImportError: a package that the format or the scoring needs is not installed.
     """
     options = options or WordScoringOptions()
+    if options.mapping is not None or any(
+        path.suffix.lower() in _NIST for path in (reference, hypothesis)
+    ):
+        options = replace(options, optional_words=True)
     return score_words(
-        _read_words(reference, options),
-        _read_words(hypothesis, options),
+        _read_words(reference, options, options.channel),
+        _read_words(hypothesis, options, options.hyp_channel or options.channel),
         options,
         names=(str(reference), str(hypothesis)),
     )
 
 
-def _rate(
-    unit: str, pairs: Sequence[tuple[list[str], list[str]]], options: WordScoringOptions
-) -> ErrorRate:
-    costs = options.sclite_costs
-    counts = [count_errors(ref, hyp, sclite_costs=costs) for ref, hyp in pairs]
+def _rate(unit: str, counts: Sequence[ErrorCounts], options: WordScoringOptions) -> ErrorRate:
     interval = error_interval(
         counts, level=options.level, resamples=options.resamples, seed=options.seed
     )
@@ -176,8 +240,26 @@ def _columns(counts: ErrorCounts) -> tuple[int, ...]:
     )
 
 
-def _read_words(path: Path, options: ScoringOptions) -> dict[str, list[str]]:
+def _read_words(
+    path: Path, options: ScoringOptions, channel: str | None
+) -> Mapping[str, Sequence[str]]:
+    suffix = path.suffix.lower()
+    if suffix == ".trn":
+        return read_trn(path, options.encoding)
+    if suffix == ".stm":
+        return read_stm(path, channel, options.encoding)
     if not holds_times(path):
-        return read_text(path)
-    spans = read_spans(path, options.tier, options.channel)
+        texts = read_text(path, options.encoding)
+        _refuse_trn(path, texts)
+        return texts
+    spans = read_spans(path, options.tier, channel, options.encoding)
     return {name: [span.symbol for span in items] for name, items in spans.items()}
+
+
+def _refuse_trn(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a trn that is not called so: its first words would be taken for ids."""
+    last = [words[-1] if words else name for name, words in texts.items()]
+    if last and all(word.startswith("(") and word.endswith(")") for word in last):
+        raise ValueError(
+            f"{path}: each line ends with an id in parentheses: a trn of sclite must be called *.trn"
+        )

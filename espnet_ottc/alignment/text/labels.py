@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from espnet_ottc.alignment.text.spelling import WILDCARD, SpelledWord
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Owners of labels that are no word's.
 NOBODY = -1
@@ -86,7 +87,7 @@ def _ids(
     return ids or [wildcard]
 
 
-def with_wildcard(log_probs: Tensor, cost: float = WILDCARD_COST) -> Tensor:
+def with_wildcard(log_probs: "Tensor", cost: float = WILDCARD_COST) -> "Tensor":
     """Log-probabilities with one label more, the wildcard: on each frame the best of all labels.
 
     Args:
@@ -96,6 +97,8 @@ def with_wildcard(log_probs: Tensor, cost: float = WILDCARD_COST) -> Tensor:
     Returns:
         (..., V + 1); the wildcard's id is V.  They do not sum to 1.
     """
+    import torch  # late: the scorers use this package's normal forms without PyTorch
+
     best = log_probs.amax(-1, keepdim=True) - cost
     return torch.cat([log_probs, best], -1)
 
