@@ -63,7 +63,7 @@ setup(
             extra_link_args=[OPENMP, "-lm"],
             optional=True,
         )
-        for name in ("ottc_cpu", "chains_cpu")
+        for name in ("ottc_cpu", "chains_cpu", "band_cpu")
     ],
     cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernel, "build_py": BuildPackage},
 )

@@ -301,26 +301,44 @@ def _av(path: Path) -> _Stream:
             duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
             duration = container.duration / av.time_base
+        if not stream.rate:
+            raise AudioError("it has no sound that can be decoded")
         info = AudioInfo(stream.rate, stream.channels, duration)
 
     def blocks(start: float) -> Iterator[Samples]:
-        skipped = round(start * info.rate)
-        with av.open(str(path)) as container:
-            # No seeking: where a compressed stream lands is not exact.
-            resampler = av.AudioResampler(format="fltp")
-            try:
-                for packet in container.decode(audio=0):
-                    for frame in resampler.resample(packet):
-                        block = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
-                        if skipped >= len(block):
-                            skipped -= len(block)
-                            continue
-                        yield block[skipped:]
-                        skipped = 0
-            except av.FFmpegError as error:
-                raise AudioError(f"it is damaged: {_first_line(error)}") from error
+        # No seeking: where a compressed stream lands is not exact.
+        left_out = round(start * info.rate)
+        for block in _av_blocks(path, info):
+            if left_out < len(block):
+                yield block[left_out:]
+            left_out = max(left_out - len(block), 0)
 
     return _Stream(info, blocks)
+
+
+def _av_blocks(path: Path, info: AudioInfo) -> Iterator[Samples]:
+    import av
+
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="fltp")
+        begun = False
+        left_out = 0
+        try:
+            for frame in container.decode(audio=0):
+                if not begun and frame.time is not None:
+                    # What an encoder puts before the start is no sound; a video's sound may begin later.
+                    late = frame.time - max((container.start_time or 0) / av.time_base, 0.0)
+                    left_out = max(round(-late * info.rate), 0)
+                    if late > 0:
+                        yield np.zeros((round(late * info.rate), info.channels), dtype=np.float32)
+                begun = True
+                for part in resampler.resample(frame):
+                    block = np.ascontiguousarray(part.to_ndarray().T, dtype=np.float32)
+                    if left_out < len(block):
+                        yield block[left_out:]
+                    left_out = max(left_out - len(block), 0)
+        except av.FFmpegError as error:
+            raise AudioError(f"it is damaged: {_first_line(error)}") from error
 
 
 def _torchcodec(path: Path) -> _Stream:

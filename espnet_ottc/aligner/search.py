@@ -16,7 +16,7 @@ from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.ops.transport import frame_weights
 
 # The search that suits a topology.
-SEARCHES = {"ctc": "torchaudio_ctc", "sequence": "viterbi"}
+SEARCHES = {"ctc": "ctc", "sequence": "viterbi"}
 _NAME = "utterance"
 
 

@@ -84,8 +84,11 @@ def assemble(
     evidence = word_evidence(alignment, said, owners, len(words), silence)
     calibration = calibration or Calibration()
     found = []
+    owned: dict[int, list[Span]] = {}
+    for span, owner in zip(spans, owners, strict=True):
+        owned.setdefault(owner, []).append(span)
     for index, word in enumerate(words):
-        tokens = tuple(span for span, owner in zip(spans, owners, strict=True) if owner == index)
+        tokens = tuple(owned[index])
         confidence = calibration.word(evidence.words[index])
         status = calibration.word_status(confidence, wildcard=word.has_wildcard)
         spoken = " ".join(word.spoken).replace(WILDCARD, WILDCARD_TOKEN)

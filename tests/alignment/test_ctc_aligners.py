@@ -35,7 +35,7 @@ def _make(name: str, blank: int = 0) -> Aligner:
 
 
 every_aligner = pytest.mark.parametrize(
-    "name", ["reference", "torchaudio_ctc", pytest.param("k2_ctc", marks=pytest.mark.k2)]
+    "name", ["reference", "ctc", "torchaudio_ctc", pytest.param("k2_ctc", marks=pytest.mark.k2)]
 )
 
 
@@ -235,7 +235,9 @@ def test_a_blank_among_the_targets_is_refused(name: str) -> None:
         _make(name).align(_batch([(torch.zeros(3, 2), [1]), (torch.zeros(3, 2), [1, 0])]))
 
 
-@pytest.mark.parametrize("name", ["torchaudio_ctc", pytest.param("k2_ctc", marks=pytest.mark.k2)])
+@pytest.mark.parametrize(
+    "name", ["ctc", "torchaudio_ctc", pytest.param("k2_ctc", marks=pytest.mark.k2)]
+)
 def test_a_blank_outside_the_vocabulary_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"blank must be a token id in \[0, 2\), got 2"):
         _make(name, 2).align(_batch([(torch.zeros(3, 2), [1])]))
@@ -308,7 +310,9 @@ def test_a_word_goes_from_its_first_to_its_last_tokens_frames() -> None:
 
 
 def test_unknown_aligners_and_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="one of transport, viterbi, torchaudio_ctc, k2_ctc; got"):
+    with pytest.raises(
+        ValueError, match="one of transport, viterbi, ctc, torchaudio_ctc, k2_ctc; got"
+    ):
         make_aligner("viterbbi")
     with pytest.raises(ValueError, match="options subframe, drop_threshold; got sub"):
         make_aligner("viterbi", {"sub": True})

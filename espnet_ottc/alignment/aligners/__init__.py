@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 ALIGNERS = {
     "transport": ("espnet_ottc.alignment.aligners.transport", "TransportAligner"),
     "viterbi": ("espnet_ottc.alignment.aligners.viterbi", "ViterbiAligner"),
+    "ctc": ("espnet_ottc.alignment.aligners.label_ctc", "CTCAligner"),
     "torchaudio_ctc": ("espnet_ottc.alignment.aligners.torchaudio_ctc", "TorchaudioCTCAligner"),
     "k2_ctc": ("espnet_ottc.alignment.aligners.k2_ctc", "K2CTCAligner"),
 }

@@ -16,6 +16,7 @@ from espnet_ottc.alignment.aligners.interface import (
     mean_probabilities,
 )
 from espnet_ottc.ops.boundaries import NO_LABEL
+from espnet_ottc.ops.label_paths import sequence_path
 from espnet_ottc.ops.validation import valid_mask
 
 
@@ -110,10 +111,10 @@ class ViterbiAligner:
 def viterbi_path(
     log_probs: Tensor, used: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The best monotone path of each utterance, in O(T·U) time and T·(U+1) bytes of backpointers.
+    """The best monotone path of each utterance; memory grows with the frames and labels, not their product.
 
     D(t,u) = log p(y_u | t) + max(D(t−1,u), D(t−1,u−1)) over the used frames; of two equal ways the
-    one that stays is taken.  All utterances and labels of one frame are advanced together.
+    one that stays is taken.  It is searched on the CPU (`espnet_ottc.ops.label_paths`).
 
     Args:
         log_probs: (B, T, V); −inf allowed, NaN at used frames not.
@@ -124,33 +125,23 @@ def viterbi_path(
     Returns:
         frame_labels: (B, T) int64 label index of each frame, −1 where it is not used.  Meaningless
             for an utterance that has no path.
-        best: (B,) the path's log-probability in float32 or wider; −inf without a path.
+        best: (B,) float64 the path's log-probability; −inf without a path.
     """
     batch, T, _ = log_probs.shape
-    device = log_probs.device
-    dtype = torch.promote_types(log_probs.dtype, torch.float32)
-    U = targets.shape[1]
-    tokens = torch.where(valid_mask(target_lengths, U), targets.long(), 0)
-    # State 0 is "before the first label", state u+1 is label u.
-    scores = torch.full((batch, U + 1), -torch.inf, dtype=dtype, device=device)
-    scores[:, 0] = 0.0
-    nothing = torch.full((batch, 1), -torch.inf, dtype=dtype, device=device)
-    advanced = torch.zeros(T, batch, U + 1, dtype=torch.bool, device=device)
-    for t in range(T):
-        use = used[:, t, None]
-        stay, advance = scores[:, 1:], scores[:, :-1]
-        emission = log_probs[:, t].gather(1, tokens).to(dtype)
-        better = advance > stay
-        moved = torch.cat([nothing, torch.where(better, advance, stay) + emission], 1)
-        scores = torch.where(use, moved, scores)
-        advanced[t, :, 1:] = better & use
-    state = target_lengths.long()
-    best = scores.gather(1, state[:, None])[:, 0]
-    frame_labels = torch.full((batch, T), NO_LABEL, dtype=torch.int64, device=device)
-    for t in range(T - 1, -1, -1):
-        frame_labels[:, t] = torch.where(used[:, t], state - 1, NO_LABEL)
-        state = state - advanced[t].gather(1, state[:, None])[:, 0].long()
-    return frame_labels, best
+    frame_labels = torch.full((batch, T), NO_LABEL, dtype=torch.int64)
+    best = torch.full((batch,), -torch.inf, dtype=torch.float64)
+    for b, U in enumerate(target_lengths.tolist()):
+        taken = used[b].cpu()
+        frames = log_probs[b].detach().cpu()
+        # A copy of a long recording's frames is worth avoiding.
+        frames = frames if bool(taken.all()) else frames[taken]
+        found = sequence_path(frames, targets[b, :U].long().cpu()) if U else None
+        if found is not None:
+            frame_labels[b, taken] = found[0]
+            best[b] = found[1]
+        elif not U:
+            best[b] = 0.0 if not len(frames) else -torch.inf
+    return frame_labels.to(log_probs.device), best.to(log_probs.device)
 
 
 def path_boundaries(frames: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:

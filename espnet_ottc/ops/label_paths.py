@@ -1,0 +1,122 @@
+"""The best path of frames along the labels of a text, exact, in memory linear in the length.
+
+Short ones are searched along the whole chain (`espnet_ottc.ops.chains`).  Long ones are searched within a
+band of states, which is made wider until no path outside it can be better.
+"""
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths
+
+# Stands for -inf, below every path without it.
+LOG_ZERO = -1e10
+# Frames times states from which on a band is tried.
+_LONG = 1 << 24
+_WIDTH = 2048
+_WIDENED = 4
+
+
+def sequence_path(
+    scores: Tensor, tokens: Tensor, *, width: int | None = None
+) -> tuple[Tensor, float] | None:
+    """The best path along labels of which each takes at least a frame, one after the other.
+
+    Args:
+        scores: (T, V) log-probabilities of one utterance on the CPU; −inf allowed, NaN not.
+        tokens: (U,) ids, U ≥ 1.
+        width: states of the band in which a search begins; None: it is chosen by the sizes.
+
+    Returns:
+        (T,) int64 index of each frame's label, and the path's log-probability; None for fewer frames than
+        labels, or where every path has probability 0.
+
+    Raises:
+        MemoryError: it does not fit into memory.
+    """
+    return _best(scores, tokens, torch.zeros(len(tokens), dtype=torch.bool), (1, 1), width)
+
+
+def ctc_path(
+    scores: Tensor, tokens: Tensor, blank: int, *, width: int | None = None
+) -> tuple[Tensor, float] | None:
+    """CTC's best path: blanks are optional, and one is needed between equal labels.
+
+    Args:
+        scores: (T, V) log-probabilities of one utterance on the CPU; −inf allowed, NaN not.
+        tokens: (U,) ids without the blank.
+        blank: CTC's blank id.
+        width: as for `sequence_path`.
+
+    Returns:
+        (T,) int64 token id of each frame, and the path's log-probability; None as for `sequence_path`.
+
+    Raises:
+        MemoryError: it does not fit into memory.
+
+    Source: Graves et al. 2006, Section 4.1, with the maximum for the sum.
+    """
+    U = len(tokens)
+    states = torch.full((2 * U + 1,), blank, dtype=torch.int64)
+    states[1::2] = tokens
+    jumps = torch.zeros(2 * U + 1, dtype=torch.bool)
+    jumps[3::2] = tokens[1:] != tokens[:-1]
+    found = _best(scores, states, jumps, (min(2, 2 * U + 1), min(2, 2 * U + 1)), width)
+    return None if found is None else (states[found[0]], found[1])
+
+
+def _best(
+    scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int], width: int | None
+) -> tuple[Tensor, float] | None:
+    T, S = len(scores), len(columns)
+    if not T:
+        return None
+    floored = scores.detach().float().clamp(min=LOG_ZERO)
+    if width is None and T * S < _LONG:
+        states = _whole(floored, columns, jumps, ends)
+    else:
+        states = _within_bands(floored, columns, jumps, ends, width or _WIDTH)
+    if states is None:
+        return None
+    # A path over a frame of probability 0 is none.
+    total = float(scores.gather(1, columns[states][:, None]).double().sum())
+    return None if total == -torch.inf else (states, total)
+
+
+def _whole(scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int]) -> Tensor | None:
+    S = len(columns)
+    place = torch.arange(S)
+    targets = jumps.nonzero()[:, 0].int()
+    zeros = torch.zeros(S)
+    chain = Chain(
+        columns.int(),
+        zeros,
+        zeros,
+        torch.where(place < ends[0], 0.0, NO_ARC),
+        torch.where(place >= S - ends[1], 0.0, NO_ARC),
+        targets - 2,
+        targets,
+        torch.zeros(len(targets)),
+    )
+    paths = best_paths([scores], [chain])
+    return paths.states[0]
+
+
+def _within_bands(
+    scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int], width: int
+) -> Tensor | None:
+    try:
+        # Late: the library is compiled when the package is installed, where there is a compiler.
+        from espnet_ottc.ops.kernels import band_cpu
+    except ImportError:
+        return _whole(scores, columns, jumps, ends)
+    S = len(columns)
+    scores = scores.contiguous()
+    rest = torch.zeros(len(scores) + 1, dtype=torch.float64)
+    rest[:-1] = scores.amax(1).double().flip(0).cumsum(0).flip(0)
+    while True:
+        width = min(max(width, 4), S)
+        found = band_cpu.best(scores, columns.int(), jumps, rest, ends, width)
+        if width == S or found.outside < found.total:
+            return found.states.long() if found.total > NO_ARC else None
+        width *= _WIDENED

@@ -1,0 +1,140 @@
+"""Sound of every format, rate and number of channels; and what is said of files that hold none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_ottc.aligner import audio
+from espnet_ottc.aligner.audio import AudioError, load, probe
+from espnet_ottc.aligner.utterance import Recording, Utterance
+
+RATE = 16000
+
+
+def _tone(rate: int, seconds: float = 2.0, pitch: float = 440.0) -> np.ndarray:
+    time = np.arange(int(rate * seconds)) / rate
+    return (0.5 * np.sin(2 * np.pi * pitch * time) * (time >= 1.0)).astype(np.float32)
+
+
+def _load(path: Path, **options: object) -> np.ndarray:
+    return load(Utterance("u", Recording("r", path), **options), RATE)  # type: ignore[arg-type]
+
+
+def _encode(path: Path, codec: str, samples: np.ndarray, rate: int) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(
+            format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 1024
+        )
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.wav", None, 8000),
+        ("a.flac", None, 44100),
+        ("a.ogg", None, 48000),
+        ("a.mp3", None, 22050),
+        ("a.m4a", "aac", 44100),
+        ("a.mp4", "aac", 16000),
+        ("a.webm", "libopus", 48000),
+    ],
+)
+def test_every_format_and_rate_gives_the_sound_at_its_time(
+    tmp_path: Path, name: str, codec: str | None, rate: int
+) -> None:
+    path = tmp_path / name
+    if codec is None:
+        soundfile.write(path, _tone(rate), rate)
+    else:
+        _encode(path, codec, _tone(rate), rate)
+    assert probe(path).channels == 1
+    found = _load(path)
+    assert len(found) == pytest.approx(2 * RATE, abs=0.06 * RATE)
+    loud = np.abs(found) > 0.2
+    assert np.argmax(loud) == pytest.approx(RATE, abs=0.05 * RATE)
+    steady = found[int(1.2 * RATE) : int(1.8 * RATE)]
+    crossings = np.sum(np.diff(np.signbit(steady)))
+    assert crossings / 0.6 / 2 == pytest.approx(440, abs=5)
+
+
+def test_a_part_of_a_recording_is_that_part_by_every_decoder(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
+    path = tmp_path / "a.flac"
+    soundfile.write(path, samples, RATE, subtype="PCM_24")
+    for opened in (audio._soundfile(path), audio._av(path)):
+        blocks = np.concatenate(list(opened.blocks(0.25)))[:, 0]
+        np.testing.assert_allclose(blocks, samples[RATE // 4 :], atol=1e-4)
+    np.testing.assert_allclose(_load(path, start=0.25, end=0.5), samples[4000:8000], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("channel", "expected"), [("mix", 0.2), ("left", 0.5), ("right", -0.1), (1, 0.5), (2, -0.1)]
+)
+def test_channels_are_mixed_or_chosen(tmp_path: Path, channel: str | int, expected: float) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.tile([0.5, -0.1], (RATE, 1)), RATE)
+    np.testing.assert_allclose(_load(path, channel=channel), expected, atol=1e-3)
+
+
+def test_a_channel_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((10, 2)), RATE)
+    with pytest.raises(AudioError, match="no channel 3: it has 2"):
+        _load(tmp_path / "a.wav", channel=3)
+
+
+def test_files_without_sound_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("This is a text.")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "packed.sph").write_bytes(
+        b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n".ljust(
+            2048, b"\0"
+        )
+    )
+    for name, reason in [
+        ("text.wav", "it is a text file, no sound"),
+        ("empty.wav", "the file is empty"),
+        ("noise.wav", "no decoder reads it"),
+        ("packed.sph", "sph2pipe"),
+        ("absent.wav", "there is no such file"),
+        (".", "it is not a file"),
+    ]:
+        with pytest.raises(AudioError, match=reason) as found:
+            _load(tmp_path / name)
+        assert "\n" not in str(found.value)
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE), RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"damaged|cut off"):
+        _load(path)
+
+
+def test_an_utterance_beyond_the_recording_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    with pytest.raises(AudioError, match=r"no sound from 2\.0 s on"):
+        _load(tmp_path / "a.wav", start=2.0)
+    with pytest.raises(AudioError, match=r"cut off: 1\.00 s could be read, 3\.00 s were announced"):
+        _load(tmp_path / "a.wav", end=3.0)
+
+
+def test_without_other_decoders_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "_DECODERS", audio._DECODERS[:1])
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + b"\0" * 100)
+    with pytest.raises(AudioError, match=r"install PyAV \(pip install av\), torchcodec or ffmpeg"):
+        _load(tmp_path / "a.m4a")

@@ -1,0 +1,170 @@
+"""What a user gives becomes utterances: ids, texts, channels; what cannot be used is named."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+from espnet_ottc.aligner.inputs import Gathered, InputOptions, gather
+
+
+def _sound(path: Path, channels: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros((1600, channels)), 16000)
+    return path
+
+
+def _gather(*inputs: object, **options: object) -> Gathered:
+    return gather([str(one) for one in inputs], InputOptions(**options))  # type: ignore[arg-type]
+
+
+def _texts(found: Gathered) -> dict[str, str | None]:
+    return {one.id: one.text for one in found.utterances}
+
+
+def test_ids_are_names_and_become_longer_where_two_are_the_same(tmp_path: Path) -> None:
+    for name in ("a/x.wav", "b/x.wav", "c/y.wav", "c/y.flac", "c/my talk.wav"):
+        _sound(tmp_path / name)
+    found = _gather(*sorted(tmp_path.glob("*/*")))
+    assert [one.id for one in found.utterances] == [
+        "a/x",
+        "b/x",
+        "my talk",
+        "c/y.flac",
+        "c/y.wav",
+    ] or {one.id for one in found.utterances} == {"a/x", "b/x", "my talk"} | {
+        one.id for one in found.utterances if one.id.endswith(("y.wav", "y.flac"))
+    }
+    assert len({one.id for one in found.utterances}) == 5
+    folder = _gather(tmp_path)
+    assert {one.id for one in folder.utterances} >= {"a/x", "b/x", "c/my talk"}
+
+
+def test_folders_are_searched_in_depth_through_links_and_patterns_match(tmp_path: Path) -> None:
+    _sound(tmp_path / "data" / "one" / "x.wav")
+    _sound(tmp_path / "elsewhere" / "y.flac")
+    (tmp_path / "data" / "notes.txt").write_text("no sound")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data" / "link")
+    assert set(_texts(_gather(tmp_path / "data"))) == {"one/x", "link/y"}
+    assert set(_texts(_gather(tmp_path / "data" / "*" / "*.wav"))) == {"x"}
+
+
+def test_a_list_comes_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [_sound(tmp_path / name) for name in ("a b.wav", "c.wav")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in paths)))
+    assert list(_texts(_gather("-"))) == ["a b", "c"]
+
+
+def test_what_is_not_there_is_named_and_the_others_are_taken(tmp_path: Path) -> None:
+    found = _gather(_sound(tmp_path / "x.wav"), tmp_path / "no.wav", tmp_path / "*.mp3")
+    assert list(_texts(found)) == ["x"]
+    assert [one.id for one in found.failures] == [
+        str(tmp_path / "no.wav"),
+        str(tmp_path / "*.mp3"),
+    ]
+
+
+def test_texts_lie_beside_recordings(tmp_path: Path) -> None:
+    for name in ("t", "l", "s", "none", "out"):
+        _sound(tmp_path / f"{name}.wav")
+    (tmp_path / "t.txt").write_text("Hello,\n  world!\n")
+    (tmp_path / "l.lab").write_text("LAB")
+    (tmp_path / "s.srt").write_text(
+        "1\n00:00:00,010 --> 00:00:00,030\none <i>two</i>\n\n2\n00:00:00,040 --> 00:00:00,050\nthree\n"
+    )
+    (tmp_path / "out.aligned.srt").write_text("1\n00:00:00,010 --> 00:00:00,030\nan old result\n")
+    found = _gather(tmp_path)
+    assert _texts(found) == {
+        "t": "Hello, world!",
+        "l": "LAB",
+        "s-0001": "one two",
+        "s-0002": "three",
+        "none": None,
+        "out": None,
+    }
+    (first,) = (one for one in found.utterances if one.id == "s-0001")
+    assert (first.start, first.end, first.recording.id) == (0.01, 0.03, "s")
+    assert set(_texts(_gather(tmp_path, recognise=True)).values()) == {None}
+
+
+def test_a_text_of_one_recording_and_texts_by_id_are_told_apart(tmp_path: Path) -> None:
+    x, y = _sound(tmp_path / "x.wav"), _sound(tmp_path / "my talk.wav")
+    (tmp_path / "text").write_text("x one two\nmy talk three\n")
+    assert _texts(_gather(x, y, text=tmp_path / "text")) == {"x": "one two", "my talk": "three"}
+    assert _texts(_gather(x, text=tmp_path / "text")) == {"x": "one two"}
+    (tmp_path / "plain").write_text("hello there\nworld\n")
+    assert _texts(_gather(x, text=tmp_path / "plain")) == {"x": "hello there world"}
+    with pytest.raises(ValueError, match="must begin each line with an id"):
+        _gather(x, y, text=tmp_path / "plain")
+    (tmp_path / "half").write_text("x one\n")
+    found = _gather(x, y, text=tmp_path / "half")
+    assert [one.id for one in found.failures] == ["my talk"]
+
+
+def test_a_folder_of_texts_serves_a_folder_of_recordings(tmp_path: Path) -> None:
+    for name in ("a/x.wav", "b/x.wav", "b/z.wav"):
+        _sound(tmp_path / "audio" / name)
+    for name, text in {"a/x.txt": "one", "b/x.txt": "two"}.items():
+        path = tmp_path / "texts" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = _gather(tmp_path / "audio", text=tmp_path / "texts")
+    assert _texts(found) == {"a/x": "one", "b/x": "two"}
+    assert [one.id for one in found.failures] == ["b/z"]
+
+
+def test_a_kaldi_directory_has_segments_with_their_texts(tmp_path: Path) -> None:
+    _sound(tmp_path / "rec.wav")
+    (tmp_path / "wav.scp").write_text("r rec.wav\np cat x.wav |\n")
+    (tmp_path / "segments").write_text("r-1 r 0.01 0.03\nr-2 r 0.03 -1\nq-1 q 0 1\nr-3 r 0 x\n")
+    (tmp_path / "text").write_text("r-1 one\nr-2 two three\n")
+    found = _gather(tmp_path)
+    assert [(one.id, one.start, one.end, one.text) for one in found.utterances] == [
+        ("r-1", 0.01, 0.03, "one"),
+        ("r-2", 0.03, None, "two three"),
+    ]
+    assert {one.id for one in found.failures} == {"p", "q-1", "r-3"}
+
+
+def test_cuts_keep_recording_place_and_channel_and_one_id_is_named(tmp_path: Path) -> None:
+    path = _sound(tmp_path / "call.wav", channels=2)
+    recording = Recording.from_file(path, recording_id="call")
+
+    def cut(name: str, start: float, channel: int, *texts: str) -> MonoCut:
+        supervisions = [
+            SupervisionSegment(f"{name}-s{n}", "call", 0.01 * n, 0.01, channel, text=text)
+            for n, text in enumerate(texts)
+        ]
+        return MonoCut(name, start, 0.04, channel, supervisions, recording=recording)
+
+    cuts = [cut("a", 0.02, 1, "one"), cut("b", 0.0, 0, "two", "three"), cut("c", 0.01, 0)]
+    manifest = tmp_path / "cuts.jsonl.gz"
+    CutSet.from_cuts(cuts).to_file(manifest)
+    found = _gather(manifest)
+    rows = [
+        (one.id, one.recording.id, one.channel, round(one.start, 6), one.text)
+        for one in found.utterances
+    ]
+    assert rows == [
+        ("a", "call", 2, 0.02, "one"),
+        ("b-s0", "call", 1, 0.0, "two"),
+        ("b-s1", "call", 1, 0.01, "three"),
+        ("c", "call", 1, 0.01, None),
+    ]
+    twice = _gather(manifest, manifest)
+    assert len(twice.utterances) == 4
+    assert {one.id for one in twice.failures} == {"a", "b-s0", "b-s1", "c"}
+    assert twice.failures[0].reason == "another utterance has this id"
+
+
+def test_each_channel_is_an_utterance(tmp_path: Path) -> None:
+    found = _gather(_sound(tmp_path / "two.wav", 2), _sound(tmp_path / "one.wav"), channel="each")
+    assert [(one.id, one.channel) for one in found.utterances] == [
+        ("two-1", 1),
+        ("two-2", 2),
+        ("one", 1),
+    ]
