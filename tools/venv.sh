@@ -35,7 +35,7 @@ fi
 # One that an earlier version left would be loaded first.
 rm -f espnet_ottc/ops/kernels/_*_cpu*.so
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-if ! ls espnet_ottc/ops/kernels/_ottc_cpu*.so espnet_ottc/ops/kernels/_chains_cpu*.so >/dev/null 2>&1; then
+if ! ls espnet_ottc/ops/kernels/_{ottc,chains,band}_cpu*.so >/dev/null 2>&1; then
     echo "tools/venv.sh: a C kernel was not built (no C compiler?); plain PyTorch will do its work" >&2
 fi
 echo "$key" >"$venv/.made-from"

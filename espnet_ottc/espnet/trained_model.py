@@ -30,8 +30,8 @@ from espnet_ottc.espnet.cut_alignment import (
     transcript,
 )
 from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
-from espnet_ottc.espnet.decoding.labels import greedy_labels
 from espnet_ottc.espnet.encoders.frame_grid import frame_grid
+from espnet_ottc.ops.greedy_decoding import greedy_labels
 from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.utils.progress import progress
 from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT

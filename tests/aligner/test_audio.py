@@ -45,7 +45,7 @@ def _encode(path: Path, codec: str, samples: np.ndarray, rate: int) -> None:
         ("a.ogg", None, 48000),
         ("a.mp3", None, 22050),
         ("a.m4a", "aac", 44100),
-        ("a.mp4", "aac", 16000),
+        ("a.mp4", "aac", 48000),
         ("a.webm", "libopus", 48000),
     ],
 )

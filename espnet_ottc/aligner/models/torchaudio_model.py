@@ -80,7 +80,8 @@ def load(
 ) -> SpeechModel:
     """See `load_model`; `language` is for models with adapters and has no meaning here."""
     pipelines = _pipelines()
-    known = [key for key in dir(pipelines) if hasattr(getattr(pipelines, key), "get_labels")]
+    names = (key for key in dir(pipelines) if key.isupper())
+    known = [key for key in names if hasattr(getattr(pipelines, key), "get_labels")]
     if bundle_name not in known:
         raise ValueError(
             f"--model {name}: the bundle must be one with CTC: {', '.join(known)}; got {bundle_name!r}"
