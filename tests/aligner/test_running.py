@@ -1,0 +1,188 @@
+"""Many utterances: what one of them does, a second run, a killed one, and several processes."""
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner import running
+from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
+from espnet_ottc.aligner.inputs import InputOptions, gather
+from espnet_ottc.aligner.journal import Journal
+from espnet_ottc.aligner.models.interface import FrameOutputs
+from espnet_ottc.aligner.running import AlignerSource, Outcome, RunOptions, run_all
+from espnet_ottc.aligner.utterance import Failure, Utterance
+from espnet_ottc.alignment.aligned import AlignedUtterance
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.text import Alphabet
+
+RATE = 1000
+
+
+class LoudModel:
+    """Hears `A` where it is loud and the blank elsewhere; a file of one sample ends its process."""
+
+    name, sampling_rate, stride, least_samples = "loud", RATE, 10, 10
+    grid = FrameGrid(0.01)
+    tokens = ("-", "|", "A", "B")
+    token_type, topology = "char", "ctc"
+    blank, separator, unknown, boundary = 0, 1, None, None
+    alphabet, romanize = Alphabet(frozenset("AB")), None
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        return samples
+
+    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
+        found = []
+        for window in windows:
+            if float(window.max()) > 0.9:
+                os.kill(os.getpid(), signal.SIGKILL)
+            loud = window[: len(window) // 10 * 10].reshape(-1, 10).abs().amax(1) > 0.1
+            logits = torch.zeros(len(loud), 4)
+            logits[loud, 2] = 9.0
+            logits[~loud, 0] = 9.0
+            found.append(FrameOutputs(logits.log_softmax(1)))
+        return found
+
+    def encode(self, word: str) -> list[int]:
+        return [self.tokens.index(letter) for letter in word]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        return "A"
+
+
+class LoudSource(AlignerSource):
+    """Makes it, in any process."""
+
+    def make(self, device: str | None = None) -> Aligner:
+        return Aligner(LoudModel(), self.options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for n in range(4):
+        samples = np.zeros(RATE)
+        samples[200 + 100 * n : 300 + 100 * n] = 0.5
+        soundfile.write(sounds / f"x{n}.wav", samples, RATE)
+        (sounds / f"x{n}.txt").write_text("a\n")
+    return sounds
+
+
+def _run(folder: Path, out: Path | None, **options: object) -> Outcome:
+    gathered = gather([str(folder)], InputOptions())
+    chosen = RunOptions(out, ["json", "textgrid"], **options)  # type: ignore[arg-type]
+    return run_all(gathered.utterances, gathered.failures, LoudSource("loud"), chosen)
+
+
+def _starts(out: Path) -> dict[str, float]:
+    found = {}
+    for path in out.glob("*.json"):
+        (utterance,) = json.loads(path.read_text())["utterances"]
+        found[utterance["id"]] = utterance["words"][0]["start"]
+    return found
+
+
+def test_words_are_found_where_they_are(folder: Path, tmp_path: Path) -> None:
+    outcome = _run(folder, tmp_path / "out")
+    assert (outcome.done, outcome.words, outcome.failures) == (4, 4, [])
+    expected = {f"x{n}": pytest.approx(0.2 + 0.1 * n, abs=0.011) for n in range(4)}
+    assert _starts(tmp_path / "out") == expected
+    lines = (tmp_path / "out" / "words.ctm").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["x0", "x1", "x2", "x3"]
+    assert (tmp_path / "out" / "text").read_text() == "x0 a\nx1 a\nx2 a\nx3 a\n"
+
+
+def test_what_fails_is_listed_and_the_others_are_done(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.wav").write_text("no sound")
+    soundfile.write(folder / "short.wav", np.zeros(5), RATE)
+    (folder / "x0.txt").write_text("A" * 200)
+    outcome = _run(folder, tmp_path / "out")
+    assert outcome.done == 3
+    failed = [json.loads(x) for x in (tmp_path / "out" / "failed.jsonl").read_text().splitlines()]
+    assert {one["id"] for one in failed} == {"bad", "short", "x0"}
+    assert all(one["reason"] and "\n" not in one["reason"] for one in failed)
+    (folder / "bad.wav").unlink()
+    (folder / "short.wav").unlink()
+    (folder / "x0.txt").write_text("a")
+    assert _run(folder, tmp_path / "out").failures == []
+    assert not (tmp_path / "out" / "failed.jsonl").exists()
+
+
+def test_a_second_run_does_what_has_changed(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _run(folder, out).fresh == 4
+    (out / "x1.TextGrid").unlink()
+    again = _run(folder, out)
+    assert (again.fresh, again.done) == (0, 4)
+    assert (out / "x1.TextGrid").exists()
+    (folder / "x2.txt").write_text("b")
+    assert _run(folder, out).fresh == 1
+    assert _run(folder, out, again=True).fresh == 4
+
+
+def test_a_run_that_was_killed_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def interrupted(aligner: Aligner, one: Utterance, debug: bool = False) -> object:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(one.id)
+        return original(aligner, one, debug)
+
+    original = running.aligned
+    monkeypatch.setattr(running, "aligned", interrupted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        _run(folder, out)
+    assert set(_starts(out)) == set(done)
+    # A kill in the middle of a line.
+    with (out / running.JOURNAL).open("ab") as file:
+        file.write(b'{"key": "half')
+    monkeypatch.setattr(running, "aligned", original)
+    outcome = _run(folder, out)
+    assert (outcome.fresh, outcome.done) == (2, 4)
+    assert len(_starts(out)) == 4
+    assert _run(folder, out).fresh == 0
+
+
+def test_results_lie_beside_recordings_and_are_no_texts(folder: Path) -> None:
+    (folder / "x0.txt").unlink()
+    assert _run(folder, None).done == 4
+    assert (folder / "x0.aligned.TextGrid").exists()
+    assert {one.text for one in gather([str(folder)], InputOptions()).utterances} == {None, "a"}
+
+
+def test_several_processes_find_the_same_and_one_that_dies_takes_none_with_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    soundfile.write(folder / "killer.wav", np.full(RATE, 0.99), RATE)
+    outcome = _run(folder, tmp_path / "out", processes=2)
+    assert outcome.done == 4
+    (failure,) = outcome.failures
+    assert failure == Failure("killer", running._MEMORY, str(folder / "killer.wav"))
+    (folder / "killer.wav").unlink()
+    _run(folder, tmp_path / "alone", processes=1)
+    assert _starts(tmp_path / "out") == _starts(tmp_path / "alone")
+
+
+def test_a_journal_gives_back_what_it_was_given(folder: Path, tmp_path: Path) -> None:
+    utterance = Aligner(LoudModel(), AlignerOptions(allow_gaps=True)).align(  # type: ignore[arg-type]
+        folder / "x0.wav", "a  \u05e9 'b\""
+    )
+    assert isinstance(utterance, AlignedUtterance)
+    Journal(tmp_path / "j").add("k", utterance)
+    journal = Journal(tmp_path / "j")
+    assert "k" in journal
+    assert "other" not in journal
+    assert journal.get("k") == utterance
