@@ -44,10 +44,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if _espnet_help.asks_for_espnets_help(cmd):
         parser.print_help()
         return
-    from espnet.utils.cli_utils import get_commandline_args
-
     from espnet_ottc.espnet.checkpoints import check_parameters
     from espnet_ottc.espnet.decoding import inference
+    from espnet_ottc.espnet.moved import get_commandline_args
 
     print(get_commandline_args(), file=sys.stderr)
     arguments = vars(parser.parse_args(cmd))

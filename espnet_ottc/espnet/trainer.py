@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_ottc.espnet.criteria.base import Criterion
+from espnet_ottc.espnet.building import criteria_of
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.diagnostics import (
     TransportDiagnostics,
@@ -37,10 +37,9 @@ class OTTCTrainer(RecordingTrainer):
     @classmethod
     def train_one_epoch(cls, model: nn.Module, **arguments: Any) -> bool:
         """One epoch of training; called by ESPnet with keywords only."""
-        criterion = getattr(getattr(model, "module", model), "ctc", None)
-        if isinstance(criterion, Criterion):
+        for criterion in criteria_of(model):
             criterion.set_epoch(arguments["reporter"].get_epoch())
-        with _untouched(criterion_of(model), arguments["optimizers"]):
+        with _untouched(frozen_parameters(model), arguments["optimizers"]):
             return super().train_one_epoch(model, **arguments)
 
     @classmethod
@@ -64,8 +63,8 @@ class OTTCTrainer(RecordingTrainer):
         if criterion is None:
             super().validate_one_epoch(iterator=iterator, **arguments)
             return
-        token_list: Any = getattr(model, "module", model).token_list
-        diagnostics = TransportDiagnostics(criterion, silence_tokens(criterion, token_list))
+        silence = silence_tokens(criterion, criterion.token_list)
+        diagnostics = TransportDiagnostics(criterion, silence)
         criterion.observer = diagnostics
         try:
             super().validate_one_epoch(iterator=diagnostics.watch(iterator), **arguments)
@@ -85,25 +84,32 @@ class OTTCTrainer(RecordingTrainer):
 
 
 def criterion_of(model: nn.Module) -> OTTC | None:
-    """The OTTC criterion of a model, which may be wrapped for several processes; None if it has another."""
-    inner = getattr(model, "module", model)
-    criterion = getattr(inner, "ctc", None)
-    return criterion if isinstance(criterion, OTTC) else None
+    """The (first) OTTC criterion of a model, which may be wrapped for several processes; None without one."""
+    return next((found for found in criteria_of(model) if isinstance(found, OTTC)), None)
+
+
+def frozen_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those of frame-weight heads that stay as they are from now on."""
+    return [
+        parameter
+        for criterion in criteria_of(model)
+        if isinstance(criterion, OTTC) and criterion.frozen and criterion.frame_head is not None
+        for parameter in criterion.frame_head.parameters()
+    ]
 
 
 @contextmanager
 def _untouched(
-    criterion: OTTC | None, optimizers: Sequence[torch.optim.Optimizer]
+    parameters: Sequence[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Iterator[None]:
-    """Keep a frozen frame-weight head from weight decay and momentum.
+    """Keep frozen parameters from weight decay and momentum.
 
-    An optimizer leaves out parameters without a gradient.  The head's are zeros: with several processes it
-    has to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
+    An optimizer leaves out parameters without a gradient.  The heads' are zeros: with several processes they
+    have to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
     """
-    if criterion is None or not criterion.frozen or criterion.frame_head is None:
+    if not parameters:
         yield
         return
-    parameters = list(criterion.frame_head.parameters())
 
     def drop_gradients(*_: Any) -> None:
         for parameter in parameters:

@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from espnet_ottc.alignment.metrics.words import ErrorCounts, characters, count_errors
 from espnet_ottc.bin import asr_train, export_aux_ctc
 from espnet_ottc.espnet import register
+from espnet_ottc.espnet.building import build_criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
@@ -399,9 +400,9 @@ def test_registering_again_changes_nothing():
     register.register()
     assert all(ASRTask.__dict__[name] is function for name, function in before.items())
     with pytest.raises(TypeError, match="boundary_label"):
-        register.build_criterion(5, 4, ctc_type="builtin", boundary_label="<space>")
-    assert type(register.build_criterion(odim=5, encoder_output_size=4)) is CTC
-    assert type(register.build_criterion(5, 4, ctc_type="ottc")) is OTTC
+        build_criterion(5, 4, ctc_type="builtin", boundary_label="<space>")
+    assert type(build_criterion(odim=5, encoder_output_size=4)) is CTC
+    assert type(build_criterion(5, 4, ctc_type="ottc")) is OTTC
     assert issubclass(OTTCASRModel, ESPnetASRModel)
 
 

@@ -1,14 +1,17 @@
 """The criterion in the place of ESPnet's CTC."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
 
+from espnet_ottc.espnet.building import build_criterion
 from espnet_ottc.espnet.criteria.base import CriterionBatch
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.moved import CTCPrefixScorer
 from espnet_ottc.ops.flat_start import flat_start_loss
 
 V, D = 7, 12
@@ -324,3 +327,45 @@ def test_mixed_precision_on_a_gpu_gives_gradients_near_the_exact_ones(dtype):
     for name, parameter in criterion.named_parameters():
         size = exact[name].abs().max().item()
         torch.testing.assert_close(parameter.grad / 1024, exact[name], rtol=0.1, atol=0.05 * size)
+
+
+@pytest.mark.parametrize("ctc_type", ["ottc", "ctc_prior"])
+def test_espnets_forced_align_gives_the_tokens_of_the_text_in_order(ctc_type):
+    torch.manual_seed(0)
+    label = {"boundary_label": 1} if ctc_type == "ottc" else {}
+    criterion = build_criterion(6, 8, ctc_type=ctc_type, **label).eval()
+    hidden, text = torch.randn(1, 20, 8), torch.tensor([[2, 3, 3, 5]])
+    lengths, text_lengths = torch.tensor([20]), torch.tensor([4])
+    path, scores = criterion.forced_align(hidden, lengths, text, text_lengths)
+    assert path.shape == scores.shape == (1, 20)
+    spoken = [token for token, _ in itertools.groupby(path[0].tolist())]
+    assert [token for token in spoken if token] == [2, 3, 3, 5]
+    assert (scores <= 0).all()
+
+
+def test_forced_align_is_the_best_of_all_paths():
+    torch.manual_seed(1)
+    criterion = build_criterion(4, 8, ctc_type="ottc", boundary_label=1).eval()
+    hidden = torch.randn(1, 7, 8)
+    path, scores = criterion.forced_align(
+        hidden, torch.tensor([7]), torch.tensor([[2, 3]]), torch.tensor([2])
+    )
+    log_probs = criterion.frame_log_probs(hidden)[0].detach()
+    # Boundary, 2, 3, boundary: three places in seven frames where the next label starts.
+    found = {}
+    for starts in itertools.combinations(range(1, 7), 3):
+        labels = [(1, 2, 3, 1)[sum(t >= start for start in starts)] for t in range(7)]
+        found[tuple(labels)] = sum(float(log_probs[t, y]) for t, y in enumerate(labels))
+    best = max(found, key=found.get)
+    assert path[0].tolist() == [0 if label == 1 else label for label in best]
+    assert float(scores.sum()) == pytest.approx(found[best], abs=1e-5)
+
+
+def test_forced_align_names_an_utterance_with_too_few_frames():
+    criterion = build_criterion(4, 8, ctc_type="ottc", boundary_label=1)
+    with pytest.raises(
+        ValueError, match="utterance 0: 4 labels need at least as many frames, got 3"
+    ):
+        criterion.forced_align(
+            torch.randn(1, 5, 8), torch.tensor([3]), torch.tensor([[2, 3]]), torch.tensor([2])
+        )

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from espnet.nets.batch_beam_search import BatchBeamSearch
-from espnet.nets.beam_search import BeamSearch
-from espnet.nets.scorers.length_bonus import LengthBonus
 
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.decoding.prefix_scorer import OTTCPrefixScorer
+from espnet_ottc.espnet.moved import BatchBeamSearch, BeamSearch, LengthBonus
 
 D = 12
 TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]

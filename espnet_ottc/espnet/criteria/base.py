@@ -1,5 +1,6 @@
 """What ESPnet's model and trainer, as this package extends them, ask of a criterion in CTC's place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,6 +66,9 @@ class Criterion(CTC):  # type: ignore[misc]
     options_type: ClassVar[type[CriterionOptions]]
     options: Any
 
+    # The tokens behind the ids, where whoever built the criterion knew them.
+    token_list: Sequence[str] = ()
+
     # Above 0, training batches come twice, masked differently: rows b and B/2 + b are one utterance.
     consistency_weight: float = 0.0
 
@@ -87,6 +91,13 @@ class Criterion(CTC):  # type: ignore[misc]
         self.options = options
         self.ctc_type = options.ctc_type
         self.set_up(odim, encoder_output_size)
+
+    @property
+    def needs_ottc_model(self) -> str | None:
+        """The option, if any, that works in `model: ottc` alone; written as in a YAML file."""
+        if self.consistency_weight > 0:
+            return f"consistency_weight: {self.consistency_weight}"
+        return None
 
     def set_up(self, odim: int, encoder_output_size: int) -> None:
         """Make what this criterion has beside the token head, as its options ask; called once."""
@@ -115,6 +126,37 @@ class Criterion(CTC):  # type: ignore[misc]
             batch.target_lengths,
         )
         return losses
+
+    def forced_align(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        blank_idx: int = BLANK,
+    ) -> tuple[Tensor, Tensor]:
+        """The best path for a known text, with the arguments and results of ESPnet's own method.
+
+        Args:
+            hs_pad: (1, T, D) encoder output.
+            hlens: (1,) valid frames.
+            ys_pad: (1, U) token ids.
+            ys_lens: (1,) valid tokens.
+            blank_idx: the blank.
+
+        Returns:
+            (1, T) the token of each frame, and (1, T) its log-probability.
+
+        Raises:
+            RuntimeError: too few frames for the text.
+        """
+        # As ESPnet's: whoever trains needs no torchaudio.
+        from torchaudio.functional import forced_align
+
+        path, scores = forced_align(
+            self.log_softmax(hs_pad), ys_pad, hlens, ys_lens, blank=blank_idx
+        )
+        return path, scores
 
     def greedy(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""

@@ -78,6 +78,15 @@ class OTTC(SequenceCriterion):
             torch.nn.Linear(encoder_output_size, odim) if options.aux_ctc_weight > 0 else None
         )
 
+    @property
+    def needs_ottc_model(self) -> str | None:
+        """The option, if any, that works in `model: ottc` alone; written as in a YAML file."""
+        return (
+            "label_weights: ali"
+            if self.options.label_weights == "ali"
+            else super().needs_ottc_model
+        )
+
     def set_epoch(self, epoch: int) -> None:
         """Tell the schedule which epoch begins, counted from 1."""
         last = self.options.freeze_alpha_after_epoch

@@ -5,9 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.aligners.viterbi import viterbi_path
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.ops.greedy_decoding import greedy_labels, kept_frames, silence_to_blank
 from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
+from espnet_ottc.ops.validation import valid_mask
 
 
 class Labels(NamedTuple):
@@ -84,6 +86,38 @@ class SequenceCriterion(Criterion):
             blank=BLANK,
             boundary=self.boundary,
         )
+
+    def forced_align(
+        self,
+        hs_pad: Tensor,
+        hlens: Tensor,
+        ys_pad: Tensor,
+        ys_lens: Tensor,
+        blank_idx: int = BLANK,
+    ) -> tuple[Tensor, Tensor]:
+        """As `Criterion.forced_align`, along the complete label sequence, and for any number of utterances.
+
+        The boundary labels at both ends come as blanks, so that the path spells the text as CTC's does.
+
+        Raises:
+            ValueError: fewer frames than labels; it starts with the utterance's place in the batch.
+        """
+        labels = self.labels_of_text(ys_pad, ys_lens)
+        log_probs = self.frame_log_probs(hs_pad).detach()
+        used = valid_mask(hlens, hs_pad.shape[1])
+        for b in (labels.lengths.cpu() > hlens.cpu()).nonzero().flatten().tolist():
+            raise ValueError(
+                f"utterance {b}: {int(labels.lengths[b])} labels need at least as many frames, "
+                f"got {int(hlens[b])}"
+            )
+        places, _ = viterbi_path(log_probs, used, labels.targets, labels.lengths)
+        places = places.long().clamp(min=0)
+        path = torch.where(used, labels.targets.gather(1, places), blank_idx)
+        scores = log_probs.gather(2, path[..., None])[..., 0]
+        if self.boundary is not None:
+            ends = (places == 0) | (places == labels.lengths[:, None] - 1)
+            path = torch.where(ends, blank_idx, path)
+        return path, torch.where(used, scores, 0.0)
 
     def log_softmax(self, hs_pad: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) for CTC-style search and segmentation.

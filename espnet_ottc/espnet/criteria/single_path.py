@@ -17,6 +17,11 @@ class SinglePath(Criterion):
     options_type = SinglePathOptions
     options: SinglePathOptions
 
+    @property
+    def needs_ottc_model(self) -> str | None:
+        """The data stream `ali` comes through that model alone."""
+        return f"ctc_type: {self.ctc_type}"
+
     def losses(self, batch: CriterionBatch) -> Losses:
         """As in `Criterion.losses`, with an alignment of one token id a frame.
 

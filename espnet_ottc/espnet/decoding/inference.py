@@ -4,7 +4,6 @@ from typing import Any
 
 import espnet2.bin.asr_inference as asr_inference
 import torch
-from espnet.nets.beam_search import BeamSearch, Hypothesis
 from espnet2.asr.ctc import CTC
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.decoding.prefix_scorer import OTTCPrefixScorer
+from espnet_ottc.espnet.moved import BeamSearch, Hypothesis
 from espnet_ottc.ops.greedy_decoding import greedy_labels, stripped
 
 # ESPnet's own, whatever stands in its place while `espnet_ottc.bin.asr_inference` runs.

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from espnet.nets.scorer_interface import BatchPartialScorerInterface
 from torch import Tensor
 
 from espnet_ottc.espnet.criteria.ottc import OTTC
+from espnet_ottc.espnet.moved import BatchPartialScorerInterface
 from espnet_ottc.ops.prefix_scores import LOG_ZERO, Prefix, PrefixScores
 
 

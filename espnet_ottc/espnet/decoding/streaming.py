@@ -9,11 +9,11 @@ whole one.  What a later block changes is the end of the hypothesis, and the tim
 from typing import Any
 
 import torch
-from espnet.nets.beam_search import Hypothesis
 from espnet2.bin.asr_inference_streaming import Speech2TextStreaming
 from torch import Tensor
 
 from espnet_ottc.espnet.criteria.base import Criterion
+from espnet_ottc.espnet.moved import Hypothesis
 
 
 class OTTCSpeech2TextStreaming(Speech2TextStreaming):  # type: ignore[misc]
