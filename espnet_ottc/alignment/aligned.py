@@ -141,9 +141,13 @@ class Summary:
 
     @property
     def doubtful_share(self) -> float:
-        """The share of utterances that are not `ok`, in [0, 1]; wildcards do not count against them."""
-        total = sum(self.utterances.values())
-        return 1 - self.utterances[OK] / total if total else 0.0
+        """The share of words, or of utterances if that is larger, that are not `ok`, in [0, 1]."""
+        shares = [
+            1 - counts[OK] / sum(counts.values())
+            for counts in (self.words, self.utterances)
+            if sum(counts.values())
+        ]
+        return max(shares, default=0.0)
 
     def as_text(self) -> str:
         """One line."""
@@ -154,7 +158,7 @@ class Summary:
         return f"{words} of {utterances}"
 
     def exceeds(self, max_doubtful: float) -> bool:
-        """Whether more than this share of utterances is not `ok` (then the exit status is 3).
+        """Whether more than this share of words or utterances is not `ok` (then the exit status is 3).
 
         Args:
             max_doubtful: a share in [0, 1].

@@ -19,7 +19,10 @@ _LISTED = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 1 where something got no times."""
+    """Run the command; returns its exit status.
+
+    It is 1 where something got no times, and 3 where more than `--max-doubtful` of it is not sure.
+    """
     options = _parser().parse_args(arguments)
     if options.debug:
         align(options)
@@ -33,7 +36,7 @@ def align(options: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: a model or a text that is not there.
         ValueError: options that do not fit each other or the inputs.
-        UserError: utterances without times, once those of the others are written.
+        UserError: utterances without times, or too many that are doubtful, once all is written.
     """
     require_extra("align", "ottc-align")
     # Late: a command's help needs none of it.
@@ -55,8 +58,9 @@ def align(options: argparse.Namespace) -> None:
         allow_gaps=options.allow_gaps,
     )
     source = AlignerSource(options.model, how, options.device, options.language, options.weights)
+    formats = [*options.format, *(["page"] if options.page else [])]
     running = RunOptions(
-        options.out, options.format, options.processes, options.again, options.debug
+        options.out, list(dict.fromkeys(formats)), options.processes, options.again, options.debug
     )
     outcome = run_all(gathered.utterances, gathered.failures, source, running)
     where = options.out if options.out is not None else "beside the recordings"
@@ -72,10 +76,25 @@ def align(options: argparse.Namespace) -> None:
         raise UserError(
             f"{len(outcome.failures)} of {total} have no times ({failed}):\n  " + "\n  ".join(lines)
         )
+    if outcome.summary.exceeds(options.max_doubtful):
+        share = 100 * outcome.summary.doubtful_share
+        raise UserError(
+            f"{share:.0f} % is not ok, more than the {100 * options.max_doubtful:g} % of --max-doubtful: "
+            "is it the text of these recordings?",
+            status=3,
+        )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to 1, got {text}")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
     from espnet_ottc.alignment.aligners import ALIGNERS
+    from espnet_ottc.alignment.outputs import DEFAULT_FORMATS, FORMATS
 
     options = argparse.ArgumentParser(
         prog="ottc-align",
@@ -115,8 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--out", type=Path, help="folder for the results (default: beside each recording)"
     )
-    results.add_argument("--format", nargs="+", metavar="NAME", default=["textgrid", "ctm", "json"],
-                         help="kinds of files")  # fmt: skip
+    results.add_argument("--format", nargs="+", metavar="NAME", default=list(DEFAULT_FORMATS),
+                         help=f"kinds of files: {', '.join(FORMATS)}")  # fmt: skip
+    results.add_argument("--page", action="store_true",
+                         help="also a page for the browser that plays the recording and shows the words "
+                         "as they are said (the format page)")  # fmt: skip
+    results.add_argument("--max-doubtful", type=_share, default=0.1, metavar="SHARE",
+                         help="exit with status 3 where more words or utterances are not ok")  # fmt: skip
     results.add_argument(
         "--again", action="store_true", help="do anew what an earlier run has done"
     )

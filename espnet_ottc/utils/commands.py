@@ -10,7 +10,16 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A fault that the user has to put right; its text is the message, and says how."""
+    """A fault that the user has to put right; its text is the message, and says how.
+
+    Args:
+        message: the text.
+        status: exit status of the command.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
@@ -23,13 +32,13 @@ def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
         every_fault: show our own faults in one line too, and Ctrl-C in none; for commands with --debug.
 
     Returns:
-        The exit status: 0 or 1, or 130 after Ctrl-C.
+        The exit status: 0, 1 or that of a `UserError`, or 130 after Ctrl-C.
     """
     try:
         command()
     except (UserError, OSError, ValueError, ImportError) as fault:
         print(f"error: {fault}", file=sys.stderr)
-        return 1
+        return fault.status if isinstance(fault, UserError) else 1
     except KeyboardInterrupt:
         if not every_fault:
             raise

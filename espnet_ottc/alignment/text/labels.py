@@ -14,7 +14,7 @@ NOBODY = -1
 GAP = -2
 # A wildcard's score is the best label's, less this on each frame (nats): of two equal ways the one that
 # spells is taken, so that the neighbours of a wildcard keep their frames.
-WILDCARD_COST = 0.05
+WILDCARD_COST = 0.2
 
 
 @dataclass(frozen=True)
