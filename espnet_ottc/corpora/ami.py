@@ -286,6 +286,21 @@ def _of_shortest(recording: Recording, headsets: Sequence[Path]) -> Recording:
     return replace(recording, num_samples=samples, duration=samples / SAMPLING_RATE)
 
 
+def _why_left_out(headsets: Sequence[Path]) -> str:
+    """Why Lhotse leaves out a meeting with these headsets, as far as they tell."""
+    headers = {path.name: soundfile.info(path) for path in headsets}
+    if stereo := [name for name, header in headers.items() if header.channels > 1]:
+        return f"{', '.join(stereo)} must have one channel"
+    seconds = {name: header.frames / header.samplerate for name, header in headers.items()}
+    shortest = min(seconds, key=lambda name: seconds[name])
+    if max(seconds.values()) - seconds[shortest] > 1.0:
+        return (
+            f"{shortest} lasts {seconds[shortest]:.1f} s, and other headsets up to "
+            f"{max(seconds.values()):.1f} s"
+        )
+    return "no words are annotated"
+
+
 def _meeting_notes(
     headsets: Mapping[str, Sequence[Path]],
     by_channel: Mapping[tuple[str, int], Participant],
@@ -294,7 +309,7 @@ def _meeting_notes(
     """Recordings and words of which nothing comes into the manifests."""
     for meeting, paths in sorted(headsets.items()):
         if meeting not in ends:
-            yield Problem(meeting, "Lhotse leaves it out: a stereo recording, or no words")
+            yield Problem(meeting, f"left out by Lhotse: {_why_left_out(paths)}")
             continue
         for channel, path in enumerate(paths):
             if (meeting, channel) not in by_channel:

@@ -21,6 +21,7 @@ from espnet_ottc.corpora.manifests import (
     Problem,
     matched_manifests,
 )
+from espnet_ottc.utils.encodings import decoded
 from espnet_ottc.utils.files import written_aside
 
 SAMPLING_RATE = 16000
@@ -163,6 +164,11 @@ def _file_problems(part: Path, alignments: Path) -> Iterator[Problem]:
 
 def _transcript_problems(path: Path, part: Path, seen: set[str]) -> Iterator[Problem]:
     """Faults of one transcript and of the audio it names; its ids are added to `seen`."""
+    try:
+        decoded(path, "utf-8")
+    except ValueError as fault:
+        yield Problem(str(path), str(fault))
+        return
     for number, line in enumerate(_lines(path), 1):
         fields = line.split(maxsplit=1)
         if not fields:
