@@ -1,7 +1,7 @@
 """How well confidences are calibrated, and texts that are not those of their recordings are recognised.
 
     python benchmarks/bench_confidence.py --set digits_ottc exp/ottc/seed1 data/test-clean/cuts.jsonl.gz \\
-        --set digits_ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz --out results/confidence.jsonl
+        --set digits_ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz --out confidence.jsonl
 
 Each utterance is aligned with its own text, with that of another recording, with a third of its words
 deleted, and with a third replaced by words of others.  A word counts as right if the cut has it where it was

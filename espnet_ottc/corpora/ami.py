@@ -286,7 +286,7 @@ def _of_shortest(recording: Recording, headsets: Sequence[Path]) -> Recording:
     return replace(recording, num_samples=samples, duration=samples / SAMPLING_RATE)
 
 
-def _why_left_out(headsets: Sequence[Path]) -> str:
+def why_left_out(headsets: Sequence[Path]) -> str:
     """Why Lhotse leaves out a meeting with these headsets, as far as they tell."""
     headers = {path.name: soundfile.info(path) for path in headsets}
     if stereo := [name for name, header in headers.items() if header.channels > 1]:
@@ -309,7 +309,7 @@ def _meeting_notes(
     """Recordings and words of which nothing comes into the manifests."""
     for meeting, paths in sorted(headsets.items()):
         if meeting not in ends:
-            yield Problem(meeting, f"left out by Lhotse: {_why_left_out(paths)}")
+            yield Problem(meeting, f"left out by Lhotse: {why_left_out(paths)}")
             continue
         for channel, path in enumerate(paths):
             if (meeting, channel) not in by_channel:

@@ -20,6 +20,7 @@ from espnet_ottc.corpora.ami import (
     cuts_of,
     manifest_paths,
     prepare_parts,
+    why_left_out,
 )
 from espnet_ottc.corpora.ami_annotation import Participant, SaidWord, read_participants
 from espnet_ottc.corpora.manifests import (
@@ -401,3 +402,15 @@ def test_another_segment_across_an_utterance_is_named_and_changes_nothing() -> N
     amended, notes = amend(segment, participant)
     assert [str(note) for note in notes] == ["u: other segments overlap it, and say 'A NO B C'"]
     assert amended == segment
+
+
+def test_why_lhotse_leaves_a_meeting_out_is_said(tmp_path: Path) -> None:
+    paths = [tmp_path / f"ES2002a.Headset-{number}.wav" for number in range(2)]
+    for path, seconds, channels in zip(paths, (10, 4), (1, 1), strict=True):
+        soundfile.write(path, np.zeros((16000 * seconds, channels)), 16000)
+    assert why_left_out(paths) == (
+        "ES2002a.Headset-1.wav lasts 4.0 s, and other headsets up to 10.0 s"
+    )
+    soundfile.write(paths[1], np.zeros((16000 * 10, 2)), 16000)
+    assert why_left_out(paths) == "ES2002a.Headset-1.wav must have one channel"
+    assert why_left_out(paths[:1]) == "no words are annotated"

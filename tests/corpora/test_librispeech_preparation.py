@@ -335,3 +335,11 @@ def test_real_digits_are_prepared_with_their_word_times(part: str, tmp_path: Pat
     np.testing.assert_allclose(
         [item.end for item in words], [end for symbol, end in expected if symbol], atol=1e-6
     )
+
+
+def test_a_byte_that_is_no_utf8_is_named_with_file_and_line(corpus: Path, tmp_path: Path) -> None:
+    path = chapter(corpus, "11-5.trans.txt")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1].replace(b"GO", b"G\xd6") + b"".join(lines[2:]))
+    with pytest.raises(CorpusError, match=r"11-5\.trans\.txt:2: must be utf-8 text, got the byte"):
+        prepare_part(corpus, PART, tmp_path / "out")
