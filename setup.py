@@ -20,6 +20,10 @@ class BuildKernel(build_ext):
     def get_ext_filename(self, fullname: str) -> str:
         return f"{fullname.replace('.', '/')}.so"
 
+    def get_libraries(self, ext: Extension) -> list[str]:
+        # Not libpython, which setuptools adds where Python itself is a shared library.
+        return list(ext.libraries)
+
     def build_extension(self, ext: Extension) -> None:
         try:
             super().build_extension(ext)
@@ -46,9 +50,13 @@ class BuildPackage(build_py):
 
 
 class Wheel(bdist_wheel):
-    """One wheel of a platform serves all versions of Python, since the kernel uses none."""
+    """One wheel of a platform serves all versions of Python; without a kernel, one serves all platforms."""
 
     def get_tag(self) -> tuple[str, str, str]:
+        kernels = Path(self.get_finalized_command("build_ext").build_lib).rglob("_*_cpu.so")
+        if not any(kernels):
+            self.root_is_pure = True
+            return ("py3", "none", "any")
         return ("py3", "none", super().get_tag()[2])
 
 

@@ -2,22 +2,25 @@
 # Make or refresh the virtual environment: tools/venv.sh DIR
 #
 # Pinned versions (requirements.lock), the package itself installed for editing with its C kernel.  A
-# second call with nothing changed does nothing.  PYTHON names the interpreter (3.10 to 3.12).
+# second call with nothing changed does nothing.  PYTHON names the interpreter (3.10 to 3.13).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: tools/venv.sh DIR}
 
-supported='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'
+supported='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'
+# pyenv keeps its own aside.
+candidates=${PYTHON:-python3.11 python3.12 python3.13 python3.10 python3 \
+    ${PYENV_ROOT:-$HOME/.pyenv}/versions/3.1[0-3].*/bin/python}
 python=
-for candidate in ${PYTHON:-python3.11 python3.12 python3.10 python3}; do
+for candidate in $candidates; do
     if "$candidate" -c "$supported" 2>/dev/null; then
         python=$candidate
         break
     fi
 done
 if [ -z "$python" ]; then
-    echo "tools/venv.sh: no Python 3.10, 3.11 or 3.12 found (tried: ${PYTHON:-python3.11 python3.12 python3.10 python3});" \
-        "install one, or name it: make PYTHON=/path/to/python3.11" >&2
+    echo "tools/venv.sh: no Python 3.10 to 3.13 found (tried: $candidates);" \
+        "install one, or name it: make PYTHON=/path/to/python3.12" >&2
     exit 1
 fi
 
@@ -28,7 +31,7 @@ if [ "$(cat "$venv/.made-from" 2>/dev/null)" = "$key" ]; then
 fi
 echo "Setting up $venv with $("$python" --version) (a few minutes, several GB the first time)"
 rm -f "$venv/.made-from"
-if ! "$venv/bin/python" -c "$supported" 2>/dev/null; then
+if [ "$("$venv/bin/python" -VV 2>/dev/null)" != "$("$python" -VV)" ]; then
     "$python" -m venv --clear "$venv"
 fi
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
