@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import grid
-from espnet_ottc.alignment.boundary.graph import UtteranceGraph
+from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.ops.chains import best_paths, sum_paths
@@ -91,14 +92,15 @@ def _alignment(
     of_word, of_token = graph.words[path], graph.tokens[path]
     spans, means = [], []
     count = len(words)
+    shifts = _shifts(of_word, count, model.config)
     for word, name in enumerate(words):
         here = (of_word == word).nonzero()[:, 0]
         start, end = float(here[0]), float(here[-1]) + 1
         if model.config.median:
             start, end = float(quantiles[word, 1]), float(quantiles[count + word, 1])
-            end = max(end, start)
+        start, end = start + shifts[word, 0].item(), end + shifts[word, 1].item()
         score = float(probabilities[here].mean())
-        spans.append(axis.span(name, start, end, score, duration=duration))
+        spans.append(axis.span(name, start, max(start, end), score, duration=duration))
         means.append(float(scores[here].mean()))
     tokens = []
     for token in of_token[of_token >= 0].unique_consecutive().tolist():
@@ -108,7 +110,8 @@ def _alignment(
         tokens.append(
             axis.span(name, float(here[0]), float(here[-1]) + 1, score, duration=duration)
         )
-    low, high = quantiles[:, 0].tolist(), quantiles[:, 2].tolist()
+    moved = shifts.T.reshape(-1)
+    low, high = (quantiles[:, 0] + moved).tolist(), (quantiles[:, 2] + moved).tolist()
     intervals = [
         (axis.seconds(a, duration), axis.seconds(b, duration))
         for a, b in zip(low, high, strict=True)
@@ -121,3 +124,16 @@ def _alignment(
         word_scores=means,
         score=float(scores.mean()),
     )
+
+
+def _shifts(of_word: Tensor, count: int, config: BoundaryConfig) -> Tensor:
+    """(words, 2) frames by which starts and ends move where they lie at silence."""
+    shifts = torch.zeros(count, 2, dtype=torch.float64)
+    edges = torch.cat([torch.tensor([NO_WORD]), of_word, torch.tensor([NO_WORD])])
+    opens = (edges[:-1] == NO_WORD) & (edges[1:] != NO_WORD)
+    closes = (edges[:-1] != NO_WORD) & (edges[1:] == NO_WORD)
+    # not at the utterance's own ends: there is nothing that a window could meet too early
+    opens[0] = closes[-1] = False
+    shifts[edges[1:][opens], 0] = config.start_shift / config.hop
+    shifts[edges[:-1][closes], 1] = -config.end_shift / config.hop
+    return shifts

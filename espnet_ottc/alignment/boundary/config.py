@@ -81,7 +81,8 @@ class BoundaryConfig:
         states: ordered states of a unit, > 0.
         silence_states: of silence, > 0.
         minimum_frames: frames that a state lasts at least, > 0.
-        stay: probability of staying in a state, in (0, 1).
+        stay: probability of staying in a state before it is learned, in (0, 1).
+        durations: how much the learned probabilities of staying count, ≥ 0; 0 does not learn them.
         silence: whether words may have silence between them; at the ends it is always allowed.
         width: hidden units of a layer, > 0.
         layers: hidden layers, > 0.
@@ -99,6 +100,10 @@ class BoundaryConfig:
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
         median: whether a boundary is the median of its probability, instead of the best path's.
+        start_shift: seconds by which a start behind silence is later than found, ≥ 0: a window meets a sound
+            before its centre does.
+        end_shift: seconds by which an end before silence is earlier than found, ≥ 0.
+        hours: of all recordings at most so many are learned from, > 0.
         seed: of all random numbers.
 
     Raises:
@@ -114,6 +119,7 @@ class BoundaryConfig:
     silence_states: int = 3
     minimum_frames: int = 1
     stay: float = 0.7
+    durations: float = 1.0
     silence: bool = True
     width: int = 192
     layers: int = 1
@@ -129,20 +135,24 @@ class BoundaryConfig:
     least_count: int = 10
     wide_share: float = 0.3
     boundary_scale: float = 1.0
-    median: bool = False
+    median: bool = True
+    start_shift: float = 0.005
+    end_shift: float = 0.003
+    hours: float = 2.0
     seed: int = 1
 
     def __post_init__(self) -> None:
         _positive(window=self.window, hop=self.hop, high_hz=self.high_hz)
         _positive(learning_rate=self.learning_rate, prior_floor=self.prior_floor)
-        _positive(boundary_scale=self.boundary_scale)
+        _positive(boundary_scale=self.boundary_scale, hours=self.hours)
+        _at_least(0, start_shift=self.start_shift, end_shift=self.end_shift)
         _at_least(1, mels=self.mels, states=self.states, silence_states=self.silence_states)
         _at_least(1, minimum_frames=self.minimum_frames, width=self.width, layers=self.layers)
         _at_least(
             1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
         )
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
-        _at_least(0, wide_share=self.wide_share, low_hz=self.low_hz)
+        _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
         _one_of(STARTS, start=self.start)
         if self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz must be below high_hz, got {self.low_hz} and {self.high_hz}")

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,28 @@ class UtteranceGraph:
     def shortest(self) -> int:
         """Frames that the shortest path has."""
         return _shortest(self.chain)
+
+
+    def with_stays(self, stays: Tensor) -> "UtteranceGraph":
+        """The same graph where each state has a probability of its own to stay.
+
+        Args:
+            stays: (columns,) in (0, 1).
+        """
+        chain = self.chain
+        here = stays.double()[chain.columns.long()]
+        closed = chain.stay < NO_ARC / 2
+        # A state that cannot stay is left for nothing.
+        out = torch.where(closed, 0.0, (1 - here).log()).float()
+        return replace(
+            self,
+            chain=replace(
+                chain,
+                stay=torch.where(closed, chain.stay, here.log().float()),
+                move=torch.where(chain.move < NO_ARC / 2, chain.move, out.roll(1)),
+                skip_scores=out[chain.skip_sources.long()],
+            ),
+        )
 
 
 def columns_of(units: int, config: BoundaryConfig) -> int:

@@ -57,12 +57,14 @@ class BoundaryModel:
         units: its inventory, and its lexicon.
         network: its parameters, in eval mode.
         log_prior: (columns,) log-probability of each state in the training.
+        stays: (columns,) probability of staying in each state.
     """
 
     config: BoundaryConfig
     units: Units
     network: BoundaryNetwork
     log_prior: Tensor
+    stays: Tensor
 
     def features(self, samples: Tensor, rate: int) -> Tensor:
         """(n,) samples to (T, mels) features.
@@ -79,7 +81,8 @@ class BoundaryModel:
     def graph(self, words: Sequence[str]) -> UtteranceGraph:
         """The states of an utterance's words."""
         spellings = [self.units.spell(word) for word in words]
-        return make_graph(spellings, self.units.silence, self.config)
+        graph = make_graph(spellings, self.units.silence, self.config)
+        return graph.with_stays(self.stays) if self.config.durations else graph
 
     def save(self, folder: Path) -> None:
         """Write the model into a folder of its own; what was there is replaced in one step.
@@ -99,7 +102,11 @@ class BoundaryModel:
             "lexicon": self.units.lexicon,
         }
         write_json(folder / _DESCRIPTION, description)
-        parameters = {"network": self.network.state_dict(), "log_prior": self.log_prior}
+        parameters = {
+            "network": self.network.state_dict(),
+            "log_prior": self.log_prior,
+            "stays": self.stays,
+        }
         torch.save(parameters, folder / _PARAMETERS)
 
     @classmethod
@@ -128,9 +135,10 @@ class BoundaryModel:
             network = BoundaryNetwork(config, config.context, columns_of(len(units.names), config))
             parameters = torch.load(folder / _PARAMETERS, map_location="cpu", weights_only=True)
             network.load_state_dict(parameters["network"])
+            log_prior, stays = parameters["log_prior"], parameters["stays"]
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as fault:
             raise ValueError(f"{folder}: not a readable boundary model: {fault}") from fault
-        return cls(config, units, network.eval(), parameters["log_prior"])
+        return cls(config, units, network.eval(), log_prior, stays)
 
 
 def is_boundary_model(folder: Path) -> bool:

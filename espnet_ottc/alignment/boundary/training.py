@@ -85,6 +85,7 @@ class _State:
     network: BoundaryNetwork
     optimizer: torch.optim.Optimizer
     log_prior: Tensor
+    stays: Tensor  # (columns,)
     history: list[Round]
 
 
@@ -132,46 +133,63 @@ def train_boundary_model(
         training.advance(state, done)
         if checkpoint is not None:
             training.keep(state, checkpoint)
-    model = BoundaryModel(config, units, state.network.eval(), state.log_prior)
+    model = BoundaryModel(config, units, state.network.eval(), state.log_prior, state.stays)
     return model, state.history
 
 
 def prepare(
     utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
 ) -> tuple[Material, Units, BoundaryConfig]:
-    """Read everything: features, units, graphs; and the bands that all recordings have.
+    """Read what is learned from: features, units, graphs; and the bands that all recordings have.
 
-    An utterance without words, or with fewer frames than its words need, is left out.
+    An utterance without words, or with fewer frames than its words need, is left out.  Of more than
+    `config.hours` a random part is taken.
     """
-    audio, material = {}, Material()
-    for utterance in utterances:
-        try:
-            audio[utterance.name] = utterance.load()
-        except (OSError, ValueError, RuntimeError) as fault:
-            material.left_out[utterance.name] = str(fault)
-    if audio:
-        config = fitted_config(config, [rate for _, rate in audio.values()])
-    used = [utterance for utterance in utterances if utterance.name in audio]
+    generator = torch.Generator().manual_seed(config.seed)
+    order = torch.randperm(len(utterances), generator=generator).tolist()
+    found = None
+    while found is None:
+        config, found, left_out = _read([utterances[i] for i in order], config)
+    used = [utterance for utterance in utterances if utterance.name in found]
     units = Units.of([utterance.words for utterance in used], config.least_count, lexicon)
+    material = Material(left_out=left_out)
     for utterance in used:
-        samples, rate = audio.pop(utterance.name)
+        features = found[utterance.name]
         graph = make_graph([units.spell(w) for w in utterance.words], units.silence, config)
-        try:
-            features = log_mel(samples, rate, config)
-        except ValueError as fault:
-            material.left_out[utterance.name] = str(fault)
-            continue
-        if not utterance.words:
-            material.left_out[utterance.name] = "no words"
-        elif graph.shortest > len(features):
+        if graph.shortest > len(features):
             material.left_out[utterance.name] = (
                 f"its words need {graph.shortest} frames, got {len(features)}"
             )
-        else:
-            material.names.append(utterance.name)
-            material.features.append(features)
-            material.graphs.append(graph)
+            continue
+        material.names.append(utterance.name)
+        material.features.append(features)
+        material.graphs.append(graph)
     return material, units, config
+
+
+def _read(
+    utterances: Sequence[SpokenText], config: BoundaryConfig
+) -> tuple[BoundaryConfig, dict[str, Tensor] | None, dict[str, str]]:
+    """Features by name; None where a recording has fewer bands than the configuration, with one that fits."""
+    found: dict[str, Tensor] = {}
+    left_out: dict[str, str] = {}
+    seconds = 0.0
+    for utterance in utterances:
+        if seconds > config.hours * 3600:
+            break
+        if not utterance.words:
+            left_out[utterance.name] = "no words"
+            continue
+        try:
+            samples, rate = utterance.load()
+            if (fitted := fitted_config(config, [rate])) != config:
+                return fitted, None, {}
+            found[utterance.name] = log_mel(samples, rate, config)
+        except (OSError, ValueError, RuntimeError) as fault:
+            left_out[utterance.name] = str(fault)
+            continue
+        seconds += len(samples) / rate
+    return config, found, left_out
 
 
 class _Training:
@@ -194,7 +212,8 @@ class _Training:
         ]
         network, optimizer = self.fresh(0)
         log_prior = torch.zeros(self.columns)
-        return _State(0, 0, torch.cat(pieces), network, optimizer, log_prior, [])
+        stays = torch.full((self.columns,), self.config.stay)
+        return _State(0, 0, torch.cat(pieces), network, optimizer, log_prior, stays, [])
 
     def fresh(self, stage: int) -> tuple[BoundaryNetwork, torch.optim.Optimizer]:
         """A new network for a stage, always the same."""
@@ -212,6 +231,8 @@ class _Training:
         targets: Tensor = state.columns
         if state.history:
             columns, targets, score = self.search(state, stage)
+            if self.config.durations:
+                state.stays = self.stays_of(columns)
             moved = float((columns != state.columns).float().mean())
             state.columns = columns
             if state.number == 0 and self.is_new(state.stage):
@@ -255,7 +276,10 @@ class _Training:
         fold = self.fold(previous)
         columns, targets, total = [], [], 0.0
         for group in self.groups:
-            chains = [self.material.graphs[i].chain for i in group]
+            graphs = [self.material.graphs[i] for i in group]
+            if self.config.durations:
+                graphs = [graph.with_stays(state.stays) for graph in graphs]
+            chains = [graph.chain for graph in graphs]
             scores = [
                 state.network.log_probs(self.material.features[i])[:, fold] - state.log_prior
                 for i in group
@@ -270,6 +294,22 @@ class _Training:
                 targets += sum_paths(scores, chains, scale=scale, occupancies=True).occupancies
         hard = torch.cat(columns)
         return hard, torch.cat(targets) if targets else hard, total / len(self.frames)
+
+    def stays_of(self, columns: Tensor) -> Tensor:
+        """(columns,) probability of staying in each state, from how long they last.
+
+        A state that begins anew behind itself counts as one that stays; that is rare.
+        """
+        config, first = self.config, torch.ones(len(columns), dtype=torch.bool)
+        first[1:] = (columns[1:] != columns[:-1]) | (self.first[1:] != self.first[:-1])
+        visits = torch.bincount(columns[first], minlength=self.columns).float()
+        frames = torch.bincount(columns, minlength=self.columns).float()
+        # so many visits as the unlearned probability has them are counted besides
+        visits = visits + config.prior_floor
+        frames = frames + config.prior_floor / (1 - config.stay)
+        longest = 1 - visits / frames
+        odds = torch.logit(longest.clamp(0.01, 0.99))
+        return torch.sigmoid(odds * config.durations + (1 - config.durations) * _logit(config.stay))
 
     def learn(self, state: _State, stage: Stage, targets: Tensor) -> float:
         """Train the network; returns the mean loss of the last epoch."""
@@ -317,6 +357,7 @@ class _Training:
             "network": state.network.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "log_prior": state.log_prior,
+            "stays": state.stays,
             "history": [vars(done) for done in state.history],
         }
         with written_aside(path) as aside:
@@ -344,6 +385,7 @@ class _Training:
             network=network,
             optimizer=optimizer,
             log_prior=content["log_prior"],
+            stays=content["stays"],
             history=history,
         )
 
@@ -355,6 +397,10 @@ class _Training:
             "lengths": list(self.lengths),
             "units": [list(graph.units) for graph in self.material.graphs],
         }
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def _cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:
