@@ -18,6 +18,7 @@ from espnet_ottc.aligner.windows import Windows, frame_outputs
 from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.aligners import ALIGNERS
 from espnet_ottc.alignment.assembly import Assembled
+from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.text import Speller
 
 
@@ -71,7 +72,22 @@ class Aligner:
     ) -> "Aligner":
         """An aligner with a model by name; the arguments and what is raised are those of `load_model`."""
         file = None if weights is None else Path(weights)
+        if is_boundary_model(Path(name)):
+            # late, since it is a kind of this class
+            from espnet_ottc.aligner.boundary import BoundaryAligner
+
+            return BoundaryAligner(BoundaryModel.load(Path(name)), name, options)
         return cls(load_model(name, device=device, language=language, weights=file), options)
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz at which it takes samples."""
+        return self.model.sampling_rate
+
+    @property
+    def model_name(self) -> str:
+        """The model as it was named."""
+        return self.model.name
 
     def align(
         self,
@@ -111,7 +127,7 @@ class Aligner:
             None if end is None else round(end * sampling_rate),
         )
         one = sound.mixed(samples.T[first:last], channel)
-        one = sound.resampled(one, sampling_rate, self.model.sampling_rate)
+        one = sound.resampled(one, sampling_rate, self.sampling_rate)
         utterance = Utterance("audio", Recording("audio"), channel, start, end, text)
         return self._aligned(utterance, torch.from_numpy(np.ascontiguousarray(one)))
 
@@ -125,19 +141,15 @@ class Aligner:
         Raises:
             ValueError: sound that cannot be read.
         """
-        return torch.from_numpy(sound.load(utterance, self.model.sampling_rate))
+        return torch.from_numpy(sound.load(utterance, self.sampling_rate))
 
     def outputs(self, samples: Tensor) -> FrameOutputs:
         """What the model says about (N,) samples, by windows where they are many."""
         return frame_outputs(self.model, samples, self.options.windows)
 
     def _aligned(self, utterance: Utterance, samples: Tensor) -> AlignedUtterance:
-        duration = len(samples) / self.model.sampling_rate
-        outputs = self.outputs(samples)
-        text = utterance.text
-        if text is None:
-            text = self.model.recognise(outputs, self.options.decoder)
-        found = self._found(outputs, text, duration)
+        duration = len(samples) / self.sampling_rate
+        found = self._found(samples, utterance.text, duration)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
@@ -152,11 +164,14 @@ class Aligner:
             recognised=utterance.text is None,
             gaps=found.gaps,
             search=self.search,
-            model=self.model.name,
+            model=self.model_name,
             source=None if path is None else str(path),
         )
 
-    def _found(self, outputs: FrameOutputs, text: str, duration: float) -> Assembled:
+    def _found(self, samples: Tensor, text: str | None, duration: float) -> Assembled:
+        outputs = self.outputs(samples)
+        if text is None:
+            text = self.model.recognise(outputs, self.options.decoder)
         words = self.speller.spell_text(text)
         return aligned_words(
             self.model,

@@ -2,6 +2,7 @@
 
     ottc-align talk.mp3 --text talk.txt --model NAME
     ottc-align recordings/ --out times --model exp/ottc/seed1 --format srt textgrid
+    ottc-align recordings/ --out times --train
 
 Texts are given by --text, or lie beside the recordings; without one, the model recognises what is said.
 """
@@ -11,9 +12,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_ottc.utils.commands import UserError, run, say
 from espnet_ottc.utils.extras import require_extra
+
+if TYPE_CHECKING:
+    from espnet_ottc.aligner.utterance import Utterance
 
 _LISTED = 5
 
@@ -57,7 +62,8 @@ def align(options: argparse.Namespace) -> None:
         language=options.language or "en",
         allow_gaps=options.allow_gaps,
     )
-    source = AlignerSource(options.model, how, options.device, options.language, options.weights)
+    model = _trained(options, gathered.utterances) if options.train else options.model
+    source = AlignerSource(model, how, options.device, options.language, options.weights)
     formats = [*options.format, *(["page"] if options.page else [])]
     running = RunOptions(
         options.out, list(dict.fromkeys(formats)), options.processes, options.again, options.debug
@@ -92,6 +98,21 @@ def _share(text: str) -> float:
     return value
 
 
+def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> str:
+    """Train on the utterances; returns the model's folder."""
+    from espnet_ottc.aligner.boundary import train_on
+
+    if options.out is None:
+        raise ValueError("--train needs --out, where the model is kept")
+    folder = options.out / "boundary_model"
+    trained = train_on(
+        folder, utterances, language=options.language or "en", lexicon=options.lexicon
+    )
+    rounds = f"{len(trained.rounds)} rounds" if trained.fresh else "trained by an earlier run"
+    say(f"{folder}: {rounds}; {trained.convergence}")
+    return str(folder)
+
+
 def _parser() -> argparse.ArgumentParser:
     from espnet_ottc.alignment.aligners import ALIGNERS
     from espnet_ottc.alignment.outputs import DEFAULT_FORMATS, FORMATS
@@ -106,9 +127,15 @@ def _parser() -> argparse.ArgumentParser:
                          help="files of sound or video, folders (searched recursively), patterns, Kaldi data "
                          "directories, manifests of Lhotse cuts; - for a list on standard input")  # fmt: skip
     model = options.add_argument_group("model")
-    model.add_argument("--model", required=True,
-                       help="an experiment of ESPnet or its packed archive, espnet:TAG, torchaudio:BUNDLE, "
-                       "hf:NAME, or a folder of transformers")  # fmt: skip
+    which = model.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model",
+                       help="a folder that --train kept, an experiment of ESPnet or its packed archive, "
+                       "espnet:TAG, torchaudio:BUNDLE, hf:NAME, or a folder of transformers")  # fmt: skip
+    which.add_argument("--train", action="store_true",
+                       help="train a small model on these recordings and their texts, and keep it in the "
+                       "folder boundary_model of --out")  # fmt: skip
+    model.add_argument("--lexicon", type=Path,
+                       help="with --train: lines of a word and its phones (default: letters)")  # fmt: skip
     model.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"
     )

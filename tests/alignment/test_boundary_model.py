@@ -20,7 +20,11 @@ from espnet_ottc.ops.chains import best_paths
 
 RATE = 16000
 CONFIG = BoundaryConfig(
-    width=32, batch_frames=256, stages=(Stage(rounds=6, epochs=3),), least_count=1
+    width=32,
+    batch_frames=256,
+    gaussian_rounds=3,
+    stages=(Stage(rounds=6, epochs=3),),
+    least_count=1,
 )
 # Hz of a letter's sound.
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
@@ -170,7 +174,7 @@ def test_utterances_that_cannot_be_learned_from_are_left_out() -> None:
     few = replace(CONFIG, stages=(Stage(rounds=1, epochs=1),))
     train_boundary_model([*bad, _utterance(1)[0]], few)
     with pytest.raises(
-        ValueError, match=r"no utterance can be learned from \(broken: cannot be read"
+        ValueError, match=r"no utterance can be learned from .*broken: cannot be read"
     ):
         train_boundary_model(bad, few)
 

@@ -24,6 +24,7 @@ class BoundaryAlignment:
     Attributes:
         words: a span for each word; its score is the mean probability of its states over its frames.
         tokens: a span for each unit.
+        token_words: the word of each of these.
         start_intervals: of each word, the seconds between which its start lies with 90 % probability.
         end_intervals: likewise of its end.
         word_scores: of each word, the mean of log p(state | frame) − log p(state) over its frames, in nats.
@@ -32,6 +33,7 @@ class BoundaryAlignment:
 
     words: list[Span]
     tokens: list[Span]
+    token_words: list[int]
     start_intervals: list[tuple[float, float]]
     end_intervals: list[tuple[float, float]]
     word_scores: list[float]
@@ -102,11 +104,12 @@ def _alignment(
         score = float(probabilities[here].mean())
         spans.append(axis.span(name, start, max(start, end), score, duration=duration))
         means.append(float(scores[here].mean()))
-    tokens = []
+    tokens, token_words = [], []
     for token in of_token[of_token >= 0].unique_consecutive().tolist():
         here = (of_token == token).nonzero()[:, 0]
         name = model.units.names[graph.units[token]]
         score = float(probabilities[here].mean())
+        token_words.append(graph.token_words[token])
         tokens.append(
             axis.span(name, float(here[0]), float(here[-1]) + 1, score, duration=duration)
         )
@@ -119,6 +122,7 @@ def _alignment(
     return BoundaryAlignment(
         words=spans,
         tokens=tokens,
+        token_words=token_words,
         start_intervals=intervals[:count],
         end_intervals=intervals[count:],
         word_scores=means,

@@ -54,10 +54,10 @@ class Stage:
         ValueError: a value out of range.
     """
 
-    rounds: int = 30
-    epochs: int = 2
+    rounds: int = 20
+    epochs: int = 3
     context: int = 0
-    target: str = "best"
+    target: str = "sum"
     scale: float = 1.0
     pooled: bool = False
 
@@ -79,7 +79,8 @@ class BoundaryConfig:
         low_hz: lower edge of the first band.
         high_hz: upper edge of the last; recordings of a lower rate lower it.
         states: ordered states of a unit, > 0.
-        silence_states: of silence, > 0.
+        silence_states: of silence, > 0; the last is the first over again, and so on inwards.  With a last
+            state of its own, silence takes the words' quiet ends.
         minimum_frames: frames that a state lasts at least, > 0.
         stay: probability of staying in a state before it is learned, in (0, 1).
         durations: how much the learned probabilities of staying count, ≥ 0; 0 does not learn them.
@@ -87,10 +88,13 @@ class BoundaryConfig:
         width: hidden units of a layer, > 0.
         layers: hidden layers, > 0.
         dropout: of the hidden units, in [0, 1).
+        noise: standard deviation of the noise that features get while they are learned, ≥ 0.
         networks: trained side by side from other random numbers; their scores are averaged.
         stages: of the training, one after the other.
         start: "loud" shares the frames between the first loud one and the last out evenly, and leaves the
             others to silence; "equal" shares all of them.
+        gaussian_rounds: of expectation-maximisation with a Gaussian for each state, from the shares on and
+            before any network, ≥ 0.
         batch_frames: frames of a step, > 0.
         learning_rate: the largest of a round's, > 0.
         weight_decay: of AdamW, ≥ 0.
@@ -110,7 +114,7 @@ class BoundaryConfig:
         ValueError: a value out of range.
     """
 
-    window: float = 0.025
+    window: float = 0.015
     hop: float = 0.010
     mels: int = 40
     low_hz: float = 60.0
@@ -124,10 +128,12 @@ class BoundaryConfig:
     width: int = 192
     layers: int = 1
     dropout: float = 0.0
+    noise: float = 0.5
     networks: int = 1
     stages: tuple[Stage, ...] = (Stage(),)
     start: str = "loud"
-    batch_frames: int = 4096
+    gaussian_rounds: int = 16
+    batch_frames: int = 512
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     prior_floor: float = 10.0
@@ -136,7 +142,7 @@ class BoundaryConfig:
     wide_share: float = 0.3
     boundary_scale: float = 1.0
     median: bool = True
-    start_shift: float = 0.005
+    start_shift: float = 0.003
     end_shift: float = 0.003
     hours: float = 2.0
     seed: int = 1
@@ -152,6 +158,7 @@ class BoundaryConfig:
             1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
         )
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
+        _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
         _one_of(STARTS, start=self.start)
         if self.low_hz >= self.high_hz:

@@ -97,5 +97,7 @@ def _word_means(scores: Tensor, words: Tensor) -> Tensor:
     spoken = words != NO_WORD
     count = int(words.max()) + 1
     sums = scores.new_zeros(count).index_add_(0, words[spoken], scores[spoken])
-    lengths = scores.new_zeros(count).index_add_(0, words[spoken], scores.new_ones(int(spoken.sum())))
+    lengths = scores.new_zeros(count).index_add_(
+        0, words[spoken], scores.new_ones(int(spoken.sum()))
+    )
     return sums / lengths.clamp(min=1)

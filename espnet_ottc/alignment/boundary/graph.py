@@ -20,7 +20,7 @@ class UtteranceGraph:
 
     Attributes:
         chain: what the searches read; a state's column is unit · states + number for a unit, and behind all
-            of these for silence.
+            of these for silence, whose last state is the first over again.
         words: (S,) int64 the word of each state; −1 for silence.
         tokens: (S,) int64 the place of its unit in the utterance's `units`; −1 for silence.
         units: the units of all words and all their spellings, in the chain's order.
@@ -41,7 +41,6 @@ class UtteranceGraph:
     def shortest(self) -> int:
         """Frames that the shortest path has."""
         return _shortest(self.chain)
-
 
     def with_stays(self, stays: Tensor) -> "UtteranceGraph":
         """The same graph where each state has a probability of its own to stay.
@@ -72,7 +71,7 @@ def columns_of(units: int, config: BoundaryConfig) -> int:
         units: how many units, silence included.
         config: states of each.
     """
-    return (units - 1) * config.states + config.silence_states
+    return (units - 1) * config.states + (config.silence_states + 1) // 2
 
 
 class _Builder:
@@ -92,9 +91,10 @@ class _Builder:
         config = self.config
         count = config.silence_states if unit == self.silence else config.states
         for number in range(count):
+            place = min(number, count - 1 - number) if unit == self.silence else number
             for repeat in range(config.minimum_frames):
                 state = len(self.columns)
-                self.columns.append(unit * config.states + number)
+                self.columns.append(unit * config.states + place)
                 self.stays.append(repeat == config.minimum_frames - 1)
                 self.words.append(word)
                 self.tokens.append(token)

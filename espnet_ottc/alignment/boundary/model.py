@@ -17,6 +17,7 @@ from espnet_ottc.utils.files import folder_written_aside, write_json
 
 FORMAT = "espnet_ottc boundary model 1"
 _DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
+SAMPLING_RATE = 16000
 _FRAMES_AT_ONCE = 1 << 15
 
 
@@ -65,6 +66,11 @@ class BoundaryModel:
     network: BoundaryNetwork
     log_prior: Tensor
     stays: Tensor
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz that suffices for its bands."""
+        return max(SAMPLING_RATE, math.ceil(2 * self.config.high_hz))
 
     def features(self, samples: Tensor, rate: int) -> Tensor:
         """(n,) samples to (T, mels) features.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.convergence import Convergence, check_convergence
@@ -73,19 +74,19 @@ def train_into(
     checkpoint = folder.parent / CHECKPOINT
     most = sum(stage.rounds for stage in config.stages)
     with progress(title="train", unit="round", total=most) as bar:
+
+        def step(done: Round) -> None:
+            bar.update()
+
         model, rounds = train_boundary_model(
-            utterances,
-            config,
-            lexicon=lexicon,
-            checkpoint=checkpoint,
-            on_round=lambda done: _step(bar),
+            utterances, config, lexicon=lexicon, checkpoint=checkpoint, on_round=step
         )
     convergence = _checked(model, utterances)
     if not convergence.converged and not anyway:
         checkpoint.unlink(missing_ok=True)
         raise NotConvergedError(
-            f"the training did not find the words: {convergence}.  More speech helps (ten different words need "
-            "2 minutes, free text 10), and texts that say what is said"
+            f"the training did not find the words: {convergence}.  More speech helps (ten different words "
+            "need 2 minutes, free text 10), and texts that say what is said"
         )
     with folder_written_aside(folder) as aside:
         model.write_into(aside)
@@ -120,7 +121,7 @@ def _key(
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _read_record(folder: Path, key: str) -> dict | None:  # type: ignore[type-arg]
+def _read_record(folder: Path, key: str) -> dict[str, Any] | None:
     if not is_boundary_model(folder) or not (folder / RECORD).is_file():
         return None
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))

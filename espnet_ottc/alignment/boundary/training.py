@@ -1,8 +1,9 @@
 """Training a boundary model on recordings alone: equal shares, then rounds of finding and learning."""
 
+import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel
+from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork, fitted_config
 from espnet_ottc.alignment.boundary.start import flat_start
@@ -206,14 +208,30 @@ class _Training:
         self.groups = _groups(self.lengths)
 
     def begin(self) -> _State:
+        """The flat start, made better by Gaussians."""
         pieces = [
             graph.chain.columns.long()[flat_start(x, graph, self.config)]
             for x, graph in zip(self.material.features, self.material.graphs, strict=True)
         ]
+        state = self.empty(torch.cat(pieces))
+        if self.config.gaussian_rounds:
+            features = [cepstra(x) for x in self.material.features]
+            hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
+
+            def expect(scores: Sequence[Tensor]) -> Tensor:
+                columns, occupancy, _ = self.find(state, scores, all_paths=True)
+                state.columns = columns
+                state.stays = self.stays_of(columns)
+                return occupancy
+
+            fit_gaussians(features, hard, self.config.gaussian_rounds, expect)
+        return state
+
+    def empty(self, columns: Tensor) -> _State:
+        """A training that has not begun."""
         network, optimizer = self.fresh(0)
-        log_prior = torch.zeros(self.columns)
         stays = torch.full((self.columns,), self.config.stay)
-        return _State(0, 0, torch.cat(pieces), network, optimizer, log_prior, stays, [])
+        return _State(0, 0, columns, network, optimizer, torch.zeros(self.columns), stays, [])
 
     def fresh(self, stage: int) -> tuple[BoundaryNetwork, torch.optim.Optimizer]:
         """A new network for a stage, always the same."""
@@ -274,24 +292,31 @@ class _Training:
         # the network may be that of the stage before
         previous = self.config.stages[state.history[-1].stage]
         fold = self.fold(previous)
+        scores = (
+            state.network.log_probs(x)[:, fold] - state.log_prior for x in self.material.features
+        )
+        return self.find(state, scores, all_paths=stage.target == "sum", scale=scale)
+
+    def find(
+        self, state: _State, scores: Iterable[Tensor], *, all_paths: bool, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor, float]:
+        """The columns of the best paths; these or, of all paths, occupancies; the mean score of a frame."""
         columns, targets, total = [], [], 0.0
+        coming = iter(scores)
         for group in self.groups:
             graphs = [self.material.graphs[i] for i in group]
             if self.config.durations:
                 graphs = [graph.with_stays(state.stays) for graph in graphs]
             chains = [graph.chain for graph in graphs]
-            scores = [
-                state.network.log_probs(self.material.features[i])[:, fold] - state.log_prior
-                for i in group
-            ]
-            found = best_paths(scores, chains, scale=scale)
+            here = list(itertools.islice(coming, len(group)))
+            found = best_paths(here, chains, scale=scale)
             total += float(found.totals.sum()) / scale
             for chain, path in zip(chains, found.states, strict=True):
                 # whoever has enough frames has a path
                 assert path is not None
                 columns.append(chain.columns.long()[path])
-            if stage.target == "sum":
-                targets += sum_paths(scores, chains, scale=scale, occupancies=True).occupancies
+            if all_paths:
+                targets += sum_paths(here, chains, scale=scale, occupancies=True).occupancies
         hard = torch.cat(columns)
         return hard, torch.cat(targets) if targets else hard, total / len(self.frames)
 
@@ -328,7 +353,10 @@ class _Training:
                 for chosen in torch.randperm(F).tensor_split(steps):
                     places = chosen[:, None] + offsets
                     places = places.clamp(self.first[chosen, None], self.last[chosen, None])
-                    log_probs = network(self.frames[places].flatten(1))
+                    seen = self.frames[places].flatten(1)
+                    if config.noise:
+                        seen = seen + config.noise * torch.randn_like(seen)
+                    log_probs = network(seen)
                     mean = _cross_entropy(log_probs, targets[chosen])
                     state.optimizer.zero_grad()
                     mean.backward()
@@ -365,9 +393,8 @@ class _Training:
 
     def resume(self, path: Path) -> _State:
         """Where a checkpoint stopped; the beginning where there is none."""
-        state = self.begin()
         if not path.exists():
-            return state
+            return self.begin()
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.get("training") != self.key():
             raise ValueError(
@@ -378,10 +405,9 @@ class _Training:
         network.load_state_dict(content["network"])
         optimizer.load_state_dict(content["optimizer"])
         return replace(
-            state,
+            self.empty(content["columns"]),
             stage=content["stage"],
             number=content["number"],
-            columns=content["columns"],
             network=network,
             optimizer=optimizer,
             log_prior=content["log_prior"],

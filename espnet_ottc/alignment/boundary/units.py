@@ -8,6 +8,7 @@ from pathlib import Path
 SILENCE = "<sil>"
 # What rare letters and words without letters are.
 OTHER = "<other>"
+_MOST_SPELLINGS = 8
 Pronunciations = Mapping[str, tuple[tuple[str, ...], ...]]
 
 _VOWELS = set("aeiouyæøœıəɨɪʊаеёиоуыэюяієїαεηιουω")
@@ -106,12 +107,30 @@ class Units:
         return len(self.names) - 1
 
     def raw(self, word: str) -> tuple[tuple[str, ...], ...]:
-        """The spellings of a word before rare units are taken together; at least one, none is empty."""
+        """The spellings of a word before rare units are taken together; at least one, none is empty.
+
+        Args:
+            word: what is said for it; of several words, such as a number's, the spellings are joined.
+        """
+        spellings: list[tuple[str, ...]] = [()]
+        for part in word.split():
+            spellings = [left + right for left in spellings for right in self._one(part)]
+            # a number of many words with two pronunciations each
+            spellings = spellings[:_MOST_SPELLINGS]
+        return tuple(spelled or (OTHER,) for spelled in spellings)
+
+    def _one(self, word: str) -> tuple[tuple[str, ...], ...]:
         if self.lexicon is not None:
             entry = word if word in self.lexicon else self._folded.get(word.casefold())
             if entry is not None:
                 return self.lexicon[entry]
-        return (letters(word) or (OTHER,),)
+        return (letters(word),)
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """The letters that words may be spelled with before they become units."""
+        known = frozenset("".join(name for name in self.names[:-1] if name != OTHER))
+        return known if self.lexicon is None else known | frozenset("".join(self.lexicon))
 
     def spell(self, word: str) -> tuple[tuple[int, ...], ...]:
         """The spellings of a word as indices into `names`."""

@@ -1,0 +1,125 @@
+"""`ottc-align --train`: recordings and texts in, times and a model out, without any model to begin with."""
+
+import functools
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from espnet_ottc.aligner.aligner import Aligner
+from espnet_ottc.alignment.boundary import session
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.bin.align import main
+
+soundfile = pytest.importorskip("soundfile")
+RATE = 16000
+PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
+
+
+def _write(folder: Path, number: int, spoken: bool = True) -> list[tuple[float, float]]:
+    """A recording of words of tones with its text, and the words' times."""
+    generator = torch.Generator().manual_seed(number)
+    pieces, words, times, now = [], [], [], 0.0
+    for _ in range(4):
+        pause = 0.1 + 0.2 * float(torch.rand((), generator=generator))
+        pieces.append(torch.zeros(round(pause * RATE)))
+        now += len(pieces[-1]) / RATE
+        word = "".join("abcde"[int(i)] for i in torch.randperm(5, generator=generator)[:3])
+        start = now
+        for letter in word:
+            seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
+            time = torch.arange(round(seconds * RATE)) / RATE
+            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
+            now += len(pieces[-1]) / RATE
+        words.append(word)
+        times.append((start, now))
+    samples = torch.cat([*pieces, torch.zeros(3200)])
+    noise = torch.randn(len(samples), generator=generator)
+    samples = samples + 0.003 * noise if spoken else 0.1 * noise
+    soundfile.write(folder / f"r{number}.wav", samples.numpy(), RATE)
+    (folder / f"r{number}.txt").write_text(" ".join(words).upper() + ".\n")
+    return times
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = functools.partial(
+        BoundaryConfig,
+        width=32,
+        batch_frames=256,
+        gaussian_rounds=3,
+        least_count=1,
+        stages=(Stage(rounds=5, epochs=3),),
+    )
+    monkeypatch.setattr(session, "BoundaryConfig", config)
+
+
+@pytest.mark.usefixtures("_small")
+def test_recordings_and_texts_give_times_and_a_model_that_can_be_used_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    times = {f"r{i}": _write(folder, i) for i in range(16)}
+    command = [str(folder), "--train", "--out", str(out), "--processes", "1"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "nats per frame" in printed.out
+    errors = []
+    for line in (out / "words.ctm").read_text().splitlines():
+        name, _, start, length, word, *_ = line.split()
+        true = times[name].pop(0)
+        assert word.isupper()
+        errors += [abs(float(start) - true[0]), abs(float(start) + float(length) - true[1])]
+    assert not any(times.values())
+    assert sum(errors) / len(errors) < 0.015
+    # A second run trains nothing; the model serves recordings that it has not heard.
+    assert main(command) == 0
+    assert "trained by an earlier run" in capsys.readouterr().out
+    other = tmp_path / "other"
+    other.mkdir()
+    true = _write(other, 99)
+    found = Aligner.from_pretrained(str(out / "boundary_model")).align(
+        other / "r99.wav", (other / "r99.txt").read_text()
+    )
+    assert found.search == "boundary"
+    assert [word.status for word in found.words] == ["ok"] * 4
+    assert abs(found.words[1].start - true[1][0]) < 0.03
+    with pytest.raises(ValueError, match="recognises nothing"):
+        Aligner.from_pretrained(str(out / "boundary_model")).align(other / "r99.wav")
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_training_that_finds_nothing_says_so_and_hands_out_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(12):
+        _write(folder, number, spoken=False)
+    assert main([str(folder), "--train", "--out", str(out)]) == 1
+    assert "the training did not find the words" in capsys.readouterr().err
+    assert not list(out.rglob("*.ctm"))
+    assert not (out / "boundary_model").exists()
+
+
+def test_train_needs_texts_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "a.wav", torch.zeros(RATE).numpy(), RATE)
+    assert main([str(tmp_path), "--train"]) == 1
+    assert "--train needs --out" in capsys.readouterr().err
+    assert main([str(tmp_path), "--train", "--out", str(tmp_path / "out")]) == 1
+    assert "--train needs texts" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_small")
+def test_the_record_of_a_training_says_how_it_converged(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(12):
+        _write(folder, number)
+    assert main([str(folder), "--train", "--out", str(out), "--format", "json"]) == 0
+    record = json.loads((out / "boundary_model" / "training.json").read_text())
+    assert record["convergence"]["score"] > record["convergence"]["backwards"]
+    assert [done["number"] for done in record["rounds"]] == list(range(len(record["rounds"])))
