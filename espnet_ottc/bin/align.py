@@ -126,21 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("inputs", nargs="+", metavar="INPUT",
                          help="files of sound or video, folders (searched recursively), patterns, Kaldi data "
                          "directories, manifests of Lhotse cuts; - for a list on standard input")  # fmt: skip
-    model = options.add_argument_group("model")
-    which = model.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model",
-                       help="a folder that --train kept, an experiment of ESPnet or its packed archive, "
-                       "espnet:TAG, torchaudio:BUNDLE, hf:NAME, or a folder of transformers")  # fmt: skip
-    which.add_argument("--train", action="store_true",
-                       help="train a small model on these recordings and their texts, and keep it in the "
-                       "folder boundary_model of --out")  # fmt: skip
-    model.add_argument("--lexicon", type=Path,
-                       help="with --train: lines of a word and its phones (default: letters)")  # fmt: skip
-    model.add_argument(
-        "--weights", type=Path, help="parameters in place of those of the model's name"
-    )
-    model.add_argument("--language", help="of the model's adapters and of the text")
-    model.add_argument("--device", default="cpu", help="cpu, cuda (all GPUs) or cuda:N")
+    _add_model(options)
     texts = options.add_argument_group("text")
     texts.add_argument("--text", type=Path,
                        help="the text of the recording, a file in Kaldi's form (id word word ...), or a "
@@ -178,6 +164,24 @@ def _parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", help="stop at the first fault, with its traceback"
     )
     return options
+
+
+def _add_model(options: argparse.ArgumentParser) -> None:
+    model = options.add_argument_group("model")
+    which = model.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model",
+                       help="a folder that --train kept, an experiment of ESPnet or its packed archive, "
+                       "espnet:TAG, torchaudio:BUNDLE, hf:NAME, or a folder of transformers")  # fmt: skip
+    which.add_argument("--train", action="store_true",
+                       help="train a small model on these recordings and their texts, and keep it in the "
+                       "folder boundary_model of --out")  # fmt: skip
+    model.add_argument("--lexicon", type=Path,
+                       help="with --train: lines of a word and its phones (default: letters)")  # fmt: skip
+    model.add_argument(
+        "--weights", type=Path, help="parameters in place of those of the model's name"
+    )
+    model.add_argument("--language", help="of the model's adapters and of the text")
+    model.add_argument("--device", default="cpu", help="cpu, cuda (all GPUs) or cuda:N")
 
 
 if __name__ == "__main__":
