@@ -2,8 +2,7 @@
 
     python benchmarks/bench_long_recordings.py --model exp/ottc/seed1 --audio hour.flac --text hour.txt
 
-Times are those of the processor in this process, so that other work on the machine counts little.  The share of
-the search is that of its part of them.
+Times are those of the processor in this process, so that other work on the machine counts little.
 """
 
 import argparse
