@@ -176,7 +176,7 @@ def _add_model(options: argparse.ArgumentParser) -> None:
                        help="train a small model on these recordings and their texts, and keep it in the "
                        "folder boundary_model of --out")  # fmt: skip
     model.add_argument("--lexicon", type=Path,
-                       help="with --train: lines of a word and its phones (default: letters)")  # fmt: skip
+                       help="with --train: lines of a word and its phones")  # fmt: skip
     model.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"
     )
