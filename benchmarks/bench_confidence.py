@@ -1,16 +1,14 @@
 """How well confidences are calibrated, and texts that are not those of their recordings are recognised.
 
     python benchmarks/bench_confidence.py --set digits_ottc exp/ottc/seed1 data/test-clean/cuts.jsonl.gz \\
-        --set digits_ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz --out confidence.jsonl
+        --set digits_ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz --markdown docs/benchmarks_confidence.md
 
 Each utterance is aligned with its own text, with that of another recording, with a third of its words
 deleted, and with a third replaced by words of others.  A word counts as right if the cut has it where it was
-found.  The rival is a threshold on the mean log-probability of the labels, the usual score of CTC, chosen on
-the other sets.
+found.  The rival is a threshold on CTC's log-probability of the text per frame, chosen on the other sets.
 """
 
 import argparse
-import json
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -18,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from espnet_ottc.aligner.models import load_model
+from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.search import InfeasibleError, aligned_words, default_search
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.formats import spans_of
 from espnet_ottc.alignment.spans import Span
-from espnet_ottc.alignment.text import Speller
+from espnet_ottc.alignment.text import SpelledWord, Speller, label_text
 from espnet_ottc.utils.provenance import provenance
 
 KINDS = ("right", "other", "deleted", "replaced")
@@ -42,7 +41,7 @@ class Tried:
         words: confidence of each word, and whether it is said there.
         confidence: of the utterance; 0 where the text does not fit at all.
         ok: whether its status is `ok`.
-        score: mean log-probability of the labels over their frames.
+        score: CTC's log-probability of the text for each frame.
     """
 
     kind: str
@@ -74,7 +73,21 @@ def tried(model_name: str, cuts: Path, limit: int) -> Iterator[Tried]:
             except InfeasibleError:
                 yield Tried(kind, (), 0.0, False, float("-inf"))
                 continue
-            yield judged(kind, found, reference)
+            yield judged(kind, found, reference, ctc_score(model, outputs.log_probs, words))
+
+
+def ctc_score(model: SpeechModel, log_probs: Tensor, words: Sequence[SpelledWord]) -> float:
+    """log p(text | sound) / frames, by CTC's sum over all paths."""
+    text = label_text(words, model.encode, len(model.tokens), separator=model.separator)
+    loss = torch.nn.functional.ctc_loss(
+        log_probs[:, None],
+        torch.tensor([text.tokens]),
+        torch.tensor([len(log_probs)]),
+        torch.tensor([len(text.tokens)]),
+        blank=model.blank,
+        reduction="sum",
+    )
+    return -float(loss) / len(log_probs)
 
 
 def changed(texts: Sequence[str], place: int, kind: str, draw: random.Random) -> str:
@@ -92,21 +105,13 @@ def changed(texts: Sequence[str], place: int, kind: str, draw: random.Random) ->
     return texts[place]
 
 
-def judged(kind: str, found: Assembled, reference: Sequence[Span]) -> Tried:
+def judged(kind: str, found: Assembled, reference: Sequence[Span], score: float) -> Tried:
     """What an alignment says, beside what is true."""
     words = tuple(
         (word.confidence, any(_is_said(word.span, span) for span in reference))
         for word in found.words
         if word.confidence is not None
     )
-    scores = [
-        (max(token.score or 0.0, 1e-10), token.duration)
-        for word in found.words
-        for token in word.tokens
-    ]
-    seconds = sum(duration for _, duration in scores)
-    logs = [float(torch.tensor(score).log()) * duration for score, duration in scores]
-    score = sum(logs) / seconds if seconds else float("-inf")
     return Tried(kind, words, found.confidence or 0.0, found.status == OK, score)
 
 
@@ -155,17 +160,59 @@ def row_of(name: str, mine: Sequence[Tried], others: Sequence[Tried]) -> dict[st
         f"{kind}_found": 100 * statistics.fmean(not one.ok for one in by_kind[kind])
         for kind in KINDS[1:]
     }
-    if others:
-        threshold = best_threshold(others)
-        row["threshold_false_alarms"] = 100 * statistics.fmean(
-            one.score < threshold for one in by_kind["right"]
-        )
-        row |= {
-            f"threshold_{kind}_found": 100
-            * statistics.fmean(one.score < threshold for one in by_kind[kind])
-            for kind in WRONG
-        }
+    for prefix, known in (("own_threshold", mine), ("threshold", others)):
+        if known:
+            threshold = best_threshold(known)
+            row |= {
+                f"{prefix}_{kind}": 100
+                * statistics.fmean(one.score < threshold for one in by_kind[kind])
+                for kind in ("right", *WRONG)
+            }
     return row
+
+
+def page_of(rows: Sequence[dict[str, object]], command: str) -> str:
+    """The rows as a page of the documents."""
+    origin = provenance(("torch",))
+    columns = [
+        ("words' calibration error", "words_calibration_error"),
+        ("texts' calibration error", "texts_calibration_error"),
+        ("right ones not `ok`", "false_alarms"),
+        *((f"{kind}, not `ok`", f"{kind}_found") for kind in KINDS[1:]),
+    ]
+    rival = [
+        (f"{title}, {kind}", f"{prefix}_{kind}")
+        for title, prefix in (
+            ("threshold of this set", "own_threshold"),
+            ("of the others", "threshold"),
+        )
+        for kind in ("right", *WRONG)
+    ]
+    parts = [
+        "# Benchmark of confidences",
+        "Generated by `benchmarks/bench_confidence.py`; do not edit. Each utterance of a set is aligned with "
+        "its own text, with that of another recording, with a third of its words deleted, and with a third "
+        "of them replaced. All figures are in percent. [Confidence](reference/confidence.md) says what is "
+        "measured.",
+        f"* command: `{command}`\n* hardware: {origin['hardware']['processor']}; "
+        f"commit {str(origin['commit'])[:7]}; torch {origin['versions']['torch']}",
+        "## Confidence and status",
+        _table(rows, [("utterances", "utterances"), ("words", "words"), *columns]),
+        "## A threshold on the score of CTC",
+        "Shares of texts below the threshold. It is chosen on this set itself, or on the other sets.",
+        _table(rows, rival),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Sequence[dict[str, object]], columns: Sequence[tuple[str, str]]) -> str:
+    lines = ["| set | " + " | ".join(title for title, _ in columns) + " |"]
+    lines.append("|---|" + "--:|" * len(columns))
+    for row in rows:
+        cells = [row.get(key, "-") for _, key in columns]
+        shown = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
+        lines.append(f"| {row['set']} | {' | '.join(shown)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -175,19 +222,19 @@ def main() -> None:
         "--set", nargs=3, action="append", required=True, metavar=("NAME", "MODEL", "CUTS")
     )
     parser.add_argument("--limit", type=int, default=200, help="utterances of each set")
-    parser.add_argument("--out", type=Path, required=True, help="rows as JSON lines")
+    parser.add_argument("--markdown", type=Path, required=True, help="page to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = {
         name: list(tried(model, Path(cuts), options.limit)) for name, model, cuts in options.set
     }
-    origin = provenance()
-    with options.out.open("w", encoding="utf-8") as file:
-        for name, mine in found.items():
-            others = [one for other, items in found.items() if other != name for one in items]
-            row = row_of(name, mine, others)
-            file.write(json.dumps(row | {"provenance": origin}) + "\n")
-            print({key: round(v, 1) if isinstance(v, float) else v for key, v in row.items()})
+    rows = []
+    for name, mine in found.items():
+        others = [one for other, items in found.items() if other != name for one in items]
+        rows.append(row_of(name, mine, others))
+    names = " ".join(f"--set {name} MODEL CUTS" for name in found)
+    command = f"python benchmarks/bench_confidence.py {names} --limit {options.limit}"
+    options.markdown.write_text(page_of(rows, command), encoding="utf-8")
 
 
 if __name__ == "__main__":

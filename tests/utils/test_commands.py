@@ -78,3 +78,10 @@ def test_messages_and_warnings_go_to_the_log(tmp_path: Path) -> None:
     text = path.read_text()
     assert "INFO an epoch" in text
     assert "a warning" in text
+
+
+def test_a_fault_of_the_user_may_have_an_exit_status_of_its_own() -> None:
+    def doubtful() -> None:
+        raise UserError("too much is doubtful", status=3)
+
+    assert run(doubtful) == 3
