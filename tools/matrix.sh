@@ -39,15 +39,17 @@ while IFS="|" read -r version torch packages; do
     venv=$folder/$row_number
     "$python" -m venv --clear "$venv"
     tests="tests/ops"
+    pick=""
     if [ "$packages" = none ]; then
         packages=""
-        tests="tests/ops/test_kernels.py tests/ops/test_unchecked_inputs.py"
+        tests="tests/ops/test_targets.py tests/ops/test_regularizers.py tests/ops/test_second_derivatives.py"
+        pick="not triton" # its interpreter computes by NumPy
     fi
     # shellcheck disable=SC2086  # lists of words
     "$venv/bin/python" -m pip install --quiet "$torch" setuptools $test_packages $packages
     "$venv/bin/python" -m pip install --quiet --no-build-isolation --no-deps --editable .
     # shellcheck disable=SC2086
-    if OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider $tests -m "not gpu and not slow"; then
+    if OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider $tests -k "$pick" -m "not gpu and not slow"; then
         summary+="passed  $row"$'\n'
     else
         summary+="FAILED  $row"$'\n'

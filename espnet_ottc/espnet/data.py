@@ -97,6 +97,12 @@ class CutAudio(Mapping[str, Samples]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_connection": None, "_process": 0}
 
+    def __del__(self) -> None:
+        # Not what another process opened: after a fork it is that one's.
+        connection: sqlite3.Connection | None = self.__dict__.get("_connection")
+        if connection is not None and self._process == os.getpid():
+            connection.close()
+
     def _query(self, statement: str, *values: object) -> sqlite3.Cursor:
         if self._connection is None or self._process != os.getpid():
             # A connection must not be used, nor closed, in a forked child: the parent's is left
