@@ -1,8 +1,11 @@
 """ESPnet's ASR model with what OTTC needs besides: the alignment stream, and its own error rates."""
 
+import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet2.asr.espnet_model import ESPnetASRModel
@@ -12,6 +15,9 @@ from torch import Tensor
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
+from espnet_ottc.espnet.transfer.adapter import LinguisticAdapter
+from espnet_ottc.espnet.transfer.loss import Transfer, check_same_teacher, logged, weighted
+from espnet_ottc.espnet.transfer.options import parse_transfer_conf
 from espnet_ottc.ops.greedy_decoding import stripped
 from espnet_ottc.ops.targets import collapse
 
@@ -32,11 +38,33 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     and `wer_ctc` besides.  The parts of the criterion's loss appear as `loss_ottc`, `loss_flat_start`,
     `loss_aux_ctc` and `loss_consistency`.  A criterion with a `consistency_weight` gets each training batch
     twice, in one batch.
+
+    With a `transfer_conf` (see `TransferOptions`) a language model teaches the frames of the post-encoder
+    `linguistic_adapter`, whatever the criterion is.  The loss that is validated, by which ESPnet chooses
+    models, leaves that out.  The log has `loss_align` (by token), `loss_uot`, `token_mass_least` (the smallest
+    token mass of the batch, as a share of its weight), `frame_mass_kept` (the share of the frames' weight
+    that is moved) and `uot_residual`.
+
+    Args:
+        arguments: of ESPnet's model.
+        transfer_conf: options of the transfer; None: none.
+
+    Raises:
+        ValueError, TypeError: an unknown option or a bad value; a transfer without its adapter.
     """
 
     # Set for the length of one forward pass: ESPnet's hooks hand no further arguments through.
     _alignment: Alignment | None = None
     _stats: dict[str, Any] | None = None
+
+    def __init__(
+        self, *arguments: Any, transfer_conf: Mapping[str, Any] | None = None, **named: Any
+    ) -> None:
+        super().__init__(*arguments, **named)
+        self.transfer: Transfer | None = None
+        if transfer_conf is not None:
+            self.transfer = Transfer(parse_transfer_conf(transfer_conf), self.token_list)
+        self._check_transfer()
 
     def forward(
         self,
@@ -81,9 +109,15 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
                 self._check_alignment(self._alignment, text, text_lengths, kwargs.get("utt_id"))
         self._stats = {}
         try:
-            loss, stats, weight = super().forward(
-                speech, speech_lengths, text, text_lengths, **kwargs
-            )
+            with ExitStack() as stack:
+                if self.transfer is not None:
+                    stack.enter_context(self.postencoder.capturing())
+                loss, stats, weight = super().forward(
+                    speech, speech_lengths, text, text_lengths, **kwargs
+                )
+                if self.transfer is not None:
+                    loss = self._with_transfer(loss, self.transfer, text, text_lengths)
+                    stats["loss"] = loss.detach()
             stats.update(force_gatherable(self._stats, loss.device))
         except ValueError as error:
             named = _named(error, kwargs.get("utt_id"))
@@ -93,6 +127,68 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         finally:
             self._alignment, self._stats = None, None
         return loss, stats, weight
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the transfer which epoch of training begins, counted from 1."""
+        if self.transfer is not None:
+            self.transfer.set_epoch(epoch)
+
+    def prepare_transfer(self, args: argparse.Namespace | None = None) -> None:
+        """Load the teacher, if there is one: what a training with a transfer starts with.
+
+        Args:
+            args: ESPnet's options of the training, whose folder keeps which teacher it was; None: nothing
+                is kept.
+
+        Raises:
+            OSError, ValueError, ImportError: it cannot be loaded, or is another one than before.
+        """
+        if self.transfer is None:
+            return
+        self.transfer.prepare(self.postencoder.linguistic_size)
+        if args is not None and args.output_dir is not None:
+            directory = Path(args.output_dir)
+            check_same_teacher(
+                self.transfer,
+                directory,
+                resumed=bool(args.resume) and (directory / "checkpoint.pth").is_file(),
+                writes=not args.dist_rank,
+            )
+
+    def _with_transfer(
+        self, loss: Tensor, transfer: Transfer, text: Tensor, text_lengths: Tensor
+    ) -> Tensor:
+        """The loss with the transfer's in training, and its parts for the log."""
+        captured = self.postencoder.captured
+        if not transfer.active or (not self.training and transfer.teacher is None):
+            # DistributedDataParallel waits for a gradient of every parameter.
+            return loss + 0.0 * captured.hidden.sum()
+        text = text[:, : int(text_lengths.max())]
+        losses = transfer.losses(captured, self.ctc, text, text_lengths)
+        if self._stats is not None:
+            self._stats.update(logged(losses))
+        if not self.training:
+            return loss
+        taught = weighted(losses, text_lengths).mean()
+        return loss + transfer.options.weight * taught.to(loss.dtype)
+
+    def _check_transfer(self) -> None:
+        adapter = self.postencoder
+        adapted = isinstance(adapter, LinguisticAdapter)
+        if self.transfer is None:
+            if adapted and not adapter.feed_back:
+                raise ValueError(
+                    "postencoder_conf: feed_back: false is for model_conf with a transfer_conf, got none: the "
+                    "adapter would do nothing"
+                )
+            return
+        if not adapted:
+            raise ValueError(
+                "transfer_conf needs postencoder: linguistic_adapter, got "
+                f"{'none' if adapter is None else type(adapter).__name__}"
+            )
+        if self.transfer.options.order == "plan" and self.ctc is None:
+            raise ValueError("transfer_conf: order: plan needs a criterion, got ctc_weight: 0.0")
 
     def _calc_ctc_loss(
         self, encoder_out: Tensor, encoder_out_lens: Tensor, ys_pad: Tensor, ys_pad_lens: Tensor

@@ -15,6 +15,7 @@ from torch import nn
 
 from espnet_ottc.espnet.checkpoints import check_training_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
+from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.utils.holding import hold
 from espnet_ottc.utils.training_checkpoints import keep_checkpoint
 from espnet_ottc.utils.training_records import (
@@ -85,6 +86,9 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
     def train_one_epoch(cls, model: nn.Module, **arguments: Any) -> bool:
         """One epoch of training; called by ESPnet with keywords only."""
         options, epoch = arguments["options"], arguments["reporter"].get_epoch()
+        inner = getattr(model, "module", model)
+        if isinstance(inner, OTTCASRModel):
+            inner.set_epoch(epoch)
         if _is_first_process(arguments["distributed_option"]):
             directory = Path(options.output_dir)
             if options.keep_checkpoint:

@@ -13,6 +13,7 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.espnet_model import ESPnetASRModel
+from espnet2.asr.postencoder.abs_postencoder import AbsPostEncoder
 from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
@@ -33,9 +34,12 @@ from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.schedule import count_updates, scale_learning_rates
 from espnet_ottc.espnet.trainer import OTTCTrainer
+from espnet_ottc.espnet.transfer.adapter import LinguisticAdapter
+from espnet_ottc.espnet.transfer.options import TransferOptions
 
 MODEL = "ottc"
 ALIGNMENT_STREAM = "ali"
+TRANSFER = "transfer_conf"  # in model_conf
 
 Task = type[AbsTask]
 
@@ -52,6 +56,8 @@ def enter(task: Task) -> None:
     for choices in task.class_choices_list:
         if choices.base_type is AbsEncoder:
             choices.classes.update(ENCODERS)
+        if choices.base_type is AbsPostEncoder:
+            choices.classes[LinguisticAdapter.name] = LinguisticAdapter
     wrappers = dict(_WRAPPERS)
     if models := _asr_models(task):
         models[MODEL] = OTTCASRModel
@@ -87,7 +93,9 @@ def _build_model(original: Callable[..., Any]) -> Any:
             )
         # OTTCASRModel is ESPnet's default model with right error rates; the saved configuration
         # says so.
-        if chosen and _asr_models(cls) and getattr(args, "model", "espnet") == "espnet":
+        model_conf = getattr(args, "model_conf", None) or {}
+        ours = chosen or TRANSFER in model_conf
+        if ours and _asr_models(cls) and getattr(args, "model", "espnet") == "espnet":
             args.model = MODEL
         lists = (_tokens(getattr(args, name, None)) for name in ("src_token_list", "token_list"))
         with token_lists(*filter(None, lists)):
@@ -95,6 +103,9 @@ def _build_model(original: Callable[..., Any]) -> Any:
         encoder = getattr(model, "encoder", None)
         if isinstance(encoder, PackageEncoder):
             encoder.check_model(model)
+        transfer = getattr(model, "transfer", None)
+        if transfer is not None:
+            args.model_conf = {**model_conf, TRANSFER: asdict(transfer.options)}
         criteria = criteria_of(model)
         if chosen:
             _check_criteria(cls, args, model, criteria)
@@ -175,6 +186,8 @@ def _build_optimizers(original: Callable[..., Any]) -> Any:
         # puts into it, and for training only.
         encoder = getattr(model, "encoder", None)
         optimizers: list[torch.optim.Optimizer] = original(cls, args, model)
+        if isinstance(model, OTTCASRModel) and not (args.collect_stats or args.dry_run):
+            model.prepare_transfer(args)
         if isinstance(encoder, PackageEncoder):
             encoder.prepare_training(args)
             names = dict(encoder.named_parameters())
@@ -216,6 +229,11 @@ def _add_task_arguments(original: Callable[..., Any]) -> Any:
         for action in parser._actions:
             if _confs([action.dest]):
                 action.help = " ".join([action.help or "", *texts]).replace("%", "%%")
+            if action.dest == "model_conf":
+                described = describe_options(TransferOptions)
+                meanings = [f"{name} ({meaning})" for name, _, meaning in described]
+                text = f"{TRANSFER} with postencoder=linguistic_adapter: {'; '.join(meanings)}."
+                action.help = f"{action.help or ''} {text}".replace("%", "%%")
 
     return add_task_arguments
 
@@ -234,8 +252,12 @@ def _get_default_config(original: Callable[..., Any]) -> Any:
 def _print_config(original: Callable[..., Any]) -> Any:
     def print_config(cls: Task, file: TextIO | None = None) -> None:
         file = file or sys.stdout
-        for ctc_type, kind in OPTIONS.items():
-            file.write(f"# Options of ctc_conf with ctc_type: {ctc_type}\n")
+        places: dict[str, type[Any]] = {
+            **{f"ctc_conf with ctc_type: {ctc_type}": kind for ctc_type, kind in OPTIONS.items()},
+            f"{TRANSFER} in model_conf": TransferOptions,
+        }
+        for place, kind in places.items():
+            file.write(f"# Options of {place}\n")
             for name, default, meaning in describe_options(kind):
                 shown = "null" if default is None else default
                 file.write(f"#   {name}: {shown}  ({meaning})\n")

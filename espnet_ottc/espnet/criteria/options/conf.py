@@ -59,6 +59,6 @@ def ctc_defaults() -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if name not in _SIZES}
 
 
-def describe_options(kind: type[CriterionOptions]) -> list[tuple[str, Any, str]]:
-    """Name, default and meaning of each option of a criterion, in order."""
+def describe_options(kind: type[Any]) -> list[tuple[str, Any, str]]:
+    """Name, default and meaning of each option of a dataclass of options, in order."""
     return [(f.name, f.default, f.metadata["help"]) for f in dataclasses.fields(kind)]
