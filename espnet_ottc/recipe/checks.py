@@ -14,12 +14,13 @@ from pathlib import Path
 import yaml
 
 from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
+from espnet_ottc.espnet.transfer.options import parse_transfer_conf
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.paths import made_for_file
 from espnet_ottc.recipe.recipe import Recipe
-from espnet_ottc.recipe.systems import TRAINING_STAGES
+from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.utils.files import write_json
 
 # ESPnet's options take `path,name,type` and `key=value`.
@@ -106,6 +107,7 @@ def _check_systems(recipe: Recipe) -> None:
                 f"{system.path}: criteria of its bases must be among builtin, {', '.join(OPTIONS)}, "
                 f"got {', '.join(sorted(unknown))}"
             )
+        _check_transfer(recipe, system)
         conf = system.ctc_conf
         kind = OPTIONS.get(str(conf.get("ctc_type")))
         if kind is not None:
@@ -113,6 +115,18 @@ def _check_systems(recipe: Recipe) -> None:
                 parse_conf(conf, kind)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{system.path}: {error}") from error
+
+
+def _check_transfer(recipe: Recipe, system: System) -> None:
+    conf = system.transfer_conf
+    if conf is None:
+        return
+    if system.needs_teacher:
+        conf = {**conf, "teacher_path": str(recipe.paths.teacher)}
+    try:
+        parse_transfer_conf(conf)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{system.path}: {error}") from error
 
 
 def _check_names(recipe: Recipe) -> None:

@@ -9,12 +9,15 @@ A YAML may say `base: FILE`, relative to itself, and then only what differs:
 * A `ctc_conf` with a `ctc_type` replaces the base's whole `ctc_conf`, since options belong to one criterion.
   It starts from the options that `criteria: {<ctc_type>: {...}}` of the base gives to that criterion. In
   `ctc_conf`, `null` takes an option away, so that the criterion's own default holds.
-* Options of `ctc_conf` that count epochs (`..._epoch`, `..._epochs`) may be shares of `max_epoch`, as `75%`
+* `overlay: FILE` puts what that file says between the base and what the YAML itself says, so that one file
+  adds the same to several systems.
+* Options of `ctc_conf` and of `model_conf: {transfer_conf: ...}` that count epochs (`..._epoch`, `..._epochs`) may be shares of `max_epoch`, as `75%`
   (rounded), or count from the end of the training, as `-10` for the last ten epochs.
 
 A folder whose `base.yaml` is based on that of another folder inherits its systems: `train_<system>.yaml` is
 looked for in the folder itself, then in those of the base, the base's base and so on. Where an inherited
-system is based on one of these `base.yaml`, the folder's own takes its place.
+system is based on one of these `base.yaml`, or on a system that the folder has its own YAML for, the folder's
+own takes its place.
 """
 
 import argparse
@@ -51,23 +54,18 @@ class Config:
     criteria: tuple[str, ...] = ()
 
 
-def resolve(path: Path, base: Path | None = None) -> Config:
+def resolve(path: Path, instead: Mapping[Path, Path] | None = None) -> Config:
     """The configuration that a YAML and its bases amount to.
 
     Args:
         path: of the YAML.
-        base: takes the place of the first file in the chain of bases that it is itself based on.
+        instead: what takes the place of a file in the chain of bases; the first one found does, and brings
+            its own bases.
 
     Raises:
         ValueError: a missing or unreadable file, one that is based on itself, a value of the wrong kind.
     """
-    chain = _chain(path)
-    if base is not None:
-        own = _chain(base)
-        shared = [file for file in chain if file in own]
-        if shared:
-            kept = list(chain)[: list(chain).index(shared[0])]
-            chain = {**{file: chain[file] for file in kept}, **own}
+    chain = _chain(path, instead)
     merged: dict[str, Any] = {}
     for content in reversed(chain.values()):
         merged = _merge(merged, content)
@@ -89,8 +87,7 @@ def resolve_system(folder: Path, name: str) -> Config:
     if name not in systems:
         there = ", ".join(systems) or "none"
         raise ValueError(f"there is no train_{name}.yaml in {_places(folder)}, but {there}")
-    base = folder / BASE
-    return resolve(systems[name], base if base.is_file() else None)
+    return resolve(systems[name], _nearer(folder, systems))
 
 
 def system_files(folder: Path) -> dict[str, Path]:
@@ -159,23 +156,48 @@ def _folders(folder: Path) -> list[Path]:
     return [folder, *inherited[1:]]
 
 
+def _nearer(folder: Path, systems: Mapping[str, Path]) -> dict[Path, Path]:
+    """What of a folder takes the place of files that it inherits: its `base.yaml`, and its nearest systems."""
+    base = folder / BASE
+    if not base.is_file():
+        return {}
+    nearer = {file: base for file in list(_chain(base))[1:]}
+    for place in _folders(folder):
+        for path in place.glob("train_*.yaml"):
+            own = systems[path.stem.removeprefix("train_")].resolve()
+            if own != path.resolve():
+                nearer[path.resolve()] = own
+    return nearer
+
+
 def _places(folder: Path) -> str:
     return " or ".join(dict.fromkeys(map(str, _folders(folder))))
 
 
-def _chain(path: Path) -> dict[Path, dict[str, Any]]:
-    """A YAML and the files that it is based on, without symbolic links, and what each says itself."""
+def _chain(path: Path, instead: Mapping[Path, Path] | None = None) -> dict[Path, dict[str, Any]]:
+    """A YAML and the files that it is based on, without symbolic links, and what each says itself.
+
+    An overlay, with its own bases, comes before the base: it counts more.
+    """
     chain: dict[Path, dict[str, Any]] = {}
+    instead = instead or {}
     file = path.resolve()
     while True:
         content = _read(file, because=_shown([*chain][-1]) if chain else None)
         base = content.pop("base", None)
+        overlay = content.pop("overlay", None)
         chain[file] = content
+        for name, value in (("base", base), ("overlay", overlay)):
+            if value is not None and not isinstance(value, str):
+                raise ValueError(f"{_shown(file)}: {name} must be the name of a file, got {value!r}")
+        folder = file.parent
+        if overlay is not None:
+            chain |= _chain(folder / overlay)
         if base is None:
             return chain
-        if not isinstance(base, str):
-            raise ValueError(f"{_shown(file)}: base must be the name of a file, got {base!r}")
-        file = (file.parent / base).resolve()
+        file = (folder / base).resolve()
+        if file in instead:
+            file, instead = instead[file].resolve(), {}
         if file in chain:
             circle = " -> ".join(str(_shown(each)) for each in (*chain, file))
             raise ValueError(f"{path}: a configuration cannot be based on itself: {circle}")
@@ -229,11 +251,15 @@ def _finished(
         options |= {**criteria.get(str(kind), {}), **conf}
         kept = {name: value for name, value in options.items() if value is not None}
         values["ctc_conf"] = dict(_with_epochs(kept, values.get("max_epoch")))
+    model = values.get("model_conf")
+    if isinstance(model, Mapping) and isinstance(model.get("transfer_conf"), Mapping):
+        options = dict(_with_epochs(model["transfer_conf"], values.get("max_epoch")))
+        values["model_conf"] = {**model, "transfer_conf": options}
     return values
 
 
 def _with_epochs(options: Mapping[str, Any], max_epoch: object) -> Iterator[tuple[str, Any]]:
-    """The options of `ctc_conf` with numbers of epochs instead of shares."""
+    """Options with numbers of epochs instead of shares."""
     for name, value in options.items():
         yield name, _epochs(name, value, max_epoch) if name.endswith(_EPOCHS) else value
 

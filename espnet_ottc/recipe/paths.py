@@ -135,6 +135,16 @@ class Paths:
         """Mean and variance of the training set's features, for ESPnet's `global_mvn`."""
         return self.stats / "train" / "feats_stats.npz"
 
+    @property
+    def teacher(self) -> Path:
+        """The language model that the recipe trains to teach."""
+        return self.expdir / "teacher" / "masked_lm.pth"
+
+    @property
+    def teacher_log(self) -> Path:
+        """Log of its training."""
+        return self.expdir / "teacher" / "train.log"
+
     def stats_log(self, split: str) -> Path:
         """Log of the statistics of one part of the utterances."""
         return self.expdir / "logs" / f"{split}.stats.log"
@@ -257,6 +267,11 @@ class Paths:
     def stats_mark(self) -> Path:
         """The done-mark of ESPnet's statistics."""
         return self._mark("stats")
+
+    @property
+    def teacher_mark(self) -> Path:
+        """The done-mark of the language model that teaches."""
+        return self._mark("teacher")
 
     @property
     def given_alignments_mark(self) -> Path:

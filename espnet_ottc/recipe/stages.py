@@ -41,6 +41,7 @@ STAGES = (
     Stage(2, "cuts", "cuts, every utterance checked", "data.make_cuts"),
     Stage(3, "tokens", "tokens", "data.make_tokens"),
     Stage(4, "statistics", "statistics", "feature_statistics.collect"),
+    Stage(4, "teacher", "language model that teaches", "teacher.train"),
     Stage(5, "train_ctc", "train with CTC", "training.train_ctc"),
     Stage(6, "forced_alignment", "forced alignment", "forced_alignment.align", on_cluster=True),
     Stage(7, "train_ottc", "train with OTTC", "training.train_ottc"),

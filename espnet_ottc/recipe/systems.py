@@ -78,6 +78,20 @@ class System:
         return conf.get("label_weights") == "ali" or conf.get("ctc_type") == "single_path"
 
     @property
+    def needs_teacher(self) -> bool:
+        """Whether a language model that the recipe trains teaches it."""
+        conf = self.transfer_conf
+        return conf is not None and (
+            conf.get("teacher", "masked_lm") == "masked_lm" and not conf.get("teacher_path")
+        )
+
+    @property
+    def transfer_conf(self) -> Mapping[str, Any] | None:
+        """The options of its knowledge transfer; None without one."""
+        conf: Mapping[str, Any] | None = (self.config.get("model_conf") or {}).get("transfer_conf")
+        return conf
+
+    @property
     def features(self) -> Mapping[str, Any]:
         """What decides the feature statistics, as far as its configuration says it."""
         return {name: self.config[name] for name in FEATURES if name in self.config}

@@ -66,6 +66,9 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
         source = alignment_source(recipe, seed)
         inputs += map(source.stream, sets)
         after[source.mark] = "stage 6 (forced alignment)"
+    if system.needs_teacher:
+        inputs.append(recipe.paths.teacher)
+        after[recipe.paths.teacher_mark] = "stage 4 (teacher)"
     checkpoint = recipe.paths.checkpoint(system.name, seed)
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
@@ -96,6 +99,8 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
             stream = f"{alignment_source(recipe, seed).stream(name)},ali,text_int"
             command += [f"--{part}_data_path_and_name_and_type", stream]
         command += [f"--{part}_shape_file", str(shapes)]
+    if system.needs_teacher:
+        command += ["--model_conf", f"transfer_conf.teacher_path={recipe.paths.teacher}"]
     if system.config.get("normalize") == "global_mvn":
         command += ["--normalize_conf", f"stats_file={recipe.paths.feature_stats}"]
     return command + recipe.training_options

@@ -39,7 +39,7 @@ class MaskedLMShape:
 
     vocabulary: int
     size: int = 128
-    layers: int = 3
+    layers: int = 2
     heads: int = 4
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class MaskedLMTraining:
     """
 
     steps: int = 2000
-    batch_tokens: int = 4000
+    batch_tokens: int = 2000
     longest: int = 400
     lr: float = 0.002
     seed: int = 0
