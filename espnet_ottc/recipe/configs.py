@@ -196,8 +196,9 @@ def _chain(path: Path, instead: Mapping[Path, Path] | None = None) -> dict[Path,
         if base is None:
             return chain
         file = (folder / base).resolve()
-        if file in instead:
-            file, instead = instead[file].resolve(), {}
+        nearer = instead.get(file, file).resolve()
+        if nearer in {own.resolve() for own in instead.values()}:
+            file, instead = nearer, {}  # from here on these are the folder's own bases
         if file in chain:
             circle = " -> ".join(str(_shown(each)) for each in (*chain, file))
             raise ValueError(f"{path}: a configuration cannot be based on itself: {circle}")

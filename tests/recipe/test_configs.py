@@ -190,3 +190,29 @@ def test_the_command_lists_systems_and_prints_one(folder, capsys):
     assert printed == resolve_system(Path("own"), "ottc").values
     assert configs.main(["own", "otc"]) == 1
     assert "error: there is no train_otc.yaml" in capsys.readouterr().err
+
+
+def test_an_overlay_counts_more_than_the_base_and_less_than_the_file_itself(folder):
+    put("below.yaml", "a: 1\nb: {c: 1, d: 1, e: 1}\nmax_epoch: 10\n")
+    put("deep/first.yaml", "b: {c: 2, d: 2}\nmodel_conf: {transfer_conf: {after_epoch: 50%}}\n")
+    put("deep/second.yaml", "base: first.yaml\nb: {d: 3}\n")
+    config = resolve(put("x.yaml", "base: below.yaml\noverlay: deep/second.yaml\na: 4\n"))
+    assert config.values == {
+        "a": 4, "b": {"c": 2, "d": 3, "e": 1}, "max_epoch": 10,
+        "model_conf": {"transfer_conf": {"after_epoch": 5}},
+    }  # fmt: skip
+    names = ("x.yaml", "deep/second.yaml", "deep/first.yaml", "below.yaml")
+    assert config.files == tuple(map(Path, names))
+    with pytest.raises(ValueError, match="overlay must be the name of a file, got 1"):
+        resolve(put("y.yaml", "overlay: 1\n"))
+
+
+def test_an_inherited_system_is_based_on_the_folders_own_system(folder):
+    put("below/base.yaml", "a: 1\n")
+    put("below/train_x.yaml", "base: base.yaml\nb: 1\n")
+    put("below/train_x_more.yaml", "base: train_x.yaml\noverlay: more.yaml\n")
+    put("below/more.yaml", "c: 1\n")
+    put("mine/base.yaml", "base: ../below/base.yaml\na: 2\n")
+    put("mine/train_x.yaml", "base: base.yaml\nb: 2\n")
+    assert resolve_system(Path("mine"), "x_more").values == {"a": 2, "b": 2, "c": 1}
+    assert resolve_system(Path("below"), "x_more").values == {"a": 1, "b": 1, "c": 1}

@@ -40,6 +40,12 @@ SHARED = {
     *("ottc_freeze_0", "ottc_freeze_5", "ottc_freeze_10", "ottc_freeze_15"),
     *("ottc_oracle", "ottc_selfbeta", "ottc_learned_beta", "ottc_learned_beta_floor"),
 }
+OVERLAYS = ("adapter_only", "balanced", "plan", "random_teacher", "uniform")
+TRANSFER = {
+    f"{criterion}_transfer{overlay}"
+    for criterion in ("ctc", "ottc")
+    for overlay in ("", *(f"_{name}" for name in OVERLAYS))
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ def _trainings() -> list[Training]:
     found = []
     for corpus in BUILT:
         folder = RECIPES / f"{corpus}_ottc" / "conf" / "mini"
-        found += [Training(folder, system) for system in system_files(folder)]
+        # What the overlays of the transfer add is the same for each corpus.
+        systems = system_files(folder).keys() - (TRANSFER if folder != CONF / "mini" else set())
+        found += [Training(folder, system) for system in sorted(systems)]
     return [*found, *(Training(CONF / "demo", name) for name in ("ctc", "ottc", "ottc_joint"))]
 
 
@@ -93,14 +101,14 @@ def test_there_are_configurations():
     assert [path.stem for path in DECODING] == ["decode_beam", "decode_best_path", "decode_greedy"]
     for corpus in CORPORA:
         own = {"ctc_long"} if corpus == "librispeech" else set()
-        assert system_files(RECIPES / f"{corpus}_ottc/conf/mini").keys() == SHARED | own
+        assert system_files(RECIPES / f"{corpus}_ottc/conf/mini").keys() == SHARED | TRANSFER | own
     assert {path.stem for path in (CONF / "demo").iterdir()} == {
         *("base", "train_ottc", "train_ottc_joint")
     }
 
 
 def test_every_corpus_has_the_same_systems_from_the_same_files():
-    for system in SHARED:
+    for system in SHARED | TRANSFER:
         assert MINI / f"train_{system}.yaml" in MINI.iterdir()
         for corpus in CORPORA:
             folder = RECIPES / f"{corpus}_ottc/conf/mini"
@@ -132,7 +140,8 @@ def test_configurations_repeat_nothing():
 
 def _own(path: Path) -> dict:
     """What a file says itself."""
-    return {n: v for n, v in yaml.safe_load(path.read_text()).items() if n != "base"}
+    content = yaml.safe_load(path.read_text())
+    return {n: v for n, v in content.items() if n not in ("base", "overlay")}
 
 
 @pytest.mark.parametrize("training", [t for t in TRAINING if "freeze" in t.system], ids=_name)
@@ -168,6 +177,7 @@ def test_every_configuration_builds_a_model_and_its_schedule(training, tmp_path)
     model = ASRTask.build_model(options)
     assert model.ctc.ctc_type == training.config["ctc_conf"]["ctc_type"]
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(1e6, rel=0.1)
+    options.dry_run = True  # there is no teacher
     (optimizer,) = ASRTask.build_optimizers(options, model)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, **options.scheduler_conf)
     # A schedule that ends before the training raises in its last step.
@@ -186,12 +196,21 @@ def test_every_configuration_says_what_it_is_for(path):
 @pytest.mark.parametrize("training", [t for t in TRAINING if t.system != "ctc_long"], ids=_name)
 def test_a_system_differs_from_ctc_in_the_criterion_alone(training):
     ctc, other = Training(training.folder, "ctc").config, training.config
+    if training.system in TRANSFER:
+        criterion, _, overlay = training.system.partition("_transfer")
+        twin = Training(training.folder, criterion).config
+        assert other.pop("postencoder") == "linguistic_adapter"
+        assert other.pop("postencoder_conf") == {"linguistic_size": 128}
+        model = {**other["model_conf"]}
+        assert (model.pop("transfer_conf", None) is None) is (overlay == "_adapter_only")
+        assert {**other, "model_conf": model} == twin
+        return
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
     assert (other.pop("ctc_conf") == {"ctc_type": "builtin"}) is (training.system == "ctc")
     assert ctc == other
 
 
-@pytest.mark.parametrize("system", sorted(SHARED))
+@pytest.mark.parametrize("system", sorted(SHARED | TRANSFER))
 def test_a_shared_system_says_nothing_but_its_criterion(system):
     assert _own(MINI / f"train_{system}.yaml").keys() <= {"ctc_conf"}
 

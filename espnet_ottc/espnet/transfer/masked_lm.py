@@ -196,7 +196,7 @@ def _fit(
         tokens, valid = _padded([texts[n] for n in batches.pop()])
         loss, _ = _guess(model, tokens, valid, draw)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

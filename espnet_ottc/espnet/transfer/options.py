@@ -38,7 +38,7 @@ class TransferOptions:
         default=None,
         metadata={
             "help": "file of a masked_lm, parameters of an espnet_lm with config.yaml beside them, "
-            "folder or hub name of a huggingface model; read for training alone"
+            "folder or hub name of a huggingface model; needed and read for training alone"
         },
     )
     layer: int = dataclasses.field(
@@ -113,10 +113,8 @@ class TransferOptions:
         if self.teacher == "random":
             if self.teacher_path is not None:
                 raise ValueError(f"teacher: random has no teacher_path, got {self.teacher_path!r}")
-        elif not isinstance(self.teacher_path, str) or not self.teacher_path:
-            raise ValueError(
-                f"teacher: {self.teacher} needs a teacher_path, got {self.teacher_path!r}"
-            )
+        elif self.teacher_path is not None and not isinstance(self.teacher_path, str):
+            raise TypeError(f"teacher_path must be a path or a name, got {self.teacher_path!r}")
         for name in ("weight", "order_weight"):
             check_number(name, getattr(self, name))
         for name in ("reg", "reg_m_frames", "reg_m_tokens"):

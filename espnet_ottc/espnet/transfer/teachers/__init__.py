@@ -27,7 +27,11 @@ def load_teacher(options: TransferOptions, token_list: Sequence[str], size: int)
     """
     if options.teacher == "random":
         return random_teacher(size, token_list)
-    path = str(options.teacher_path)
+    if not options.teacher_path:
+        raise ValueError(
+            f"transfer_conf: a training with teacher: {options.teacher} needs a teacher_path (recipes give it)"
+        )
+    path = options.teacher_path
     teacher: Teacher
     if options.teacher == "masked_lm":
         teacher = load_masked(Path(path), token_list)
