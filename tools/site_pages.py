@@ -281,6 +281,7 @@ def _row(action: argparse.Action) -> str:
 def criteria_page() -> str:
     """The options of every `ctc_type`, from the dataclasses that check them."""
     from espnet_ottc.espnet.criteria.options import OPTIONS, describe_options
+    from espnet_ottc.espnet.transfer.options import TransferOptions
 
     lines = [
         "# Options of the criteria",
@@ -296,6 +297,10 @@ def criteria_page() -> str:
             ["| option | default | meaning |", "|---|---|---|", *rows] if rows else ["No options."]
         )
         lines.append("")
+    lines += ["## transfer_conf", "", "They stand in `model_conf: {transfer_conf: ...}`, with", ""]
+    lines += ["`postencoder: linguistic_adapter` ([what they do](../unbalanced.md)).", ""]
+    lines += ["| option | default | meaning |", "|---|---|---|"]
+    lines += [*_option_rows(describe_options(TransferOptions)), ""]
     return "\n".join(lines)
 
 

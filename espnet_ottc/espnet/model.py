@@ -41,9 +41,9 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
 
     With a `transfer_conf` (see `TransferOptions`) a language model teaches the frames of the post-encoder
     `linguistic_adapter`, whatever the criterion is.  The loss that is validated, by which ESPnet chooses
-    models, leaves that out.  The log has `loss_align` (by token), `loss_uot`, `token_mass_least` (the smallest
-    token mass of the batch, as a share of its weight), `frame_mass_kept` (the share of the frames' weight
-    that is moved) and `uot_residual`.
+    models, leaves that out.  The log has `loss_align` (by token), `loss_uot`, `token_mass_least` (the
+    smallest token mass of the batch, as a share of its weight), `frame_mass_kept` (the share of the frames'
+    weight that is moved) and `uot_residual`.
 
     Args:
         arguments: of ESPnet's model.
@@ -162,7 +162,8 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         captured = self.postencoder.captured
         if not transfer.active or (not self.training and transfer.teacher is None):
             # DistributedDataParallel waits for a gradient of every parameter.
-            return loss + 0.0 * captured.hidden.sum()
+            untaught: Tensor = loss + 0.0 * captured.hidden.sum()
+            return untaught
         text = text[:, : int(text_lengths.max())]
         losses = transfer.losses(captured, self.ctc, text, text_lengths)
         if self._stats is not None:
@@ -179,8 +180,8 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         if self.transfer is None:
             if adapted and not adapter.feed_back:
                 raise ValueError(
-                    "postencoder_conf: feed_back: false is for model_conf with a transfer_conf, got none: the "
-                    "adapter would do nothing"
+                    "postencoder_conf: feed_back: false is for model_conf with a transfer_conf, got none: "
+                    "the adapter would do nothing"
                 )
             return
         if not adapted:

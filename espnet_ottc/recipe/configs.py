@@ -11,8 +11,9 @@ A YAML may say `base: FILE`, relative to itself, and then only what differs:
   `ctc_conf`, `null` takes an option away, so that the criterion's own default holds.
 * `overlay: FILE` puts what that file says between the base and what the YAML itself says, so that one file
   adds the same to several systems.
-* Options of `ctc_conf` and of `model_conf: {transfer_conf: ...}` that count epochs (`..._epoch`, `..._epochs`) may be shares of `max_epoch`, as `75%`
-  (rounded), or count from the end of the training, as `-10` for the last ten epochs.
+* Options of `ctc_conf` and of `model_conf: {transfer_conf: ...}` that count epochs (`..._epoch`,
+  `..._epochs`) may be shares of `max_epoch`, as `75%` (rounded), or count from the end of the training, as
+  `-10` for the last ten epochs.
 
 A folder whose `base.yaml` is based on that of another folder inherits its systems: `train_<system>.yaml` is
 looked for in the folder itself, then in those of the base, the base's base and so on. Where an inherited
@@ -157,11 +158,11 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _nearer(folder: Path, systems: Mapping[str, Path]) -> dict[Path, Path]:
-    """What of a folder takes the place of files that it inherits: its `base.yaml`, and its nearest systems."""
+    """What takes the place of files that a folder inherits: its `base.yaml`, and the nearest systems."""
     base = folder / BASE
     if not base.is_file():
         return {}
-    nearer = {file: base for file in list(_chain(base))[1:]}
+    nearer = dict.fromkeys(list(_chain(base))[1:], base)
     for place in _folders(folder):
         for path in place.glob("train_*.yaml"):
             own = systems[path.stem.removeprefix("train_")].resolve()
@@ -189,7 +190,9 @@ def _chain(path: Path, instead: Mapping[Path, Path] | None = None) -> dict[Path,
         chain[file] = content
         for name, value in (("base", base), ("overlay", overlay)):
             if value is not None and not isinstance(value, str):
-                raise ValueError(f"{_shown(file)}: {name} must be the name of a file, got {value!r}")
+                raise ValueError(
+                    f"{_shown(file)}: {name} must be the name of a file, got {value!r}"
+                )
         folder = file.parent
         if overlay is not None:
             chain |= _chain(folder / overlay)

@@ -103,8 +103,8 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip
     training.add_argument("--teacher_text", type=Path, nargs="+", metavar="FILE",
-                          help="text for the language model that teaches the `..._transfer` systems, one "
-                          "sentence a line, written as the transcripts; none: the training transcripts")  # fmt: skip
+                          help="text for the language model that teaches the `..._transfer` systems, "
+                          "a sentence a line, as in transcripts; none: those of the training")  # fmt: skip
     training.add_argument("--teacher_steps", type=_positive, default=2000,
                           help="updates of its training")  # fmt: skip
     training.add_argument("--ali_system", default="ctc", metavar="SYSTEM",

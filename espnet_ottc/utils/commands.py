@@ -55,11 +55,12 @@ def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
 def say(line: str) -> None:
     """Print one line for the user, above a progress bar if there is one."""
     # Whoever draws a bar has imported tqdm; nobody else needs it.
-    tqdm = sys.modules.get("tqdm")
-    if tqdm is None:
+    # Another thread may be about to.
+    bar = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if bar is None:
         print(line)
     else:
-        tqdm.tqdm.write(line, file=sys.stdout)
+        bar.write(line, file=sys.stdout)
     sys.stdout.flush()
 
 

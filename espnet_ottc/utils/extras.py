@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "report": ("jinja2", "matplotlib", "yaml"),
     "soft_dtw": ("tslearn",),
     "synth": ("espeakng_loader",),
+    "teacher": ("transformers",),
 }
 
 

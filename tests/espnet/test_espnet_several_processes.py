@@ -85,6 +85,20 @@ def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
     assert not [name for name in moved if name.startswith("ctc.frame_head.")]
 
 
+def test_two_processes_are_taught_as_one_is(lab):
+    # Before its epoch the adapter has no loss: its gradient is awaited all the same.
+    options = {"teacher": "random", "after_epoch": 1}
+    config = {
+        "ctc_conf": CONF, "max_epoch": 2, "postencoder": "linguistic_adapter",
+        "postencoder_conf": {"linguistic_size": 16, "feed_back": False},
+        "model_conf": {"ctc_weight": 1.0, "transfer_conf": options},
+    }  # fmt: skip
+    alone = lab.train("taught_alone", **config)
+    together = _train_by_two_processes(lab, "taught_together", **config)
+    for part in ("train", "valid"):
+        assert _losses(together, part) == pytest.approx(_losses(alone, part), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "conf", "statistics"),
     [

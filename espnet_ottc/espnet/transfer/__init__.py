@@ -1,1 +1,1 @@
-"""Knowledge transfer: a frozen language model teaches the encoder, along a transport plan, in training alone."""
+"""Knowledge transfer: a frozen language model teaches the encoder in training, along a transport plan."""

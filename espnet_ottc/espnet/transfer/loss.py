@@ -74,8 +74,8 @@ class Transfer:
         """
         if self.teacher is None:
             raise RuntimeError(
-                "the transfer loss has no teacher: ESPnet's training loads it, and who trains otherwise has to "
-                "call model.prepare_transfer() first"
+                "the transfer loss has no teacher: ESPnet's training loads it, and who trains otherwise has "
+                "to call model.prepare_transfer() first"
             )
         taught = self.teacher.represent(tokens, lengths)
         return transfer_losses(
@@ -99,7 +99,13 @@ class Transfer:
         if options.order == "none" or options.order_weight == 0:
             return None
         places = frame_positions(
-            options.order, criterion, captured.encoded, captured.lengths, tokens, lengths, self.spelling
+            options.order,
+            criterion,
+            captured.encoded,
+            captured.lengths,
+            tokens,
+            lengths,
+            self.spelling,
         )
         # From characters to tokens of the teacher.
         token = (taught.extents / taught.lengths.clamp(min=1)).clamp(min=1)[:, None]
@@ -107,7 +113,7 @@ class Transfer:
 
 
 def weighted(losses: TransferLosses, taught: Tensor) -> Tensor:
-    """(B,) what counts in the training: tokens × L_align + L_UOT, as in the paper; `taught` is (B,) tokens."""
+    """What is trained on, (B,): tokens × L_align + L_UOT, as in the paper; `taught` is (B,) tokens."""
     return taught * losses.align + losses.transport
 
 
@@ -145,8 +151,8 @@ def check_same_teacher(transfer: Transfer, directory: Path, *, resumed: bool, wr
     if before["sha256"] != found["sha256"]:
         raise ValueError(
             f"{directory}: the training goes on with the teacher that it began with, "
-            f"{before['teacher']} {before['teacher_path']}; its parameters have changed since. Put it back, or "
-            "train into another folder"
+            f"{before['teacher']} {before['teacher_path']}; its parameters have changed since. Put it back, "
+            "or train into another folder"
         )
     if writes:
         directory.mkdir(parents=True, exist_ok=True)

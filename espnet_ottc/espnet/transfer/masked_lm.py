@@ -1,7 +1,7 @@
 """A small bidirectional language model over the recogniser's tokens, and its training on text.
 
-Source of the training: BERT (arXiv 1810.04805), section 3.1; 15 % of the tokens are guessed, of which 80 % are
-hidden and 10 % are other tokens.
+Source of the training: BERT (arXiv 1810.04805), section 3.1; 15 % of the tokens are guessed, of which 80 %
+are hidden and 10 % are other tokens.
 """
 
 import dataclasses

@@ -156,6 +156,4 @@ def _check_strength(name: str, value: object, *, infinite: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not value > 0 or (value == math.inf and not infinite):
-        raise ValueError(
-            f"{name} must be above 0{'' if infinite else ' and finite'}, got {value}"
-        )
+        raise ValueError(f"{name} must be above 0{'' if infinite else ' and finite'}, got {value}")

@@ -60,9 +60,7 @@ def frame_positions(
     return plan_positions(alpha, frames, weights.float().cumsum(1), text_ends, label_lengths)
 
 
-def _label_ends(
-    criterion: OTTC, targets: Tensor, lengths: Tensor, spelling: Spelling
-) -> Tensor:
+def _label_ends(criterion: OTTC, targets: Tensor, lengths: Tensor, spelling: Spelling) -> Tensor:
     """The character behind each of OTTC's labels; blanks and the silences at both ends write nothing."""
     valid = valid_mask(lengths, targets.shape[1])
     widths = spelling.characters.to(targets.device)[torch.where(valid, targets, BLANK)]

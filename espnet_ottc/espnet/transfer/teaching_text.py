@@ -104,7 +104,9 @@ def train_on_text(
     texts = [maker.ids(sentence) for sentence in sentences]
     unknown = maker.unknown(texts)
     if unknown > _MANY_UNKNOWN:
-        say(f"warning: {100 * unknown:.0f} % of the tokens are unknown: is the text written as the transcripts?")
+        say(
+            f"warning: {100 * unknown:.0f} % of the tokens are unknown: is it written as transcripts are?"
+        )
     shape = MaskedLMShape(len(maker.tokens), size=size, layers=layers, heads=heads)
     model, report = train_masked_lm(texts, shape, training, say)
     save_masked_lm(model, maker.tokens, out)

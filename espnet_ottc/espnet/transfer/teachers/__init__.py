@@ -29,7 +29,7 @@ def load_teacher(options: TransferOptions, token_list: Sequence[str], size: int)
         return random_teacher(size, token_list)
     if not options.teacher_path:
         raise ValueError(
-            f"transfer_conf: a training with teacher: {options.teacher} needs a teacher_path (recipes give it)"
+            f"transfer_conf: to train, teacher: {options.teacher} needs a teacher_path (recipes give it)"
         )
     path = options.teacher_path
     teacher: Teacher

@@ -19,7 +19,7 @@ class Represented(NamedTuple):
 
 
 class Teacher:
-    """A frozen language model.  It is no module: no training, checkpoint or process group finds its parameters.
+    """A frozen language model.  It is no module: no optimizer, checkpoint or process group finds it.
 
     Args:
         network: the model; put into evaluation mode, its parameters without gradient.

@@ -50,8 +50,10 @@ class ESPnetLMTeacher(Teacher):
 
 
 class RandomTeacher(Teacher):
-    """`teacher: random`: a fixed random vector for each token, the control: it knows which tokens are the same
-    and nothing else."""
+    """`teacher: random`: a fixed random vector for each token.
+
+    It is the control: it knows which tokens are the same, and nothing else.
+    """
 
     name = "random"
     network: nn.Embedding
