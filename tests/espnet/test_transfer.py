@@ -29,9 +29,9 @@ CTC = {"ctc_type": "builtin"}
 ADAPTER = {"postencoder": "linguistic_adapter", "postencoder_conf": {"linguistic_size": SIZE}}
 
 
-def transfer(teacher: Path | None = None, **options: object) -> dict:
+def transfer(path: Path | None = None, /, **options: object) -> dict:
     """Options of a training with the transfer."""
-    conf: dict = {"teacher": "random"} if teacher is None else {"teacher_path": str(teacher)}
+    conf: dict = {"teacher": "random"} if path is None else {"teacher_path": str(path)}
     return {**ADAPTER, "model_conf": {"ctc_weight": 1.0, "transfer_conf": {**conf, **options}}}
 
 

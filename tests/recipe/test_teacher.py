@@ -20,8 +20,8 @@ def options(*systems: str) -> argparse.Namespace:
     return parse(["--corpus", "librispeech", "--conf", str(CONF), "--systems", *systems])
 
 
-def test_systems_that_name_no_teacher_get_the_recipes_own(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def test_systems_that_name_no_teacher_get_the_recipes_own(monkeypatch):
+    monkeypatch.chdir(CONF.parents[1])
     recipe = Recipe(options("ctc", "ctc_transfer", "ctc_transfer_random_teacher"))
     wanted = {system.name: system.needs_teacher for system in recipe.systems}
     assert wanted == {"ctc": False, "ctc_transfer": True, "ctc_transfer_random_teacher": False}
@@ -33,8 +33,8 @@ def test_systems_that_name_no_teacher_get_the_recipes_own(monkeypatch, tmp_path)
         assert (recipe.paths.teacher_mark in step.after) is wanted[system.name]
 
 
-def test_without_such_a_system_nothing_is_trained(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_without_such_a_system_nothing_is_trained(monkeypatch, capsys):
+    monkeypatch.chdir(CONF.parents[1])
     teacher.train(Recipe(options("ctc", "ottc_transfer_adapter_only")))
     assert "no system is taught by a language model of its own, skipped" in capsys.readouterr().out
 
@@ -53,8 +53,8 @@ def test_one_teacher_has_one_size():
         teacher.teacher_size([system(64), system(32)])
 
 
-def test_options_of_the_transfer_are_checked_before_anything_runs(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def test_options_of_the_transfer_are_checked_before_anything_runs(monkeypatch):
+    monkeypatch.chdir(CONF.parents[1])
     recipe = Recipe(options("ctc"))
     with pytest.raises(ValueError, match=r"train_x\.yaml: transfer_conf has no option 'ordr'"):
         _check_transfer(recipe, system(64, ordr="plan"))
