@@ -2,36 +2,25 @@
 
 L = −Σ_{t,u} γ(t,u) · log p(y_u | frame t), with α = softmax(frame_logits) over the valid frames, γ the
 plan of `espnet_ottc.ops.transport`, and p = softmax(logits) (OTTC, arXiv 2502.01588, Eqs. 11-12).  One
-autograd operation with a hand-written gradient, derived in docs/mathematics/loss.md.
+operator with a hand-written gradient (`espnet_ottc.ops.operators`), derived in docs/mathematics/loss.md.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NoReturn, get_args, overload
+from typing import Literal, get_args, overload
 
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import (
-    BACKENDS,
-    GradientsWanted,
-    OTTCForward,
-    OTTCGradients,
-    OTTCInputs,
-    choose,
-)
-from espnet_ottc.ops.transport import TransportPlan, check_feasible, frame_weights, transport_plan
+from espnet_ottc.ops.kernels import BACKENDS, OTTCInputs
+from espnet_ottc.ops.operators import ottc_losses
+from espnet_ottc.ops.transport import TransportPlan, frame_weights, transport_plan
 from espnet_ottc.ops.validation import (
     check_device,
     check_floating,
     check_labels,
-    check_lengths,
     check_shape,
-    check_targets,
-    raise_first,
-    valid_mask,
     values_are_checked,
 )
-from espnet_ottc.ops.weights import check_label_weights, uniform_label_weights
+from espnet_ottc.ops.weights import uniform_label_weights
 
 Reduction = Literal["mean", "sum", "none"]
 Scale = Literal["utterance", "labels", "frames"]
@@ -136,7 +125,7 @@ def ottc_loss(
         logits, frame_logits, targets, logit_lengths, target_lengths, label_weights
     )
     checked = values_are_checked(validate, logits)
-    losses: Tensor = _OTTC.apply(*inputs, backend, checked)  # type: ignore[no-untyped-call]
+    losses = ottc_losses(inputs, backend, checked)
     if zero_infinity:
         # The factor 0 that this gives to an infinite loss keeps its slopes out of all gradients.
         losses = losses.masked_fill(losses == torch.inf, 0.0)
@@ -212,72 +201,6 @@ class OTTCLoss(torch.nn.Module):
         )
 
 
-class _OTTC(torch.autograd.Function):
-    """Per-utterance losses (B,) with the hand-written gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        *tensors, backend, checked = arguments
-        inputs = OTTCInputs(*tensors)
-        implementation = choose(backend, inputs.logits)
-        _, frames_wanted, _, _, _, labels_wanted, *_ = ctx.needs_input_grad
-        result = implementation.forward(inputs, GradientsWanted(frames_wanted, labels_wanted))
-        if checked and not result.sound:
-            _check_values(inputs, result.normalizer)
-        ctx.implementation = implementation
-        ctx.save_for_backward(*inputs, *result[:4], *result.kept)
-        return result.losses
-
-    @staticmethod
-    def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        inputs, (losses, normalizer, frames, weights) = OTTCInputs(*saved[:6]), saved[6:10]
-        result = OTTCForward(losses, normalizer, frames, weights, tuple(saved[10:]), sound=True)
-        compute = ctx.implementation.backward, result, ctx.needs_input_grad[0]
-        if torch.is_grad_enabled():  # create_graph=True
-            grads = _Gradient.apply(*inputs, grad_losses, *compute)  # type: ignore[no-untyped-call]
-        else:
-            grads = _gradients(inputs, grad_losses, *compute)
-        logits, frames, weights = grads
-        return logits, frames, None, None, None, weights, None, None
-
-
-class _Gradient(torch.autograd.Function):
-    """The hand-written gradient as an operation of its own, so that deriving it again is an error.
-
-    PyTorch would take it for a constant otherwise, and a gradient penalty would silently do nothing.
-    """
-
-    @staticmethod
-    def forward(_ctx: Any, *arguments: Any) -> tuple[Tensor | None, ...]:
-        *tensors, grad_losses, backward, result, logits_wanted = arguments
-        return _gradients(OTTCInputs(*tensors), grad_losses, backward, result, logits_wanted)
-
-    @staticmethod
-    def backward(_ctx: Any, *_: Any) -> NoReturn:
-        raise RuntimeError(
-            "ottc_loss has no second derivative, which a gradient penalty or a Hessian asks for: "
-            "its gradient is written by hand and cannot be differentiated"
-        )
-
-
-def _gradients(
-    inputs: OTTCInputs,
-    grad_losses: Tensor,
-    backward: Callable[[OTTCInputs, OTTCForward, Tensor, bool], OTTCGradients],
-    result: OTTCForward,
-    logits_wanted: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of the logits, the frame scores and the label weights, each in its input's dtype."""
-    grads = backward(inputs, result, grad_losses, logits_wanted)
-    frames = _cast(grads.frame_logits, inputs.frame_logits)
-    return grads.logits, frames, _cast(grads.label_weights, inputs.label_weights)
-
-
-def _cast(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
-    return grad if grad is None or like is None else grad.to(like.dtype)
-
-
 def _plan(inputs: OTTCInputs) -> TransportPlan:
     with torch.no_grad():
         lengths, label_lengths = inputs.logit_lengths, inputs.target_lengths
@@ -324,27 +247,3 @@ def _check_inputs(
         target_lengths.to(device, torch.int64),
         label_weights,
     )
-
-
-def _check_values(inputs: OTTCInputs, normalizer: Tensor) -> None:
-    """The rules that need the values; raises ValueError naming the utterance."""
-    B, T, V = inputs.logits.shape
-    frames, labels = inputs.logit_lengths, inputs.target_lengths
-    check_lengths("logit_lengths", frames, B, T)
-    check_lengths("target_lengths", labels, B, inputs.targets.shape[1])
-    check_feasible(frames, labels)
-    check_targets("targets", inputs.targets, labels, V)
-    if inputs.label_weights is not None:
-        check_label_weights(inputs.label_weights, labels)
-    valid = valid_mask(frames, T)
-    bad = (~normalizer.isfinite() & valid).any(1)
-    raise_first(bad, lambda b: "logits must not hold NaN, +inf or a frame of nothing but -inf")
-    if T:
-        largest = inputs.frame_logits.masked_fill(~valid, float("-inf")).amax(1)
-        raise_first(
-            ~largest.isfinite() & (frames > 0),
-            lambda b: (
-                "frame_logits must not hold NaN or +inf and need one finite score; "
-                f"the largest is {float(largest[b])}"
-            ),
-        )

@@ -13,6 +13,11 @@ def has_float64(device: torch.device) -> bool:
     return device.type not in _WITHOUT_FLOAT64
 
 
+def dtype_of_sums(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device without it."""
+    return torch.float64 if has_float64(device) else torch.float32
+
+
 def device_of_sums(device: torch.device) -> torch.device:
     """`device` itself, or the CPU where `device` has no float64.
 

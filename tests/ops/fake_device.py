@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from espnet_ottc.ops import operators
+
 DEVICE = torch.device("meta")
 
 
@@ -58,7 +60,21 @@ def from_fake(tensor: Tensor) -> Tensor:
     return tensor.held
 
 
+# What an operator of ours runs on a device that PyTorch has.
+_OPERATORS = {
+    operators.ottc_forward: operators._forward,
+    operators.ottc_backward: operators._backward,
+}
+
+
 def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if func in _OPERATORS:
+        with FakeDevice():
+            return _OPERATORS[func](*args)
+    with FakeDevice():  # within them nothing has taken such operations apart
+        result = func.decompose(*args, **kwargs)
+    if result is not NotImplemented:
+        return result
     tensors: list[Tensor] = []
     tree_map(lambda x: tensors.append(x) if isinstance(x, Tensor) else None, (args, kwargs))
     fakes = [tensor for tensor in tensors if isinstance(tensor, FakeTensor)]
@@ -74,7 +90,7 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         lambda x: x.held if isinstance(x, FakeTensor) else x, (args, kwargs)
     )
     result = func(*held_args, **held_kwargs)
-    if func is torch.ops.aten.copy_.default or func.__name__.split(".")[0].endswith("_"):
+    if func._schema.is_mutable:
         return args[0]
     if not fake:
         return result

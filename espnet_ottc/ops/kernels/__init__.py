@@ -6,7 +6,7 @@
 | `cpu`    | CPU    | float32              | the C kernel that setup.py compiles       |
 | `triton` | CUDA   | all but float64      | Triton (comes with PyTorch's CUDA builds) |
 
-Each module has `forward(inputs, grads)` and `backward(inputs, result, grad_losses, grad_logits)`.
+Each module has the functions of `Implementation`.  `espnet_ottc.ops.operators` calls them.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class OTTCInputs(NamedTuple):
     label_weights: Tensor | None  # (B, U) floating point; None is uniform
 
 
-class GradientsWanted(NamedTuple):
+class Slopes(NamedTuple):
     """Which of the two small gradients the forward pass shall compute on its way."""
 
     frame_logits: bool
@@ -36,34 +36,41 @@ class GradientsWanted(NamedTuple):
 
 
 class OTTCForward(NamedTuple):
-    """What a forward pass gives, and what its backward pass reads; O(B(T+U)) numbers in all."""
+    """What a forward pass gives."""
 
     losses: Tensor  # (B,) nats per unit of mass
-    normalizer: Tensor  # (B, T) log-sum-exp over the vocabulary; padding undefined
-    grad_frame_logits: Tensor | None  # (B, T) dlosses/dframe_logits
-    grad_label_weights: Tensor | None  # (B, U) dlosses/dlabel_weights
-    kept: tuple[Tensor, ...]  # the implementation's own
-    sound: bool  # it looked at every value on its way, and all of them keep the rules
+    state: Tensor  # (B, K) what the backward pass reads, as each implementation lays it out; all defined
+    # (B, T) log-sum-exp over the vocabulary, for checks; None where values were looked at on the way, and all
+    # of them keep the rules.
+    normalizer: Tensor | None
 
 
 class OTTCGradients(NamedTuple):
-    """What a backward pass gives; None where no gradient was wanted."""
+    """What a backward pass gives, each in its input's dtype; without elements where not wanted."""
 
-    logits: Tensor | None  # (B, T, V)
-    frame_logits: Tensor | None  # (B, T)
-    label_weights: Tensor | None  # (B, U)
+    logits: Tensor  # (B, T, V)
+    frame_logits: Tensor  # (B, T)
+    label_weights: Tensor  # (B, U)
 
 
 class Implementation(Protocol):
     """The interface of the modules of this package."""
 
-    def forward(self, inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
+    def state_columns(self, inputs: OTTCInputs, slopes: Slopes) -> int:
+        """K, the state's columns, O(T + U); its dtype is `dtype_of_sums`."""
+
+    def forward(self, inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
         """Per-utterance losses and the gradients of the small inputs."""
 
     def backward(
-        self, inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+        self,
+        inputs: OTTCInputs,
+        state: Tensor,
+        slopes: Slopes,
+        grad_losses: Tensor,
+        logits_wanted: bool,
     ) -> OTTCGradients:
-        """Gradients of the inputs from the (B,) gradient of the losses, those of the logits on request."""
+        """Gradients from the losses' gradient (B,), `forward`'s state, and the slopes asked for there."""
 
 
 BACKENDS = ("auto", "eager", "cpu", "triton")

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
+from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
 from espnet_ottc.ops.kernels.library import compiled, load_library
-from espnet_ottc.ops.kernels.memory import address, contiguous, packed
+from espnet_ottc.ops.kernels.memory import address, contiguous, in_dtypes, packed
 from espnet_ottc.ops.transport import TIE
 from espnet_ottc.ops.weights import SMALLEST_LABEL_WEIGHT
 
@@ -70,66 +70,81 @@ def load(path: Path) -> ctypes.CDLL:
 _LIBRARY = load(compiled("_ottc_cpu"))
 
 
-def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
-    """See `espnet_ottc.ops.kernels`; `kept` is one block of memory, laid out by `_place_state`."""
+def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
+    """See `Implementation`; `_place_state` has the layout."""
+    T, U = inputs.logits.shape[1], inputs.targets.shape[1]
+    return T + U + (_short_entries(T, U, slopes) + 1) // 2
+
+
+def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+    """See `Implementation`."""
     inputs = packed(inputs, frame_dtype=torch.float32, weight_dtype=torch.float64)
-    B, T, _ = inputs.logits.shape
+    logits = inputs.logits
+    B, T, _ = logits.shape
     U = inputs.targets.shape[1]
-    losses, normalizer = _floats(B), _floats(B, T)
-    grad_frames = _floats(B, T) if grads.frame_logits else None
-    grad_weights = _floats(B, U) if grads.label_weights else None
-    state = torch.empty(B * (2 * T + U), dtype=torch.float64)
+    losses = torch.empty(B)
+    state = torch.empty(B, state_columns(inputs, slopes), dtype=torch.float64)
+    if _short_entries(T, U, slopes) % 2:
+        # What no array fills.
+        ctypes.memset(state.data_ptr() + 8 * state.numel() - 4 * B, 0, 4 * B)
     scratch = torch.empty(B * 2 * T, dtype=torch.float64)
     batch = _describe(inputs)
-    _place_state(batch, state)
+    _place_state(batch, state, slopes)
     batch.frame_logits = address(inputs.frame_logits, torch.float32)
-    batch.label_weights = _pointer(inputs.label_weights, torch.float64)
-    batch.normalizer = _pointer(normalizer)
-    batch.losses = _pointer(losses)
-    start = address(scratch, torch.float64)
-    batch.frame_losses = start
-    batch.edge_scores = start + 8 * B * T if grads.frame_logits else None
-    batch.grad_frame_logits = _pointer(grad_frames)
-    batch.grad_label_weights = _pointer(grad_weights)
+    if inputs.label_weights is not None:
+        batch.label_weights = address(inputs.label_weights, torch.float64)
+    batch.losses = losses.data_ptr()
+    batch.frame_losses = start = scratch.data_ptr()
+    if slopes.frame_logits:
+        batch.edge_scores = start + 8 * B * T
     _LIBRARY.ottc_forward(ctypes.byref(batch))
-    sound = not batch.suspect
-    return OTTCForward(losses, normalizer, grad_frames, grad_weights, (state,), sound)
+    normalizer = None
+    if batch.suspect:
+        start = 2 * (T + U) * B + T * B
+        normalizer = state.view(torch.float32).view(-1)[start : start + T * B].view(B, T)
+    return OTTCForward(losses, state, normalizer)
 
 
 def backward(
-    inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
 ) -> OTTCGradients:
-    """See `espnet_ottc.ops.kernels`."""
+    """See `Implementation`."""
     inputs = packed(inputs)
+    logits, frame_logits, targets, *_ = inputs
     grad_losses = contiguous(grad_losses, torch.float32)
-    frames, weights = result.grad_frame_logits, result.grad_label_weights
-    grads = OTTCGradients(
-        _floats(*inputs.logits.shape) if grad_logits else None,
-        None if frames is None else _floats(*frames.shape),
-        None if weights is None else _floats(*weights.shape),
-    )
+    grad = torch.empty(logits.shape if logits_wanted else 0)
+    frame_grad = torch.empty(frame_logits.shape if slopes.frame_logits else 0)
+    label_grad = torch.empty(targets.shape if slopes.label_weights else 0)
     batch = _describe(inputs)
-    _place_state(batch, result.kept[0])
-    batch.normalizer = _pointer(result.normalizer)
-    batch.grad_frame_logits = _pointer(frames)
-    batch.grad_label_weights = _pointer(weights)
-    batch.grad_losses = _pointer(grad_losses)
-    batch.grad_logits = _pointer(grads.logits)
-    batch.scaled_frame_logits = _pointer(grads.frame_logits)
-    batch.scaled_label_weights = _pointer(grads.label_weights)
+    _place_state(batch, state, slopes)
+    batch.grad_losses = address(grad_losses, torch.float32)
+    # The address of a tensor without elements is 0, which stands for what is not wanted.
+    batch.grad_logits = grad.data_ptr()
+    batch.scaled_frame_logits = frame_grad.data_ptr()
+    batch.scaled_label_weights = label_grad.data_ptr()
     _LIBRARY.ottc_backward(ctypes.byref(batch))
-    return grads
+    return in_dtypes(OTTCGradients(grad, frame_grad, label_grad), inputs)
 
 
-def _place_state(batch: _Batch, state: Tensor) -> None:
-    """Point at the four arrays within `state`: two of doubles first, then two of four bytes an entry."""
+def _short_entries(T: int, U: int, slopes: Slopes) -> int:
+    """How many entries of four bytes the state has for an utterance."""
+    return (3 + slopes.frame_logits) * T + (U if slopes.label_weights else 0)
+
+
+def _place_state(batch: _Batch, state: Tensor, slopes: Slopes) -> None:
+    """Point at the arrays within the state: two of doubles for the whole batch, then those of four bytes."""
     frames, labels = batch.batch * batch.frames, batch.batch * batch.labels
     # Not read back from the structure: ctypes gives None for the address 0 of an empty tensor.
     start = address(state, torch.float64)
     batch.frame_ends = start
     batch.label_ends = start + 8 * frames
-    batch.alpha = start + 8 * (frames + labels)
-    batch.first = start + 8 * (frames + labels) + 4 * frames
+    batch.alpha = short = start + 8 * (frames + labels)
+    batch.normalizer = short + 4 * frames
+    batch.first = short + 8 * frames
+    if slopes.frame_logits:
+        batch.grad_frame_logits = short + 12 * frames
+    if slopes.label_weights:
+        batch.grad_label_weights = short + 4 * (3 + slopes.frame_logits) * frames
 
 
 def _describe(inputs: OTTCInputs) -> _Batch:
@@ -146,11 +161,3 @@ def _describe(inputs: OTTCInputs) -> _Batch:
     # A thread for a small batch costs more than it does.
     batch.threads = min(torch.get_num_threads(), 1 + logits.numel() // _ELEMENTS_PER_THREAD)
     return batch
-
-
-def _pointer(tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> int | None:
-    return None if tensor is None else address(tensor, dtype)
-
-
-def _floats(*shape: int) -> Tensor:
-    return torch.empty(shape, dtype=torch.float32)

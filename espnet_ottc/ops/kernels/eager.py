@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
-from espnet_ottc.ops.precision import brought_back, device_of_sums
+from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
+from espnet_ottc.ops.kernels.memory import in_dtypes
+from espnet_ottc.ops.precision import brought_back, device_of_sums, dtype_of_sums
 from espnet_ottc.ops.transport import cumulative_weights, frame_weights, join_ties, segments
 from espnet_ottc.ops.validation import valid_mask
 
@@ -20,8 +21,13 @@ from espnet_ottc.ops.validation import valid_mask
 _BLOCK = {"cpu": 1 << 16, "cuda": 1 << 24}
 
 
-def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
-    """See `espnet_ottc.ops.kernels`; `kept` is alpha and the segments' frames, label ids and masses."""
+def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
+    """See `Implementation`."""
+    return sum(_layout(inputs, slopes))
+
+
+def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+    """See `Implementation`."""
     logits = inputs.logits
     device, place = logits.device, device_of_sums(logits.device)
     targets = inputs.targets.to(place)
@@ -40,59 +46,73 @@ def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
     pieces = segments(A, B, frame_lengths, label_lengths)
     ids = targets.gather(1, pieces.labels) if U else pieces.labels
     normalizer = _normalizer(logits, wide)
-    frames, ids = pieces.frames.to(device), ids.to(device)
+    # Unknown ids stay unknown, and small enough for the state.
+    frames, ids = pieces.frames.to(device), ids.clamp(-1, logits.shape[2]).to(device)
     scores = _scores(logits, normalizer, frames, ids, wide).to(place)
     losses = -torch.where(pieces.mass > 0, pieces.mass * scores, 0.0).sum(1)
     losses = losses.masked_fill((frame_lengths == 0) & (label_lengths > 0), float("inf"))
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
     losses = losses.masked_fill(alpha.isnan().any(1) & (label_lengths > 0), float("nan"))
-    slopes = _without_dropped(scores, A, pieces.frames).double().diff(dim=1)
-    grad_frames = grad_labels = None
-    if grads.frame_logits:
-        potentials = _potentials(slopes, pieces.frame_rank, pieces.frame_inner, alpha)
-        grad_frames = torch.where(label_lengths[:, None] > 0, alpha * potentials, 0.0)
-        grad_frames = grad_frames.to(wide).to(device)
-    if grads.label_weights:
+    steps = _without_dropped(scores, A, pieces.frames).double().diff(dim=1)
+    frame_slopes, label_slopes = (alpha.new_empty(len(alpha), 0) for _ in range(2))
+    if slopes.frame_logits:
+        potentials = _potentials(steps, pieces.frame_rank, pieces.frame_inner, alpha)
+        frame_slopes = torch.where(label_lengths[:, None] > 0, alpha * potentials, 0.0)
+    if slopes.label_weights:
         weights = torch.where(valid_mask(label_lengths, U), beta, 0.0).double()
         total = weights.sum(1, keepdim=True)
         total = torch.where(total > 0, total, 1.0)
-        labels = _potentials(slopes, pieces.label_rank, pieces.label_inner, weights / total)
+        labels = _potentials(steps, pieces.label_rank, pieces.label_inner, weights / total)
         inside = valid_mask(label_lengths, U)
-        grad_labels = torch.where(inside, labels / total, 0.0).to(wide).to(device)
-    kept = (alpha.to(device), frames, ids, brought_back(pieces.mass, device))
-    return OTTCForward(
-        losses.to(wide).to(device), normalizer, grad_frames, grad_labels, kept, sound=False
-    )
+        label_slopes = torch.where(inside, labels / total, 0.0)
+    small = (alpha, pieces.mass, frame_slopes, label_slopes)
+    kept = (normalizer, frames, ids, *(brought_back(tensor, device) for tensor in small))
+    state = torch.cat([tensor.to(dtype_of_sums(device)) for tensor in kept], 1)
+    return OTTCForward(losses.to(wide).to(device), state, normalizer)
 
 
 def backward(
-    inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
 ) -> OTTCGradients:
-    """See `espnet_ottc.ops.kernels`."""
-    return OTTCGradients(
-        _grad_logits(inputs, result, grad_losses) if grad_logits else None,
-        scale_rows(result.grad_frame_logits, grad_losses),
-        scale_rows(result.grad_label_weights, grad_losses),
+    """See `Implementation`."""
+    logits, wide = inputs.logits, torch.promote_types(inputs.logits.dtype, torch.float32)
+    *kept, frame_slopes, label_slopes = state.split(_layout(inputs, slopes), 1)
+    grads = OTTCGradients(
+        _grad_logits(inputs, kept, grad_losses) if logits_wanted else logits.new_empty(0),
+        scale_rows(frame_slopes.to(wide), grad_losses)
+        if slopes.frame_logits
+        else logits.new_empty(0),
+        scale_rows(label_slopes.to(wide), grad_losses)
+        if slopes.label_weights
+        else logits.new_empty(0),
     )
+    return in_dtypes(grads, inputs)
 
 
-def scale_rows(grad: Tensor | None, grad_losses: Tensor) -> Tensor | None:
+def _layout(inputs: OTTCInputs, slopes: Slopes) -> list[int]:
+    """Columns of the state: normalizer, the segments' frames and label ids, alpha, masses, slopes."""
+    T, U = inputs.logits.shape[1], inputs.targets.shape[1]
+    S = T + U - 1 if T and U else 0
+    return [T, S, S, T, S, T if slopes.frame_logits else 0, U if slopes.label_weights else 0]
+
+
+def scale_rows(grad: Tensor, grad_losses: Tensor) -> Tensor:
     """grad (B, N) times grad_losses (B,); a factor of 0 passes nothing on, infinite slopes included."""
-    if grad is None:
-        return None
     return torch.where(grad_losses[:, None] != 0, grad * grad_losses[:, None], 0.0)
 
 
-def _grad_logits(inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor) -> Tensor:
+def _grad_logits(inputs: OTTCInputs, kept: list[Tensor], grad_losses: Tensor) -> Tensor:
     logits = inputs.logits
-    alpha, frames, ids, mass = result.kept
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    normalizers, alpha, mass = (kept[i].to(wide) for i in (0, 3, 4))
+    frames, ids = kept[1].long(), kept[2].long()
     V = logits.shape[2]
     # A length beyond the targets' width is no label where that width is 0.
     labels = inputs.target_lengths.clamp(max=inputs.targets.shape[1])
     active = (labels > 0) & (grad_losses != 0)
     weights = torch.where(active[:, None], alpha * grad_losses[:, None], 0.0)
     # Where a frame has no weight, padding above all, nothing is passed on, NaN included.
-    normalizer = torch.where(weights != 0, result.normalizer, float("inf"))
+    normalizer = torch.where(weights != 0, normalizers, float("inf"))
     grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
     for b, block in _blocks(logits):
         values = logits[b, block].to(alpha.dtype)

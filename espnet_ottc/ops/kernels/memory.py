@@ -7,7 +7,7 @@ A view, an expanded tensor or another dtype would be read as something else, wit
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import OTTCInputs
+from espnet_ottc.ops.kernels import OTTCGradients, OTTCInputs
 
 
 def packed(
@@ -57,9 +57,19 @@ def address(tensor: Tensor, dtype: torch.dtype) -> int:
     Raises:
         RuntimeError: another dtype, device or layout than the C source reads; a fault of ours, not a user's.
     """
-    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if tensor.dtype != dtype or not (tensor.is_cpu and tensor.is_contiguous()):
         raise RuntimeError(
             f"the C kernel reads contiguous {dtype} on the CPU; got {tensor.dtype} on {tensor.device} "
             f"with strides {tensor.stride()}"
         )
     return tensor.data_ptr()
+
+
+def in_dtypes(grads: OTTCGradients, inputs: OTTCInputs) -> OTTCGradients:
+    """The gradients in the dtypes of their inputs."""
+    logits, frames, weights = grads
+    if frames.dtype != inputs.frame_logits.dtype:
+        frames = frames.to(inputs.frame_logits.dtype)
+    if inputs.label_weights is not None and weights.dtype != inputs.label_weights.dtype:
+        weights = weights.to(inputs.label_weights.dtype)
+    return OTTCGradients(logits, frames, weights)

@@ -111,7 +111,13 @@ static void accumulate(ottc_batch *p, int64_t b) {
         A[t] /= total;
         alpha[t] *= share;
     }
-    for (int64_t t = T; t < p->frames; t++) alpha[t] = 0.0f;
+    /* the padding, so that all that is kept is defined */
+    for (int64_t t = T; t < p->frames; t++) {
+        alpha[t] = p->normalizer[b * p->frames + t] = 0.0f;
+        A[t] = 1.0;
+        first[t] = 0;
+    }
+    for (int64_t u = U; u < p->labels; u++) B[u] = 1.0;
     if (T && !(isfinite(largest) && isfinite(total))) suspect(p);
 
     double sum = 0.0;

@@ -1,10 +1,12 @@
-"""The loss as Triton kernels: three launches forward, one backward, no synchronisation.
+"""The loss as Triton kernels: two launches forward, one backward, nothing between them, no synchronisation.
 
-Forward: one program per utterance accumulates the frame weights, one program per frame reads its
-logits once and walks along its labels, one program per utterance sums up.  Backward: one program per
-frame reads its logits once and writes their gradient once.  docs/mathematics/loss.md has the arithmetic.
-The same kernels run on the CPU in Triton's interpreter (TRITON_INTERPRET=1), which is how they are
-tested where there is no GPU.
+First launch: one program per utterance accumulates the frame weights and finds each frame's first label,
+while others read the logits of several frames each for their log-sum-exp.  Second launch: one program per
+utterance walks along its labels and sums up.  Backward: a program reads the logits of several frames once and
+writes their gradient once.  docs/mathematics/loss.md has the arithmetic.
+
+The same kernels run on the CPU in Triton's interpreter (TRITON_INTERPRET=1), which is how they are tested
+where there is no GPU.
 """
 
 import torch
@@ -12,14 +14,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import GradientsWanted, OTTCForward, OTTCGradients, OTTCInputs
-from espnet_ottc.ops.kernels.eager import scale_rows
+from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
 from espnet_ottc.ops.kernels.memory import packed
-from espnet_ottc.ops.transport import TIE, cumulative_weights
-from espnet_ottc.ops.validation import valid_mask
+from espnet_ottc.ops.transport import TIE
 
-_FRAMES_PER_STEP = 1024
+# Frames or labels of an utterance that one program works on at a time.
 _LARGEST_STEP = 1024
+# Logits that one program reads at a time: of one frame, or of several where the vocabulary is small.
+_TILE = 1024
+# Their values change from batch to batch, and nothing is gained by compiling for them.
+_CHANGING = ["B", "T", "U", "K", "loss_stride"]
 
 
 @triton.jit
@@ -28,53 +32,72 @@ def _larger(a, b):
 
 
 @triton.jit
-def _label_end(label_ends, b, u, labels, U, mask, UNIFORM: tl.constexpr):
-    """B at the end of label u, of (B, U) `label_ends`; 2, behind everything, where the mask is false."""
+def _length(lengths, b, longest):
+    """Of utterance b, clamped to the tensor."""
+    return tl.minimum(tl.maximum(tl.load(lengths + b), 0), longest)
+
+
+@triton.jit
+def _label_end(label_ends, u, labels, mask, UNIFORM: tl.constexpr):
+    """B at the end of the labels u; 2, behind everything, where the mask is false."""
     if UNIFORM:
         end = tl.where(mask, (u + 1).to(tl.float64) / labels, 2.0)
     else:
-        end = tl.load(label_ends + b * U + u, mask=mask, other=2.0)
+        end = tl.load(label_ends + u, mask=mask, other=2.0)
     return end
 
 
 @triton.jit
-def _accumulate(
-    frame_logits,  # (B, T)
-    frame_lengths,  # (B,) int64
-    label_lengths,  # (B,) int64
-    label_ends,  # (B, U) float64 B; not read where UNIFORM
-    alpha,  # (B, T) float32
-    frame_ends,  # (B, T) float64 A
-    first,  # (B, T) int32
+def _accumulate_labels(label_weights, row, labels, U, STEP: tl.constexpr):
+    """B of the utterance whose label weights begin at `label_weights`, into its `row` of the state."""
+    total = tl.full((), 0.0, tl.float64)
+    for start in range(0, U, STEP):
+        u = start + tl.arange(0, STEP)
+        weight = tl.load(label_weights + u, mask=u < labels, other=0.0)
+        total += tl.sum(weight.to(tl.float64), 0)
+    carry = tl.full((), 0.0, tl.float64)
+    for start in range(0, U, STEP):
+        u = start + tl.arange(0, STEP)
+        weight = tl.load(label_weights + u, mask=u < labels, other=0.0).to(tl.float64)
+        ends = tl.associative_scan(carry + tl.cumsum(weight, 0), 0, _larger)
+        carry += tl.sum(weight, 0)
+        tl.store(row + u, tl.where(u < labels - 1, ends / total, 1.0), mask=u < U)
+    # The other threads of this program read them next.
+    tl.debug_barrier()
+
+
+@triton.jit
+def _accumulate_frames(
+    frame_logits,  # of this utterance
+    row,  # of the state: A (T,), alpha (T,), normalizer (T,), first label (T,)
+    label_ends,  # of this utterance; not read where UNIFORM
+    n,
+    labels,
     T,
-    U,
     UNIFORM: tl.constexpr,
     LABEL_STEPS: tl.constexpr,
     TIE_WIDTH: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """alpha, A and each frame's first label, for the utterance of this program."""
-    b = tl.program_id(0).to(tl.int64)
-    n = tl.minimum(tl.maximum(tl.load(frame_lengths + b), 0), T)
-    labels = tl.minimum(tl.maximum(tl.load(label_lengths + b), 0), U)
+    """alpha, A and each frame's first label."""
     largest = tl.full((), float("-inf"), tl.float32)
     for start in range(0, T, STEP):
         t = start + tl.arange(0, STEP)
-        w = tl.load(frame_logits + b * T + t, mask=t < n, other=float("-inf")).to(tl.float32)
+        w = tl.load(frame_logits + t, mask=t < n, other=float("-inf")).to(tl.float32)
         largest = tl.maximum(largest, tl.max(w, 0))
     total = tl.full((), 0.0, tl.float64)
     for start in range(0, T, STEP):
         t = start + tl.arange(0, STEP)
-        w = tl.load(frame_logits + b * T + t, mask=t < n, other=float("-inf")).to(tl.float32)
+        w = tl.load(frame_logits + t, mask=t < n, other=float("-inf")).to(tl.float32)
         e = tl.where(t < n, tl.exp(w - largest), 0.0)
         total += tl.sum(e.to(tl.float64), 0)
     carry = tl.full((), 0.0, tl.float64)
     highest = tl.full((), 0.0, tl.float64)
     for start in range(0, T, STEP):
         t = start + tl.arange(0, STEP)
-        w = tl.load(frame_logits + b * T + t, mask=t < n, other=float("-inf")).to(tl.float32)
+        w = tl.load(frame_logits + t, mask=t < n, other=float("-inf")).to(tl.float32)
         e = tl.where(t < n, tl.exp(w - largest), 0.0).to(tl.float64)
-        tl.store(alpha + b * T + t, tl.where(t < n, e / total, 0.0).to(tl.float32), mask=t < T)
+        tl.store(row + T + t, tl.where(t < n, e / total, 0.0), mask=t < T)
         # A parallel scan adds in another order at every position: its sums can step back by a
         # rounding, so the largest sum so far is taken.
         A = tl.associative_scan(carry + tl.cumsum(e, 0), 0, _larger)
@@ -87,291 +110,375 @@ def _accumulate(
         high = tl.zeros((STEP,), tl.int64) + tl.maximum(labels - 1, 0)
         for _ in range(LABEL_STEPS):
             middle = (low + high) // 2
-            end = _label_end(label_ends, b, middle, labels, U, middle < labels - 1, UNIFORM)
+            end = _label_end(label_ends, middle, labels, middle < labels - 1, UNIFORM)
             before = (end < A - TIE_WIDTH) & (low < high)
             low = tl.where(before, middle + 1, low)
             high = tl.where(before, high, middle)
-        end = _label_end(label_ends, b, low, labels, U, low < labels, UNIFORM)
+        end = _label_end(label_ends, low, labels, low < labels, UNIFORM)
         A = tl.where(tl.abs(end - A) <= TIE_WIDTH, end, A)
-        tl.store(frame_ends + b * T + t, A, mask=t < T)
-        tl.store(first + b * T + t + 1, low.to(tl.int32), mask=t < T - 1)
+        tl.store(row + t, A, mask=t < T)
+        tl.store(row + 3 * T + t + 1, low.to(tl.float64), mask=t < T - 1)
     if T > 0:
-        tl.store(first + b * T, 0)
+        tl.store(row + 3 * T, 0.0)
 
 
 @triton.jit
-def _score(logits, row, targets, b, u, U, V, normalizer):
-    """log p of label u on the frame whose logits begin at `row`; NaN for an unknown label id."""
-    label = tl.load(targets + b * U + u)
+def _normalize(
+    logits,  # of this utterance
+    normalizer,  # (T,) float64, of this utterance
+    first_frame,
+    n,
+    T,
+    V,
+    frame_stride,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Log-sum-exp over the vocabulary of ROWS frames; 0 in the padding."""
+    t = first_frame + tl.arange(0, ROWS)
+    valid = t < n
+    largest = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.full((ROWS,), 0.0, tl.float32)
+    for start in range(0, tl.where(first_frame < n, V, 0), COLUMNS):
+        v = start + tl.arange(0, COLUMNS)
+        mask = valid[:, None] & (v < V)[None, :]
+        place = logits + t[:, None] * frame_stride + v[None, :]
+        z = tl.load(place, mask=mask, other=float("-inf")).to(tl.float32)
+        larger = tl.maximum(largest, tl.max(z, 1))
+        # While there are only -inf so far, any finite shift will do.
+        shift = tl.where(larger == float("-inf"), 0.0, larger)
+        total = total * tl.exp(largest - shift) + tl.sum(tl.exp(z - shift[:, None]), 1)
+        largest = larger
+    result = tl.where(valid, largest + tl.log(total), 0.0)
+    tl.store(normalizer + t, result.to(tl.float64), mask=t < T)
+
+
+@triton.jit(do_not_specialize=_CHANGING)
+def _read_inputs(
+    logits,  # (B, T, V), strides given; the vocabulary's is 1
+    frame_logits,  # (B, T)
+    frame_lengths,  # (B,) int64
+    label_lengths,  # (B,) int64
+    label_weights,  # (B, U) floating point; not read where UNIFORM
+    state,  # (B, K) float64; `state_columns` says what it holds
+    B,
+    T,
+    U,
+    V,
+    K,
+    batch_stride,
+    frame_stride,
+    UNIFORM: tl.constexpr,
+    LABEL_STEPS: tl.constexpr,
+    TIE_WIDTH: tl.constexpr,
+    STEP: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The first launch: B programs accumulate an utterance each, the others normalize ROWS frames each."""
+    program = tl.program_id(0).to(tl.int64)
+    if program < B:
+        n, labels = _length(frame_lengths, program, T), _length(label_lengths, program, U)
+        row = state + program * K
+        if not UNIFORM:
+            _accumulate_labels(label_weights + program * U, row + 4 * T, labels, U, STEP)
+        _accumulate_frames(
+            frame_logits + program * T, row, row + 4 * T, n, labels, T,
+            UNIFORM, LABEL_STEPS, TIE_WIDTH, STEP,
+        )  # fmt: skip
+    else:
+        tiles = tl.cdiv(T, ROWS)
+        b = (program - B) // tiles
+        first_frame = (program - B) % tiles * ROWS
+        n = _length(frame_lengths, b, T)
+        _normalize(
+            logits + b * batch_stride, state + b * K + 2 * T, first_frame, n, T, V, frame_stride,
+            ROWS, COLUMNS,
+        )  # fmt: skip
+
+
+@triton.jit
+def _score(logits, normalizer, targets, t, u, V, frame_stride, mask):
+    """log p of the labels u on the frames t of an utterance; NaN for an unknown label id."""
+    label = tl.load(targets + u, mask=mask, other=-1)
     known = (label >= 0) & (label < V)
-    value = tl.load(logits + row + label, mask=known, other=float("nan"))
-    return value.to(tl.float32) - normalizer
+    value = tl.load(logits + t * frame_stride + label, mask=known, other=float("nan"))
+    return value.to(tl.float32) - tl.load(normalizer + t, mask=mask, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _forward_frame(
+def _finite_without_mass(score, mass):
+    """Over a frame without mass slopes add up to the same, whatever its score: a finite one then."""
+    return tl.where((mass > 0) | (score - score == 0), score, 0.0)
+
+
+@triton.jit
+def _finish_labels(slopes, label_weights, labels, n, U, STEP: tl.constexpr):
+    """Minus the running sum of the breakpoints' slopes, less its weighted mean, in their place."""
+    total = tl.full((), 0.0, tl.float64)
+    mean = tl.full((), 0.0, tl.float64)
+    carry = tl.full((), 0.0, tl.float64)
+    for start in range(0, U, STEP):
+        u = start + tl.arange(0, STEP)
+        slope = tl.load(slopes + u, mask=u < labels, other=0.0)
+        weight = tl.load(label_weights + u, mask=u < labels, other=0.0).to(tl.float64)
+        total += tl.sum(weight, 0)
+        mean += tl.sum(weight * (carry + slope - tl.cumsum(slope, 0)), 0)
+        carry -= tl.sum(slope, 0)
+    total = tl.where(total > 0, total, 1.0)
+    mean = mean / total
+    carry = tl.full((), 0.0, tl.float64)
+    for start in range(0, U, STEP):
+        u = start + tl.arange(0, STEP)
+        slope = tl.load(slopes + u, mask=u < labels, other=0.0)
+        weight = tl.load(label_weights + u, mask=u < labels, other=0.0).to(tl.float64)
+        potential = carry + slope - tl.cumsum(slope, 0)
+        carry -= tl.sum(slope, 0)
+        inside = tl.where(n > 0, weight, 0.0) > 0
+        tl.store(slopes + u, tl.where(inside, (potential - mean) / total, 0.0), mask=u < U)
+
+
+@triton.jit(do_not_specialize=_CHANGING)
+def _sum_up(
     logits,  # (B, T, V), strides given; the vocabulary's is 1
     targets,  # (B, U) int64
     frame_lengths,  # (B,) int64
     label_lengths,  # (B,) int64
-    label_ends,  # (B, U) float64 B; not read where UNIFORM
-    frame_ends,  # (B, T) float64 A
-    first,  # (B, T) int32
-    normalizer,  # (B, T) float32
-    frame_losses,  # (B, T) float64
-    edge_scores,  # (B, T, 2) float32; first and last label's log p
-    label_slopes,  # (B, U) float32; not written unless SLOPES
+    label_weights,  # (B, U) floating point; not read where UNIFORM
+    state,  # (B, K) float64; `state_columns` says what it holds
+    losses,  # (B,) float32
     T,
     U,
     V,
+    K,
     batch_stride,
     frame_stride,
     UNIFORM: tl.constexpr,
-    SLOPES: tl.constexpr,
+    FRAME_SLOPES: tl.constexpr,
+    LABEL_SLOPES: tl.constexpr,
     STEP: tl.constexpr,
 ):
-    """Log-sum-exp, loss, and scores at both ends, for the frame of this program."""
-    t = tl.program_id(0).to(tl.int64)
-    b = tl.program_id(1).to(tl.int64)
-    n = tl.load(frame_lengths + b)
-    labels = tl.minimum(tl.load(label_lengths + b), U)
-    if t < n:
-        row = b * batch_stride + t * frame_stride
-        largest = tl.full((), float("-inf"), tl.float32)
-        total = tl.full((), 0.0, tl.float32)
-        for start in range(0, V, STEP):
-            v = start + tl.arange(0, STEP)
-            z = tl.load(logits + row + v, mask=v < V, other=float("-inf")).to(tl.float32)
-            larger = tl.maximum(largest, tl.max(z, 0))
-            # While there are only -inf so far, any finite shift will do.
-            shift = tl.where(larger == float("-inf"), 0.0, larger)
-            total = total * tl.exp(largest - shift) + tl.sum(tl.exp(z - shift), 0)
-            largest = larger
-        log_total = largest + tl.log(total)
-        tl.store(normalizer + b * T + t, log_total)
-        if labels > 0:
-            low = tl.load(frame_ends + b * T + t - 1, mask=t > 0, other=0.0)
-            high = tl.load(frame_ends + b * T + t)
-            u = tl.load(first + b * T + t).to(tl.int64)
-            score = _score(logits, row, targets, b, u, U, V, log_total)
-            # Over a frame without mass slopes add up to the same, whatever its score: a finite one then.
-            score = tl.where((high > low) | (score - score == 0), score, 0.0)
-            tl.store(edge_scores + 2 * (b * T + t), score)
-            loss = tl.full((), 0.0, tl.float64)
-            end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
-            while (u < labels - 1) & (end < high):
-                loss -= tl.where(end > low, (end - low) * score, 0.0)
-                low = end
-                u += 1
-                following = _score(logits, row, targets, b, u, U, V, log_total)
-                if SLOPES:
-                    tl.store(label_slopes + b * U + u - 1, following - score)
-                score = following
-                end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
-            loss -= tl.where(high > low, (high - low) * score, 0.0)
-            tl.store(frame_losses + b * T + t, loss)
-            tl.store(edge_scores + 2 * (b * T + t) + 1, score)
-
-
-@triton.jit
-def _sum_up(
-    frame_lengths,  # (B,) int64
-    label_lengths,  # (B,) int64
-    alpha,  # (B, T) float32
-    frame_losses,  # (B, T) float64
-    edge_scores,  # (B, T, 2) float32; first and last label's log p
-    losses,  # (B,) float32
-    grad_frame_logits,  # (B, T) float32
-    T,
-    U,
-    GRAD: tl.constexpr,
-    STEP: tl.constexpr,
-):
-    """The loss and the gradient of the frame scores, for the utterance of this program."""
+    """The second launch: the loss and the small gradients, for the utterance of this program."""
     b = tl.program_id(0).to(tl.int64)
-    n = tl.minimum(tl.maximum(tl.load(frame_lengths + b), 0), T)
-    labels = tl.minimum(tl.maximum(tl.load(label_lengths + b), 0), U)
-    active = labels > 0
-    # Not `(t < n) & active`: Triton's newer interpreters refuse a mask of a vector and a scalar.
-    frames = tl.where(active, n, 0)
+    n, labels = _length(frame_lengths, b, T), _length(label_lengths, b, U)
+    # Not `(t < n) & (labels > 0)`: Triton's newer interpreters refuse a mask of a vector and a scalar.
+    frames = tl.where(labels > 0, n, 0)
+    row = state + b * K
+    logits += b * batch_stride
+    targets += b * U
+    normalizer = row + 2 * T
+    label_ends = row + 4 * T
+    frame_slopes = label_ends if UNIFORM else label_ends + U
+    label_slopes = frame_slopes + T if FRAME_SLOPES else frame_slopes
+    if LABEL_SLOPES:
+        for start in range(0, U, STEP):
+            u = start + tl.arange(0, STEP)
+            tl.store(label_slopes + u, tl.zeros((STEP,), tl.float64), mask=u < U)
+        tl.debug_barrier()
     loss = tl.full((), 0.0, tl.float64)
     mean = tl.full((), 0.0, tl.float64)
     carry = tl.full((), 0.0, tl.float64)
     for start in range(0, T, STEP):
-        t = start + tl.arange(0, STEP)
+        t = (start + tl.arange(0, STEP)).to(tl.int64)
         valid = t < frames
-        loss += tl.sum(tl.load(frame_losses + b * T + t, mask=valid, other=0.0), 0)
-        if GRAD:
-            edge = edge_scores + 2 * (b * T + t)
-            after = tl.load(edge, mask=valid & (t > 0), other=0.0).to(tl.float64)
-            before = tl.load(edge - 1, mask=valid & (t > 0), other=0.0).to(tl.float64)
-            slope = after - before
-            a = tl.load(alpha + b * T + t, mask=valid, other=0.0)
-            mean += tl.sum(a.to(tl.float64) * (carry - tl.cumsum(slope, 0)), 0)
+        later = valid & (t > 0)
+        low = tl.load(row + t - 1, mask=later, other=0.0)
+        high = tl.load(row + t, mask=valid, other=0.0)
+        u = tl.load(row + 3 * T + t, mask=valid, other=0.0).to(tl.int64)
+        score = _score(logits, normalizer, targets, t, u, V, frame_stride, valid)
+        score = _finite_without_mass(score, high - low)
+        if FRAME_SLOPES:
+            # The frame before ends with the same label.
+            before = _score(logits, normalizer, targets, t - 1, u, V, frame_stride, later)
+            bottom = tl.load(row + t - 2, mask=valid & (t > 1), other=0.0)
+            slope = tl.where(later, score - _finite_without_mass(before, low - bottom), 0.0)
+            slope = slope.to(tl.float64)
+            a = tl.load(row + T + t, mask=valid, other=0.0)
+            mean += tl.sum(a * (carry - tl.cumsum(slope, 0)), 0)
             carry -= tl.sum(slope, 0)
+            tl.store(frame_slopes + t, slope, mask=t < T)
+        part = tl.zeros((STEP,), tl.float64)
+        end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
+        going = valid & (u < labels - 1) & (end < high)
+        while tl.max(going.to(tl.int32), 0) > 0:
+            part -= tl.where(going & (end > low), (end - low) * score, 0.0)
+            low = tl.where(going, end, low)
+            u = tl.where(going, u + 1, u)
+            following = _score(logits, normalizer, targets, t, u, V, frame_stride, going)
+            if LABEL_SLOPES:
+                tl.store(label_slopes + u - 1, (following - score).to(tl.float64), mask=going)
+            score = tl.where(going, following, score)
+            end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
+            going = going & (u < labels - 1) & (end < high)
+        part -= tl.where(valid & (high > low), (high - low) * score, 0.0)
+        loss += tl.sum(part, 0)
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
-    weight = tl.load(alpha + b * T, mask=n > 0, other=0.0)
-    loss = tl.where(active & (weight != weight), float("nan"), loss)
-    tl.store(losses + b, tl.where(active & (n == 0), float("inf"), loss).to(tl.float32))
-    if GRAD:
+    weight = tl.load(row + T, mask=frames > 0, other=0.0)
+    loss = tl.where(weight != weight, float("nan"), loss)
+    loss = tl.where((labels > 0) & (n == 0), float("inf"), loss)
+    tl.store(losses + b, loss.to(tl.float32))
+    if FRAME_SLOPES:
+        tl.debug_barrier()
         carry = tl.full((), 0.0, tl.float64)
         for start in range(0, T, STEP):
             t = start + tl.arange(0, STEP)
-            valid = t < frames
-            edge = edge_scores + 2 * (b * T + t)
-            after = tl.load(edge, mask=valid & (t > 0), other=0.0).to(tl.float64)
-            before = tl.load(edge - 1, mask=valid & (t > 0), other=0.0).to(tl.float64)
-            slope = after - before
-            a = tl.load(alpha + b * T + t, mask=valid, other=0.0)
+            slope = tl.load(frame_slopes + t, mask=t < T, other=0.0)
+            a = tl.load(row + T + t, mask=t < frames, other=0.0)
             grad = a * (carry - tl.cumsum(slope, 0) - mean)
             carry -= tl.sum(slope, 0)
-            grad = tl.where(a > 0, grad, 0.0).to(tl.float32)
-            tl.store(grad_frame_logits + b * T + t, grad, mask=t < T)
+            tl.store(frame_slopes + t, tl.where(a > 0, grad, 0.0), mask=t < T)
+    if LABEL_SLOPES:
+        tl.debug_barrier()
+        _finish_labels(label_slopes, label_weights + b * U, labels, n, U, STEP)
 
 
 @triton.jit
-def _backward_frame(
+def _scale(source, target, factor, start, count, STEP: tl.constexpr):
+    """STEP numbers times a factor; one of 0 passes nothing on, infinite slopes included."""
+    i = start + tl.arange(0, STEP)
+    slope = tl.load(source + i, mask=i < count, other=0.0).to(tl.float32)
+    tl.store(target + i, tl.where(factor != 0, slope * factor, 0.0), mask=i < count)
+
+
+@triton.jit(do_not_specialize=_CHANGING)
+def _write_gradients(
     logits,  # (B, T, V), strides given; the vocabulary's is 1
     targets,  # (B, U) int64
     frame_lengths,  # (B,) int64
     label_lengths,  # (B,) int64
-    label_ends,  # (B, U) float64 B; not read where UNIFORM
-    frame_ends,  # (B, T) float64 A
-    first,  # (B, T) int32
-    alpha,  # (B, T) float32
-    normalizer,  # (B, T) float32
-    frame_slopes,  # (B, T) float32 dlosses/dframe_logits; not read unless FRAMES
-    grad_losses,  # (B,) float, stride given
-    grad_logits,  # (B, T, V) contiguous, the logits' dtype
-    grad_frame_logits,  # (B, T) float32
+    state,  # (B, K) float64; `state_columns` says what it holds
+    grad_losses,  # (B,) floating point, stride given
+    grad_logits,  # (B, T, V) contiguous; not written unless LOGITS
+    grad_frame_logits,  # (B, T); not written unless FRAME_SLOPES
+    grad_label_weights,  # (B, U); not written unless LABEL_SLOPES
     T,
     U,
     V,
+    K,
     batch_stride,
     frame_stride,
     loss_stride,
     UNIFORM: tl.constexpr,
-    FRAMES: tl.constexpr,
-    STEP: tl.constexpr,
+    LOGITS: tl.constexpr,
+    FRAME_SLOPES: tl.constexpr,
+    LABEL_SLOPES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
-    """Gradients of the frame of this program: softmax times weight, less the plan; and its score's."""
-    t = tl.program_id(0).to(tl.int64)
-    b = tl.program_id(1).to(tl.int64)
-    labels = tl.minimum(tl.load(label_lengths + b), U)
+    """The backward launch, ROWS frames a program: softmax times weight, less the plan; the slopes, scaled."""
+    tiles = tl.maximum(tl.cdiv(T, ROWS), 1)
+    program = tl.program_id(0).to(tl.int64)
+    b = program // tiles
+    first_frame = program % tiles * ROWS
     grad_loss = tl.load(grad_losses + b * loss_stride).to(tl.float32)
-    if FRAMES:
-        # A factor of 0 passes nothing on, infinite slopes included.
-        slope = tl.load(frame_slopes + b * T + t)
-        tl.store(grad_frame_logits + b * T + t, tl.where(grad_loss != 0, slope * grad_loss, 0.0))
-    weight = grad_loss * tl.load(alpha + b * T + t)
-    active = (t < tl.load(frame_lengths + b)) & (labels > 0) & (weight != 0)
-    log_total = tl.load(normalizer + b * T + t, mask=active, other=0.0)
-    bottom = tl.load(frame_ends + b * T + t - 1, mask=active & (t > 0), other=0.0)
-    high = tl.load(frame_ends + b * T + t, mask=active, other=0.0)
-    start_label = tl.load(first + b * T + t, mask=active, other=0).to(tl.int64)
-    row = b * batch_stride + t * frame_stride
-    read = tl.where(active, V, 0)
-    for start in range(0, V, STEP):
-        v = start + tl.arange(0, STEP)
-        z = tl.load(logits + row + v, mask=v < read, other=float("-inf")).to(tl.float32)
-        grad = tl.where(active, weight * tl.exp(z - log_total), 0.0)
-        u = start_label
-        low = bottom
-        while (u < labels) & (low < high):
-            end = _label_end(label_ends, b, u, labels, U, u < labels, UNIFORM)
-            end = tl.where((u < labels - 1) & (end < high), end, high)
-            label = tl.load(targets + b * U + u)
-            mass = tl.where(end > low, end - low, 0.0)
-            grad -= tl.where(v == label, (grad_loss * mass).to(tl.float32), 0.0)
-            low = tl.maximum(low, end)
-            u += 1
-        tl.store(grad_logits + (b * T + t) * V + v, grad, mask=v < V)
+    row = state + b * K
+    label_ends = row + 4 * T
+    frame_slopes = label_ends if UNIFORM else label_ends + U
+    label_slopes = frame_slopes + T if FRAME_SLOPES else frame_slopes
+    if FRAME_SLOPES:
+        _scale(frame_slopes, grad_frame_logits + b * T, grad_loss, first_frame, T, ROWS)
+    if LABEL_SLOPES:
+        for start in range(0, tl.where(first_frame == 0, U, 0), COLUMNS):
+            _scale(label_slopes, grad_label_weights + b * U, grad_loss, start, U, COLUMNS)
+    if LOGITS:
+        n, labels = _length(frame_lengths, b, T), _length(label_lengths, b, U)
+        frames = tl.where(labels > 0, n, 0)
+        t = first_frame + tl.arange(0, ROWS)
+        weight = grad_loss * tl.load(row + T + t, mask=t < frames, other=0.0).to(tl.float32)
+        active = (t < frames) & (weight != 0)
+        log_total = tl.load(row + 2 * T + t, mask=active, other=0.0).to(tl.float32)
+        bottom = tl.load(row + t - 1, mask=active & (t > 0), other=0.0)
+        high = tl.load(row + t, mask=active, other=0.0)
+        first = tl.load(row + 3 * T + t, mask=active, other=0.0).to(tl.int64)
+        for start in range(0, V, COLUMNS):
+            v = start + tl.arange(0, COLUMNS)
+            inside = (v < V)[None, :]
+            place = logits + b * batch_stride + t[:, None] * frame_stride + v[None, :]
+            z = tl.load(place, mask=active[:, None] & inside, other=float("-inf")).to(tl.float32)
+            softmax = tl.exp(z - log_total[:, None])
+            grad = tl.where(active[:, None], weight[:, None] * softmax, 0.0)
+            u = first
+            low = bottom
+            going = active & (u < labels) & (low < high)
+            while tl.max(going.to(tl.int32), 0) > 0:
+                end = _label_end(label_ends, u, labels, going, UNIFORM)
+                end = tl.where((u < labels - 1) & (end < high), end, high)
+                label = tl.load(targets + b * U + u, mask=going, other=-1)
+                mass = tl.where(going & (end > low), end - low, 0.0)
+                taken = (grad_loss * mass).to(tl.float32)
+                grad -= tl.where(v[None, :] == label[:, None], taken[:, None], 0.0)
+                low = tl.where(going, tl.maximum(low, end), low)
+                u = tl.where(going, u + 1, u)
+                going = going & (u < labels) & (low < high)
+            place = grad_logits + (b * T + t[:, None]) * V + v[None, :]
+            tl.store(place, grad, mask=(t < T)[:, None] & inside)
 
 
-def forward(inputs: OTTCInputs, grads: GradientsWanted) -> OTTCForward:
-    """See `espnet_ottc.ops.kernels`; `kept` is alpha, the frames' cumulative sums and first labels, and the
-    labels' cumulative sums unless uniform."""
+def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
+    """See `Implementation`.
+
+    An utterance's row holds A, alpha, the normalizers and each frame's first label, T of each; then U of B,
+    unless label weights are uniform; then as many slopes as are asked for.
+    """
+    T, U = inputs.logits.shape[1], inputs.targets.shape[1]
+    columns = (4 + slopes.frame_logits) * T
+    return columns + ((inputs.label_weights is not None) + slopes.label_weights) * U
+
+
+def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+    """See `Implementation`."""
     inputs = packed(inputs)
     logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = inputs
     B, T, V = logits.shape
-    U = targets.shape[1]
+    U, K = targets.shape[1], state_columns(inputs, slopes)
+    state = logits.new_empty(B, K, dtype=torch.float64)
+    losses = logits.new_empty(B, dtype=torch.float32)
     uniform = label_weights is None
-
-    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=logits.device)
-
-    alpha, normalizer, losses = empty(B, T), empty(B, T), empty(B)
-    frame_ends, frame_losses = empty(B, T, dtype=torch.float64), empty(B, T, dtype=torch.float64)
-    first, edges = empty(B, T, dtype=torch.int32), empty(B, T, 2)
-    # Of uniform label weights the kernels read no cumulative sums: any tensor will do.
-    label_ends = frame_ends
-    if label_weights is not None:
-        label_ends = cumulative_weights(label_weights, label_lengths.clamp(0, U))
-    slopes = torch.zeros(B, U, device=logits.device) if grads.label_weights else edges
-    grad_frames = empty(B, T) if grads.frame_logits else None
-    lengths = (frame_lengths, label_lengths)
-    step = min(_FRAMES_PER_STEP, triton.next_power_of_2(max(T, 2)))
+    # Any tensor will do where it is not read.
+    weights = state if label_weights is None else label_weights
+    strides = logits.stride(0), logits.stride(1)
+    step = min(_LARGEST_STEP, triton.next_power_of_2(max(T, 2)))
+    rows, columns, warps = _tile(V)
     # Triton launches on the current device, which need not be the tensors'.
     with torch.cuda.device_of(logits):
-        _accumulate[(B,)](
-            frame_logits, *lengths, label_ends, alpha, frame_ends, first, T, U,
+        _read_inputs[(B + B * triton.cdiv(T, rows),)](
+            logits, frame_logits, frame_lengths, label_lengths, weights, state, B, T, U, V, K, *strides,
             UNIFORM=uniform, LABEL_STEPS=max(U, 1).bit_length(), TIE_WIDTH=TIE, STEP=step,
+            ROWS=rows, COLUMNS=columns, num_warps=max(warps, step // 256),
         )  # fmt: skip
-        if T:
-            _forward_frame[(T, B)](
-                logits, targets, *lengths, label_ends, frame_ends, first, normalizer, frame_losses,
-                edges, slopes, T, U, V, logits.stride(0), logits.stride(1),
-                UNIFORM=uniform, SLOPES=grads.label_weights, **_shape_of_programs(V),
-            )  # fmt: skip
         _sum_up[(B,)](
-            *lengths, alpha, frame_losses, edges, losses, edges if grad_frames is None else grad_frames,
-            T, U, GRAD=grads.frame_logits, STEP=step,
+            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides,
+            UNIFORM=uniform, FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
+            STEP=step, num_warps=max(1, step // 256),
         )  # fmt: skip
-    grad_weights = _grad_label_weights(slopes, inputs) if grads.label_weights else None
-    kept = (alpha, frame_ends, first) + (() if uniform else (label_ends,))
-    return OTTCForward(losses, normalizer, grad_frames, grad_weights, kept, sound=False)
+    return OTTCForward(losses, state, state[:, 2 * T : 3 * T])
 
 
 def backward(
-    inputs: OTTCInputs, result: OTTCForward, grad_losses: Tensor, grad_logits: bool
+    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
 ) -> OTTCGradients:
-    """See `espnet_ottc.ops.kernels`."""
-    weights = scale_rows(result.grad_label_weights, grad_losses)
-    if not (grad_logits and inputs.logits.shape[1]):
-        frames = scale_rows(result.grad_frame_logits, grad_losses)
-        return OTTCGradients(
-            torch.zeros_like(inputs.logits) if grad_logits else None, frames, weights
-        )
-    logits, _, targets, frame_lengths, label_lengths, _ = packed(inputs)
+    """See `Implementation`."""
+    logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = packed(inputs)
     B, T, V = logits.shape
-    alpha, frame_ends, first, *label_ends = result.kept
-    grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
-    slopes = result.grad_frame_logits
-    frames = None if slopes is None else torch.empty_like(slopes)
+    state = state.contiguous()
+    grad = logits.new_empty(logits.shape if logits_wanted else 0)
+    frame_grad = frame_logits.new_empty(frame_logits.shape if slopes.frame_logits else 0)
+    like = logits if label_weights is None else label_weights
+    label_grad = like.new_empty(targets.shape if slopes.label_weights else 0)
+    rows, columns, warps = _tile(V)
     with torch.cuda.device_of(logits):
-        _backward_frame[(T, B)](
-            logits, targets, frame_lengths, label_lengths, *(label_ends or [frame_ends]),
-            frame_ends, first, alpha, result.normalizer, alpha if slopes is None else slopes, grad_losses,
-            grad, alpha if frames is None else frames, T, targets.shape[1], V,
+        _write_gradients[(B * max(triton.cdiv(T, rows), 1),)](
+            logits, targets, frame_lengths, label_lengths, state, grad_losses,
+            grad, frame_grad, label_grad, T, targets.shape[1], V, state.shape[1],
             logits.stride(0), logits.stride(1), grad_losses.stride(0),
-            UNIFORM=not label_ends, FRAMES=frames is not None, **_shape_of_programs(V),
+            UNIFORM=label_weights is None, LOGITS=logits_wanted and T > 0,
+            FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
+            ROWS=rows, COLUMNS=columns, num_warps=warps,
         )  # fmt: skip
-    return OTTCGradients(grad, frames, weights)
+    return OTTCGradients(grad, frame_grad, label_grad)
 
 
-def _grad_label_weights(slopes: Tensor, inputs: OTTCInputs) -> Tensor:
-    """Minus the running sum of the slopes, less its weighted mean: the simplex's projection."""
-    assert inputs.label_weights is not None
-    inside = valid_mask(inputs.target_lengths, inputs.targets.shape[1])
-    weights = torch.where(inside, inputs.label_weights, 0.0).double()
-    potentials = slopes.double() - slopes.double().cumsum(1)
-    total = weights.sum(1, keepdim=True)
-    total = torch.where(total > 0, total, 1.0)
-    mean = (weights * potentials).sum(1, keepdim=True) / total
-    inside = (weights > 0) & (inputs.logit_lengths[:, None] > 0)
-    return torch.where(inside, (potentials - mean) / total, 0.0).float()
-
-
-def _shape_of_programs(V: int) -> dict[str, int]:
-    step = min(triton.next_power_of_2(V), _LARGEST_STEP)
-    return {"STEP": step, "num_warps": max(1, min(4, step // 256))}
+def _tile(V: int) -> tuple[int, int, int]:
+    """Frames and labels that a program reads at a time, and its warps."""
+    columns = min(triton.next_power_of_2(V), _TILE)
+    return _TILE // columns, columns, 4

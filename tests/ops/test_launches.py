@@ -1,0 +1,91 @@
+"""What a step asks of a GPU: launches, and operations of PyTorch, none of which waits for it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from espnet_ottc import ottc_loss
+
+triton = pytest.importorskip("triton")
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not torch.ops.prim.device.default:
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the kernels that are launched."""
+    from triton.runtime.interpreter import GridExecutor
+
+    names: list[str] = []
+    run = GridExecutor.__call__
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        names.append(self.fn.__name__)
+        with _disable_current_modes():  # the interpreter's own operations do not count
+            return run(self, *args, **options)
+
+    monkeypatch.setattr(GridExecutor, "__call__", counted)
+    return names
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="counts in Triton's interpreter")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_step_launches_two_kernels_forward_and_one_backward(
+    launches: list[str], weighted: bool
+) -> None:
+    from espnet_ottc.ops.kernels import OTTCInputs, Slopes, triton_ottc
+
+    inputs = OTTCInputs(
+        torch.randn(2, 70, 5),
+        torch.randn(2, 70),
+        torch.ones(2, 3, dtype=torch.int64),
+        torch.tensor([70, 40]),
+        torch.tensor([3, 2]),
+        torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.5, 0.0]]) if weighted else None,
+    )
+    slopes = Slopes(frame_logits=True, label_weights=weighted)
+    with Operations() as forward:
+        _, state, _ = triton_ottc.forward(inputs, slopes)
+        launched = list(launches)
+    # Two tensors are made; the normalizers are a view of one of them.
+    made = [name for name in forward.names if "empty" in name]
+    assert len(made) == 2
+    assert not {name.split(".")[1] for name in forward.names} & {"_local_scalar_dense", "_to_copy"}
+    assert launched == ["_read_inputs", "_sum_up"]
+    launches.clear()
+    with Operations() as backward:
+        triton_ottc.backward(inputs, state, slopes, torch.ones(2), True)
+        launched = list(launches)
+    assert len([name for name in backward.names if "empty" in name]) == 3
+    assert not {name.split(".")[1] for name in backward.names} & {"_local_scalar_dense", "_to_copy"}
+    assert launched == ["_write_gradients"]
+
+
+def test_lengths_of_a_gpu_are_not_read_by_the_host() -> None:
+    """On fake tensors reading a value is an error."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), torch.no_grad():
+        logits = torch.empty(2, 9, 5, device="cuda")
+        targets = torch.empty(2, 3, dtype=torch.int64, device="cuda")
+        lengths = [torch.empty(2, dtype=torch.int64, device="cuda") for _ in range(2)]
+        with Operations() as step:
+            loss = ottc_loss(logits, logits[..., 0], targets, *lengths)
+    assert loss.device.type == "cuda"
+    assert step.names[-2:] == ["espnet_ottc.ottc_forward.default", "aten.mean.default"]
+    assert set(step.names[:-2]) <= {"aten.select.int", "aten._to_copy.default"}, step.names
