@@ -213,6 +213,50 @@ def _finite_without_mass(score, mass):
 
 
 @triton.jit
+def _walk(
+    logits, normalizer, targets, label_ends, label_slopes, t, u, low, high, score, valid, labels, V,
+    frame_stride, UNIFORM: tl.constexpr, LABEL_SLOPES: tl.constexpr,
+):  # fmt: skip
+    """Losses of the frames t, each along the labels from its u on that [low, high) crosses."""
+    part = tl.zeros_like(low)
+    end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
+    going = valid & (u < labels - 1) & (end < high)
+    while tl.max(going.to(tl.int32), 0) > 0:
+        part -= tl.where(going & (end > low), (end - low) * score, 0.0)
+        low = tl.where(going, end, low)
+        u = tl.where(going, u + 1, u)
+        following = _score(logits, normalizer, targets, t, u, V, frame_stride, going)
+        if LABEL_SLOPES:
+            tl.store(label_slopes + u - 1, (following - score).to(tl.float64), mask=going)
+        score = tl.where(going, following, score)
+        end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
+        going = going & (u < labels - 1) & (end < high)
+    return part - tl.where(valid & (high > low), (high - low) * score, 0.0)
+
+
+@triton.jit
+def _fill_with_zeros(values, count, STEP: tl.constexpr):
+    """`count` zeros, seen by all threads of this program."""
+    for start in range(0, count, STEP):
+        i = start + tl.arange(0, STEP)
+        tl.store(values + i, tl.zeros((STEP,), tl.float64), mask=i < count)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _finish_frames(slopes, alpha, frames, mean, T, STEP: tl.constexpr):
+    """The gradient of the frame scores in place of the breakpoints' slopes."""
+    carry = tl.full((), 0.0, tl.float64)
+    for start in range(0, T, STEP):
+        t = start + tl.arange(0, STEP)
+        slope = tl.load(slopes + t, mask=t < T, other=0.0)
+        a = tl.load(alpha + t, mask=t < frames, other=0.0)
+        grad = a * (carry - tl.cumsum(slope, 0) - mean)
+        carry -= tl.sum(slope, 0)
+        tl.store(slopes + t, tl.where(a > 0, grad, 0.0), mask=t < T)
+
+
+@triton.jit
 def _finish_labels(slopes, label_weights, labels, n, U, STEP: tl.constexpr):
     """Minus the running sum of the breakpoints' slopes, less its weighted mean, in their place."""
     total = tl.full((), 0.0, tl.float64)
@@ -271,10 +315,7 @@ def _sum_up(
     frame_slopes = label_ends if UNIFORM else label_ends + U
     label_slopes = frame_slopes + T if FRAME_SLOPES else frame_slopes
     if LABEL_SLOPES:
-        for start in range(0, U, STEP):
-            u = start + tl.arange(0, STEP)
-            tl.store(label_slopes + u, tl.zeros((STEP,), tl.float64), mask=u < U)
-        tl.debug_barrier()
+        _fill_with_zeros(label_slopes, U, STEP)
     loss = tl.full((), 0.0, tl.float64)
     mean = tl.full((), 0.0, tl.float64)
     carry = tl.full((), 0.0, tl.float64)
@@ -297,20 +338,10 @@ def _sum_up(
             mean += tl.sum(a * (carry - tl.cumsum(slope, 0)), 0)
             carry -= tl.sum(slope, 0)
             tl.store(frame_slopes + t, slope, mask=t < T)
-        part = tl.zeros((STEP,), tl.float64)
-        end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
-        going = valid & (u < labels - 1) & (end < high)
-        while tl.max(going.to(tl.int32), 0) > 0:
-            part -= tl.where(going & (end > low), (end - low) * score, 0.0)
-            low = tl.where(going, end, low)
-            u = tl.where(going, u + 1, u)
-            following = _score(logits, normalizer, targets, t, u, V, frame_stride, going)
-            if LABEL_SLOPES:
-                tl.store(label_slopes + u - 1, (following - score).to(tl.float64), mask=going)
-            score = tl.where(going, following, score)
-            end = _label_end(label_ends, u, labels, u < labels, UNIFORM)
-            going = going & (u < labels - 1) & (end < high)
-        part -= tl.where(valid & (high > low), (high - low) * score, 0.0)
+        part = _walk(
+            logits, normalizer, targets, label_ends, label_slopes, t, u, low, high, score, valid,
+            labels, V, frame_stride, UNIFORM, LABEL_SLOPES,
+        )  # fmt: skip
         loss += tl.sum(part, 0)
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
     weight = tl.load(row + T, mask=frames > 0, other=0.0)
@@ -319,14 +350,7 @@ def _sum_up(
     tl.store(losses + b, loss.to(tl.float32))
     if FRAME_SLOPES:
         tl.debug_barrier()
-        carry = tl.full((), 0.0, tl.float64)
-        for start in range(0, T, STEP):
-            t = start + tl.arange(0, STEP)
-            slope = tl.load(frame_slopes + t, mask=t < T, other=0.0)
-            a = tl.load(row + T + t, mask=t < frames, other=0.0)
-            grad = a * (carry - tl.cumsum(slope, 0) - mean)
-            carry -= tl.sum(slope, 0)
-            tl.store(frame_slopes + t, tl.where(a > 0, grad, 0.0), mask=t < T)
+        _finish_frames(frame_slopes, row + T, frames, mean, T, STEP)
     if LABEL_SLOPES:
         tl.debug_barrier()
         _finish_labels(label_slopes, label_weights + b * U, labels, n, U, STEP)
