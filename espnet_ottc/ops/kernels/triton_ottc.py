@@ -124,17 +124,9 @@ def _accumulate_frames(
 
 @triton.jit
 def _normalize(
-    logits,  # of this utterance
-    normalizer,  # (T,) float64, of this utterance
-    first_frame,
-    n,
-    T,
-    V,
-    frame_stride,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    """Log-sum-exp over the vocabulary of ROWS frames; 0 in the padding."""
+    logits, normalizer, first_frame, n, T, V, frame_stride, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):  # fmt: skip
+    """Log-sum-exp over the vocabulary of ROWS frames of an utterance; 0 in the padding."""
     t = first_frame + tl.arange(0, ROWS)
     valid = t < n
     largest = tl.full((ROWS,), float("-inf"), tl.float32)
