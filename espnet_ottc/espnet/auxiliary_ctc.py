@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from espnet_ottc.espnet.checkpoints import load_parameters
-from espnet_ottc.espnet.criteria.options import SHARED_WITH_CTC
+from espnet_ottc.espnet.criteria.options import FORMER_NAME, SHARED_WITH_CTC
 from espnet_ottc.utils.files import written_aside
 
 _HEAD = "ctc.ctc_lo."
@@ -50,7 +50,7 @@ def export_auxiliary_ctc(experiment: Path, checkpoint: str, out: Path) -> None:
 
 def _ctc_config(config: dict[str, Any], out: Path) -> dict[str, Any]:
     conf = config.get("ctc_conf") or {}
-    shared = {name: conf[name] for name in SHARED_WITH_CTC if name in conf}
+    shared = {name: conf[name] for name in (*SHARED_WITH_CTC, FORMER_NAME) if name in conf}
     return {
         **config,
         "model": "espnet",

@@ -65,7 +65,8 @@ def consistency(logits: Tensor, lengths: Tensor) -> Tensor:
         lengths: (2B,) integers in [0, T], valid frames, the same for both views.
 
     Returns:
-        (2B,) nats, at least float32, ≥ 0.
+        (2B,) nats, at least float32, ≥ 0.  A token of probability 0 in both views adds nothing; in one
+        view alone, it is infinite.
 
     Raises:
         TypeError, ValueError: a wrong dtype or shape, an odd batch, views of different lengths.
@@ -83,6 +84,10 @@ def consistency(logits: Tensor, lengths: Tensor) -> Tensor:
         )
     log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(2)
     other = log_probs.detach().roll(half, dims=0)
+    # 0 log 0 = 0, where the difference of two infinities would be NaN.
+    least = torch.finfo(log_probs.dtype).min
+    log_probs = torch.where((log_probs == -torch.inf) & (other == -torch.inf), least, log_probs)
+    other = other.clamp(min=least)
     divergence = torch.nn.functional.kl_div(log_probs, other, reduction="none", log_target=True)
     return torch.where(valid_mask(lengths, logits.shape[1]), divergence.sum(2), 0.0).sum(1)
 

@@ -132,6 +132,9 @@ def test_an_utterance_too_short_for_its_text_trains_nothing():
     assert losses[1] == 0
     losses[1].backward()
     assert criterion.ctc_lo.weight.grad.abs().max() == 0
+    unlike = PriorCTC(V, D, reduce=False, zero_infinity=False).train()
+    losses = unlike(hidden, torch.tensor([5, 1]), targets.flip(0), target_lengths.flip(0))
+    assert losses[1] == torch.inf
 
 
 def test_a_token_never_used_keeps_a_bounded_prior():
@@ -200,6 +203,31 @@ def test_single_path_is_the_cross_entropy_of_the_alignment():
     assert math.isfinite(losses.sum().item())
 
 
+@pytest.mark.parametrize("zero_infinity", [True, False])
+def test_a_frame_whose_label_is_impossible_costs_its_utterance_alone(zero_infinity):
+    torch.manual_seed(0)
+    criterion = SinglePath(V, D, reduce=False, zero_infinity=zero_infinity)
+    with torch.no_grad():
+        criterion.ctc_lo.bias[2] = -torch.inf
+    hidden, lengths, targets, target_lengths = _batch()
+    alignment = torch.tensor([[0, 1, 1, 2, 0], [3, 3, 0, 0, -1]])
+    batch = CriterionBatch(hidden, lengths, targets, target_lengths, alignment, lengths)
+    _check_impossible(criterion, criterion.losses(batch).loss)
+
+
+def _check_impossible(criterion, losses):
+    """The first of two utterances is impossible; the second trains alone where infinity is zero."""
+    assert 0 < losses[1] < torch.inf
+    if not criterion.zero_infinity:
+        assert losses[0] == torch.inf
+        return
+    assert losses[0] == 0
+    (alone,) = torch.autograd.grad(losses[1], criterion.ctc_lo.weight, retain_graph=True)
+    (both,) = torch.autograd.grad(losses.sum(), criterion.ctc_lo.weight)
+    assert both.isfinite().all()
+    torch.testing.assert_close(both, alone)
+
+
 def test_single_path_refuses_an_alignment_of_other_frames_and_none():
     criterion = SinglePath(V, D)
     hidden, lengths, targets, target_lengths = _batch()
@@ -245,6 +273,15 @@ def test_soft_dtw_is_the_soft_minimum_over_warping_paths_of_the_complete_labels(
     (gradient,) = torch.autograd.grad(losses.sum(), weight)
     (wanted,) = torch.autograd.grad(expected.sum(), weight)
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("zero_infinity", [True, False])
+def test_warping_to_an_impossible_label_costs_its_utterance_alone(zero_infinity):
+    torch.manual_seed(0)
+    criterion = SoftDTW(V, D, reduce=False, zero_infinity=zero_infinity)
+    with torch.no_grad():
+        criterion.ctc_lo.bias[2] = -torch.inf
+    _check_impossible(criterion, criterion(*_batch()))
 
 
 def test_soft_dtw_leaves_pytorch_its_threads():

@@ -369,3 +369,45 @@ def test_forced_align_names_an_utterance_with_too_few_frames():
         criterion.forced_align(
             torch.randn(1, 5, 8), torch.tensor([3]), torch.tensor([[2, 3]]), torch.tensor([2])
         )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"boundary_label": SPACE, "scale": "utterance", "alpha_kl_weight": 0.1},
+        {"flat_start_epochs": 1},
+        {"flat_start_epochs": 4},  # in its fifth epoch, half flat start and half OTTC
+        {"consistency_weight": 0.2},
+    ],
+)
+def test_an_impossible_utterance_counts_nothing_and_the_others_train_as_ever(options):
+    batch = tuple(x.repeat(2, *[1] * (x.dim() - 1)) for x in _batch())  # two views of each
+    criterion = _criterion(**options).train()
+    criterion.set_epoch(5 if options.get("flat_start_epochs") == 4 else 1)
+    criterion.frame_head.eval()  # no dropout
+    with torch.no_grad():
+        criterion.ctc_lo.bias[5] = -torch.inf  # a label of utterances 1 and 2
+    loss = criterion(*batch)
+    loss.backward()
+    gradients = [p.grad.clone() for p in criterion.parameters()]
+    assert loss.isfinite()
+    assert all(g.isfinite().all() for g in gradients)
+
+    # The same from the possible utterance alone, twice among six.
+    criterion.zero_grad()
+    penalised = criterion.options.penalised or criterion.consistency_weight > 0
+    if not penalised:  # those of the others are finite, and count
+        alone = [x[:1].repeat(2, *[1] * (x.dim() - 1)) for x in batch]
+        (criterion(*alone) / 3).backward()
+        for found, p in zip(gradients, criterion.parameters(), strict=True):
+            torch.testing.assert_close(found, p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_without_zero_infinity_an_impossible_utterance_makes_the_loss_infinite():
+    criterion = build_criterion(V, D, ctc_type="ottc", zero_infinity=False)
+    with torch.no_grad():
+        criterion.ctc_lo.bias[5] = -torch.inf
+    assert criterion(*_batch()) == torch.inf
+    former = build_criterion(V, D, ctc_type="ottc", zero_infinity=True, ignore_nan_grad=False)
+    assert former.zero_infinity is False

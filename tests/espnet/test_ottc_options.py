@@ -30,7 +30,12 @@ def test_what_espnets_parser_puts_into_every_ctc_conf_is_accepted():
         {**ctc_defaults(), "ctc_type": "ottc", "dropout_rate": 0.2}, OTTCOptions
     )
     assert options == OTTCOptions()
-    assert shared == {"dropout_rate": 0.2, "reduce": True}
+    assert shared == {"dropout_rate": 0.2, "reduce": True, "zero_infinity": True}
+
+
+def test_ctcs_former_name_of_zero_infinity_is_understood_and_comes_first():
+    for conf in ({"ignore_nan_grad": False}, {"ignore_nan_grad": False, "zero_infinity": True}):
+        assert parse_conf(conf, OTTCOptions)[1] == {"zero_infinity": False}
 
 
 @pytest.mark.parametrize(

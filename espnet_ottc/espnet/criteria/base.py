@@ -58,6 +58,7 @@ class Criterion(CTC):  # type: ignore[misc]
             applies it in evaluation mode too).
         reduce: the mean loss over the batch; otherwise one loss per utterance, which is not divided by the
             batch (ESPnet's CTC does so).
+        zero_infinity: an utterance of infinite loss counts 0 and has no gradient; as ESPnet's CTC by default.
 
     Raises:
         TypeError: the options of another criterion.
@@ -80,8 +81,16 @@ class Criterion(CTC):  # type: ignore[misc]
         *,
         dropout_rate: float = 0.0,
         reduce: bool = True,
+        zero_infinity: bool = True,
     ) -> None:
-        super().__init__(odim, encoder_output_size, dropout_rate=dropout_rate, reduce=reduce)
+        super().__init__(
+            odim,
+            encoder_output_size,
+            dropout_rate=dropout_rate,
+            reduce=reduce,
+            zero_infinity=zero_infinity,
+        )
+        self.zero_infinity = zero_infinity
         options = options or self.options_type()
         if not isinstance(options, self.options_type):
             raise TypeError(
@@ -118,7 +127,10 @@ class Criterion(CTC):  # type: ignore[misc]
         return F.dropout(encoded, self.dropout_rate, self.training)
 
     def ctc_losses(self, log_probs: Tensor, batch: CriterionBatch) -> Tensor:
-        """CTC's loss (B,) of log-probabilities (B, T, V); 0 where the text does not fit the frames."""
+        """CTC's loss (B,) of log-probabilities (B, T, V).
+
+        Where the text does not fit the frames it is infinite, or 0 with `zero_infinity`.
+        """
         losses: Tensor = self.ctc_loss(
             log_probs.transpose(0, 1),
             batch.targets.clamp(min=0),
@@ -184,5 +196,7 @@ class Criterion(CTC):  # type: ignore[misc]
         return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=2)
 
     def reduced(self, losses: Tensor) -> Tensor:
-        """The mean of (B,) losses where `reduce` is on."""
+        """The mean of (B,) losses where `reduce` is on; infinite ones are 0 where `zero_infinity` is."""
+        if self.zero_infinity:
+            losses = losses.masked_fill(losses == torch.inf, 0.0)
         return losses.mean() if self.reduce else losses

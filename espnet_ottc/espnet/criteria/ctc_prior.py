@@ -58,7 +58,7 @@ class PriorCTC(Criterion):
         losses = self.ctc_losses(scores - norms[..., None], batch)
         if self.training:
             # Not in validation: these sums move with the prior, and with them losses of two epochs could
-            # not be compared.  The loss of an utterance too short for its text is 0, and stays it.
+            # not be compared.  The loss of an utterance too short for its text, 0 or infinite, stays it.
             back = torch.where(valid, norms, 0.0).sum(1)
             losses = torch.where(losses > 0, losses - back, losses)
         return Losses(self.reduced(losses), {})

@@ -204,6 +204,7 @@ class OTTC(SequenceCriterion):
             *lengths,
             reduction="mean" if self.reduce else "none",
             scale=self.options.scale,
+            zero_infinity=self.zero_infinity,
         )
         parts = {"loss_ottc": ottc.detach()}
         if not self.training or self.flat_start == 0:

@@ -11,6 +11,9 @@ from espnet_ottc.espnet.criteria.options import SoftDTWOptions
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.utils.extras import MissingExtraError
 
+# Nats for a label of probability 0, which costs infinity: warping must not see one.
+_INFINITE = 1e12
+
 
 class SoftDTW(SequenceCriterion):
     """`ctc_type: soft_dtw`: soft dynamic time warping between frames and labels.
@@ -47,13 +50,14 @@ class SoftDTW(SequenceCriterion):
                 losses.append(log_probs[b].sum() * 0.0)
                 continue
             sequence = F.one_hot(labels.targets[b, :U], log_probs.shape[2]).to(log_probs.dtype)
-            losses.append(self.soft_dtw(log_probs[b : b + 1, :T], sequence[None])[0])
+            loss = self.soft_dtw(log_probs[b : b + 1, :T], sequence[None])[0]
+            losses.append(torch.where(loss > _INFINITE / 2, torch.inf, loss))
         return Losses(self.reduced(torch.stack(losses)), {})
 
 
 def _label_costs(log_probs: Tensor, labels: Tensor) -> Tensor:
     """−log p(y_u | t) as (B, T, U) from (B, T, V) and one-hot (B, U, V)."""
-    return -log_probs @ labels.transpose(1, 2)
+    return -log_probs.clamp(min=-_INFINITE) @ labels.transpose(1, 2)
 
 
 def _keep_pytorch_threads() -> None:

@@ -16,6 +16,7 @@ from espnet_ottc.espnet.criteria.options.boundary_label import (
     resolve_boundary_label,
 )
 from espnet_ottc.espnet.criteria.options.conf import (
+    FORMER_NAME,
     SHARED_WITH_CTC,
     ctc_defaults,
     describe_options,
@@ -35,6 +36,7 @@ OPTIONS: dict[str, type[CriterionOptions]] = {
 }
 
 __all__ = [
+    "FORMER_NAME",
     "OPTIONS",
     "SHARED_WITH_CTC",
     "WORD_BREAK",

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from espnet_ottc.espnet.criteria.options.base import CriterionOptions
 
 # Of what CTC's constructor knows (ESPnet's parser may put all of it, with its defaults, into ctc_conf)
-# these two mean the same here; the others speak of CTC's lattice.
-SHARED_WITH_CTC = ("dropout_rate", "reduce")
+# these mean the same here; the others speak of CTC's lattice.
+SHARED_WITH_CTC = ("dropout_rate", "reduce", "zero_infinity")
+# CTC's former name of `zero_infinity`, which still comes first with it.
+FORMER_NAME = "ignore_nan_grad"
 _SIZES = ("self", "odim", "encoder_output_size")
 
 Kind = TypeVar("Kind", bound=CriterionOptions)
@@ -25,12 +27,16 @@ def parse_conf(conf: Mapping[str, Any], kind: type[Kind]) -> tuple[Kind, dict[st
         kind: the dataclass of the criterion's options.
 
     Returns:
-        The options, and the keyword arguments `dropout_rate` and `reduce` as far as they are given.
+        The options, and the keyword arguments `dropout_rate`, `reduce` and `zero_infinity` as far as they
+        are given.
 
     Raises:
         ValueError, TypeError: an unknown option (the nearest known name is suggested) or a bad value.
     """
     own = [field.name for field in dataclasses.fields(kind)]
+    if conf.get(FORMER_NAME) is not None:
+        conf = {**conf, "zero_infinity": conf[FORMER_NAME]}
+    conf = {name: value for name, value in conf.items() if name != FORMER_NAME}
     known_here = {*own, *SHARED_WITH_CTC, "ctc_type"}
     # Importing ESPnet takes seconds: only where an option may be one of its CTC's.
     inherited = ctc_defaults() if conf.keys() - known_here else {}
