@@ -77,7 +77,7 @@ class BoundaryConfig:
         hop: seconds from one frame to the next, > 0.
         mels: bands of its log-mel spectrum, > 0.
         low_hz: lower edge of the first band.
-        high_hz: upper edge of the last; recordings of a lower rate lower it.
+        high_hz: upper edge of the last; recordings of a lower rate, or whose speech ends lower, lower it.
         states: ordered states of a unit, > 0.
         silence_states: of silence, > 0; the last is the first over again, and so on inwards.  With a last
             state of its own, silence takes the words' quiet ends.

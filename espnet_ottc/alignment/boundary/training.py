@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.boundary.bandwidth import bandwidth
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
@@ -23,6 +24,8 @@ from espnet_ottc.utils.files import written_aside
 
 _log = logging.getLogger(__name__)
 _FRAMES_AT_ONCE = 1 << 16
+_HEARD_FOR_BANDWIDTH, _SECONDS_FOR_BANDWIDTH = 50, 600
+_LEAST_BANDWIDTH = 2000  # Hz; what holds less is no speech
 
 
 @dataclass(frozen=True)
@@ -142,16 +145,18 @@ def train_boundary_model(
 def prepare(
     utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
 ) -> tuple[Material, Units, BoundaryConfig]:
-    """Read what is learned from: features, units, graphs; and the bands that all recordings have.
+    """Read what is learned from: features, units, graphs; and the bands that the recordings have.
 
     An utterance without words, or with fewer frames than its words need, is left out.  Of more than
     `config.hours` a random part is taken.
     """
     generator = torch.Generator().manual_seed(config.seed)
     order = torch.randperm(len(utterances), generator=generator).tolist()
+    shuffled = [utterances[i] for i in order]
+    config = _with_bandwidth(shuffled, config)
     found = None
     while found is None:
-        config, found, left_out = _read([utterances[i] for i in order], config)
+        config, found, left_out = _read(shuffled, config)
     used = [utterance for utterance in utterances if utterance.name in found]
     units = Units.of([utterance.words for utterance in used], config.least_count, lexicon)
     material = Material(left_out=left_out)
@@ -167,6 +172,23 @@ def prepare(
         material.features.append(features)
         material.graphs.append(graph)
     return material, units, config
+
+
+def _with_bandwidth(utterances: Sequence[SpokenText], config: BoundaryConfig) -> BoundaryConfig:
+    """The configuration without the bands above what most recordings hold, by some of them."""
+    heard: list[tuple[Tensor, int]] = []
+    for utterance in utterances[:_HEARD_FOR_BANDWIDTH]:
+        try:
+            heard.append(utterance.load())
+        except (OSError, ValueError, RuntimeError):
+            continue  # whoever reads all of them says so
+        if sum(len(samples) / rate for samples, rate in heard) > _SECONDS_FOR_BANDWIDTH:
+            break
+    highest = bandwidth(heard)
+    if highest is None or highest >= config.high_hz:
+        return config
+    _log.info("the recordings hold no speech above %.0f Hz", highest)
+    return replace(config, high_hz=max(highest, config.low_hz + _LEAST_BANDWIDTH))
 
 
 def _read(
