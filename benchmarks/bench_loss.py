@@ -40,6 +40,8 @@ OURS = "ottc"
 RUNS_A_TURN = 10
 
 Step = Callable[[], None]
+# Of something to run, and a number of rounds, the median milliseconds.
+Clock = Callable[[Callable[[], object], int], float]
 
 
 @dataclass(frozen=True)
@@ -268,11 +270,11 @@ def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> dic
         "cost_over_cross_entropy": times[OURS] / times["cross-entropy"],
     }
     if options.device == "cuda":
-        row["device"] = device_figures(problem, options.rounds)
+        row["device"] = device_figures(problem, options.rounds, device_time)
     return row
 
 
-def device_figures(problem: Problem, rounds: int) -> dict[str, float]:
+def device_figures(problem: Problem, rounds: int, clock: Clock) -> dict[str, float]:
     """What the GPU alone needs, without launches, and how near a plain copy of the logits that comes.
 
     The forward pass must read the logits once, the backward pass read them and write their gradient.
@@ -280,12 +282,10 @@ def device_figures(problem: Problem, rounds: int) -> dict[str, float]:
     logits = problem.logits.detach()
     target = torch.empty_like(logits)
     inputs = [problem.logits, problem.frame_logits]
-    copy = device_time(lambda: target.copy_(logits), rounds)
-    forward = device_time(lambda: ottc_loss(*problem.loss_arguments), rounds)
-    both = device_time(
-        lambda: torch.autograd.grad(ottc_loss(*problem.loss_arguments), inputs), rounds
-    )
-    cross_entropy = device_time(
+    copy = clock(lambda: target.copy_(logits), rounds)
+    forward = clock(lambda: ottc_loss(*problem.loss_arguments), rounds)
+    both = clock(lambda: torch.autograd.grad(ottc_loss(*problem.loss_arguments), inputs), rounds)
+    cross_entropy = clock(
         lambda: torch.autograd.grad(
             F.cross_entropy(problem.logits.flatten(0, 1), problem.frame_targets), problem.logits
         ),
