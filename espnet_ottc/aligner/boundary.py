@@ -153,4 +153,6 @@ def _word(found: BoundaryAlignment, number: int, word: SpelledWord) -> AlignedWo
         tokens,
         word.sentence,
         word.glued,
+        found.start_intervals[number],
+        found.end_intervals[number],
     )

@@ -27,6 +27,9 @@ class AlignedWord:
         tokens: the model's tokens with their times.
         sentence: index of its sentence in the text.
         glued: whether the next word follows without white space, as in scripts that write none.
+        start_interval: seconds between which the start lies with 90 % probability; None where the search
+            gives no such interval.
+        end_interval: likewise of the end.
     """
 
     text: str
@@ -38,6 +41,8 @@ class AlignedWord:
     tokens: tuple[Span, ...] = ()
     sentence: int = 0
     glued: bool = False
+    start_interval: tuple[float, float] | None = None
+    end_interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         self.span  # noqa: B018  # the same checks of times

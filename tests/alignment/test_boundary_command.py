@@ -123,3 +123,10 @@ def test_the_record_of_a_training_says_how_it_converged(tmp_path: Path) -> None:
     record = json.loads((out / "boundary_model" / "training.json").read_text())
     assert record["convergence"]["score"] > record["convergence"]["backwards"]
     assert [done["number"] for done in record["rounds"]] == list(range(len(record["rounds"])))
+    words = json.loads((out / "r1.json").read_text())["utterances"][0]["words"]
+    assert len(words) == 4
+    for word in words:
+        for side in ("start", "end"):
+            low, high = word[f"{side}_interval"]
+            assert low <= word[side] <= high
+            assert low < high

@@ -87,12 +87,33 @@ def test_planted_words_are_found_from_equal_shares_of_the_frames(
         for (start, end), opens, closes in zip(
             times, found.start_intervals, found.end_intervals, strict=True
         ):
-            inside += [
-                opens[0] - 0.02 <= start <= opens[1] + 0.02,
-                closes[0] - 0.02 <= end <= closes[1] + 0.02,
-            ]
+            inside += [opens[0] <= start <= opens[1], closes[0] <= end <= closes[1]]
+        for span, opens, closes in zip(
+            found.words, found.start_intervals, found.end_intervals, strict=True
+        ):
+            assert opens[0] <= span.start <= opens[1]
+            assert closes[0] <= span.end <= closes[1]
     assert sum(errors) / len(errors) < 0.012
     assert sum(inside) / len(inside) > 0.9
+
+
+def test_intervals_are_longer_where_less_is_known(
+    trained: tuple[BoundaryModel, list[Round]],
+) -> None:
+    utterance, _ = _utterance(500)
+    samples, rate = utterance.load()
+    noise = torch.randn(len(samples), generator=torch.Generator().manual_seed(1))
+
+    def lengths(model: BoundaryModel, sound: Tensor) -> float:
+        said = replace(utterance, load=lambda: (sound, rate))
+        found = _align(model, said)
+        return sum(high - low for low, high in [*found.start_intervals, *found.end_intervals])
+
+    model = trained[0]
+    clear = lengths(model, samples)
+    assert lengths(model, samples + 0.3 * noise) > 1.5 * clear
+    wider = replace(model, config=replace(model.config, interval_margin=0.0175))
+    assert 0.1 < lengths(wider, samples) - clear <= 8 * 0.02 + 1e-6
 
 
 def test_scores_say_which_words_were_spoken(trained: tuple[BoundaryModel, list[Round]]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pysubs2
@@ -215,6 +216,29 @@ def test_json_agrees_with_its_schema_and_comes_back_whole(tmp_path: Path) -> Non
     path.write_text(json.dumps({**content, "version": 99}))
     with pytest.raises(ValueError, match=r"talk.json: .*version 99 is later"):
         read_alignment(path)
+
+
+def test_json_has_the_intervals_of_boundaries_on_the_recording(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    word = AlignedWord("a", 0.5, 0.9, start_interval=(0.47, 0.52), end_interval=(0.9, 1.0))
+    one = replace(utterance(["a", "b"]), words=(word, AlignedWord("b", 1.0, 1.2)), duration=2.0)
+    values = alignment_values([one])
+    jsonschema.validate(values, schema())
+    first, second = values["utterances"][0]["words"]
+    assert first["start_interval"] == [2.47, 2.52]
+    assert first["end_interval"] == [2.9, 3.0]
+    assert second["start_interval"] is None
+    (path,) = write_outputs(tmp_path, [one], ["json"])
+    assert read_alignment(path) == [one]
+    # Files of earlier versions have no such keys.
+    for written in (first, second):
+        del written["start_interval"], written["end_interval"]
+    jsonschema.validate(values, schema())
+    path.write_text(json.dumps(values))
+    assert read_alignment(path)[0].words[0].start_interval is None
+    first["start_interval"] = [2.47]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, schema())
 
 
 def _spoken(text: str, pause_after: str = "", glued: bool = False) -> AlignedUtterance:

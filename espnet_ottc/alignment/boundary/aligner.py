@@ -13,8 +13,8 @@ from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.ops.chains import best_paths, sum_paths
 
-# Of the interval that holds a boundary in nine cases of ten.
-LEVELS = (0.05, 0.5, 0.95)
+# The ends of the interval that holds a boundary in nine cases of ten.
+INTERVAL = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class BoundaryAlignment:
         words: a span for each word; its score is the mean probability of its states over its frames.
         tokens: a span for each unit.
         token_words: the word of each of these.
-        start_intervals: of each word, the seconds between which its start lies with 90 % probability.
+        start_intervals: of each word, the seconds between which its start lies with 90 % probability; the
+            start that was found is among them.
         end_intervals: likewise of its end.
         word_scores: of each word, the mean of log p(state | frame) − log p(state) over its frames, in nats.
         score: the same over all frames.
@@ -65,28 +66,35 @@ def align_features(
         return f"its words need {graph.shortest} frames, got {len(features)}"
     narrow = model.scores(features)
     scores = narrow if wide is None else narrow + config.wide_share * wide
-    found = best_paths([scores], [graph.chain])
-    path = found.states[0]
+    (path,) = best_paths([scores], [graph.chain]).states
     if path is None:
         return "no path through its words fits it"
     marks = [*graph.word_starts, *graph.word_ends]
-    sums = sum_paths(
-        [scores], [graph.chain], marks=[marks], levels=LEVELS, scale=config.boundary_scale
-    )
-    quantiles = sums.quantiles[0]
-    return _alignment(model, graph, words, path, narrow, quantiles, duration)
+    medians = sum_paths(
+        [scores], [graph.chain], marks=[marks], levels=(0.5,), scale=config.boundary_scale
+    ).quantiles[0]
+    intervals = sum_paths(
+        [scores], [graph.chain], marks=[marks], levels=INTERVAL, scale=config.interval_scale
+    ).quantiles[0]
+    found = _Found(graph, path, narrow, medians[:, 0], intervals)
+    return _alignment(model, found, words, duration)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the searches give: positions in frames, of all words' starts, then of their ends."""
+
+    graph: UtteranceGraph
+    path: Tensor  # (T,) states
+    narrow: Tensor  # (T, columns) scores
+    medians: Tensor  # (2 words,)
+    intervals: Tensor  # (2 words, 2)
 
 
 def _alignment(
-    model: BoundaryModel,
-    graph: UtteranceGraph,
-    words: Sequence[str],
-    path: Tensor,
-    narrow: Tensor,
-    quantiles: Tensor,
-    duration: float,
+    model: BoundaryModel, found: _Found, words: Sequence[str], duration: float
 ) -> BoundaryAlignment:
-    axis = grid(model.config)
+    axis, graph, path, narrow = grid(model.config), found.graph, found.path, found.narrow
     frames = torch.arange(len(path))
     columns = graph.chain.columns.long()[path]
     scores = narrow[frames, columns]
@@ -99,7 +107,7 @@ def _alignment(
         here = (of_word == word).nonzero()[:, 0]
         start, end = float(here[0]), float(here[-1]) + 1
         if model.config.median:
-            start, end = float(quantiles[word, 1]), float(quantiles[count + word, 1])
+            start, end = float(found.medians[word]), float(found.medians[count + word])
         start, end = start + shifts[word, 0].item(), end + shifts[word, 1].item()
         score = float(probabilities[here].mean())
         spans.append(axis.span(name, start, max(start, end), score, duration=duration))
@@ -113,12 +121,10 @@ def _alignment(
         tokens.append(
             axis.span(name, float(here[0]), float(here[-1]) + 1, score, duration=duration)
         )
-    moved = shifts.T.reshape(-1)
-    low, high = (quantiles[:, 0] + moved).tolist(), (quantiles[:, 2] + moved).tolist()
-    intervals = [
-        (axis.seconds(a, duration), axis.seconds(b, duration))
-        for a, b in zip(low, high, strict=True)
-    ]
+    places = [span.start for span in spans] + [span.end for span in spans]
+    intervals = _intervals(
+        model.config, found.intervals + shifts.T.reshape(-1, 1), places, duration
+    )
     return BoundaryAlignment(
         words=spans,
         tokens=tokens,
@@ -128,6 +134,20 @@ def _alignment(
         word_scores=means,
         score=float(scores.mean()),
     )
+
+
+def _intervals(
+    config: BoundaryConfig, frames: Tensor, places: Sequence[float], duration: float
+) -> list[tuple[float, float]]:
+    """Seconds from frames (boundaries, 2), longer by the margin, and around where boundaries were found."""
+    axis, margin = grid(config), config.interval_margin / config.hop
+    return [
+        (
+            min(axis.seconds(low - margin, duration), place),
+            max(axis.seconds(high + margin, duration), place),
+        )
+        for (low, high), place in zip(frames.tolist(), places, strict=True)
+    ]
 
 
 def _shifts(of_word: Tensor, count: int, config: BoundaryConfig) -> Tensor:

@@ -103,6 +103,9 @@ class BoundaryConfig:
         least_count: units that are heard less often are taken together, ≥ 0.
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
+        interval_scale: likewise for the intervals that hold boundaries, > 0; neighbouring frames say the
+            same again, so that probabilities at scale 1 are too sure.
+        interval_margin: seconds by which intervals are longer on either side, ≥ 0.
         median: whether a boundary is the median of its probability, instead of the best path's.
         start_shift: seconds by which a start behind silence is later than found, ≥ 0: a window meets a sound
             before its centre does.
@@ -141,6 +144,8 @@ class BoundaryConfig:
     least_count: int = 10
     wide_share: float = 0.3
     boundary_scale: float = 1.0
+    interval_scale: float = 0.3
+    interval_margin: float = 0.0075
     median: bool = True
     start_shift: float = 0.003
     end_shift: float = 0.003
@@ -151,6 +156,8 @@ class BoundaryConfig:
         _positive(window=self.window, hop=self.hop, high_hz=self.high_hz)
         _positive(learning_rate=self.learning_rate, prior_floor=self.prior_floor)
         _positive(boundary_scale=self.boundary_scale, hours=self.hours)
+        _positive(interval_scale=self.interval_scale)
+        _at_least(0, interval_margin=self.interval_margin)
         _at_least(0, start_shift=self.start_shift, end_shift=self.end_shift)
         _at_least(1, mels=self.mels, states=self.states, silence_states=self.silence_states)
         _at_least(1, minimum_frames=self.minimum_frames, width=self.width, layers=self.layers)

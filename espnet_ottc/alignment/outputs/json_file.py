@@ -97,6 +97,8 @@ def _word(word: AlignedWord, shift: float) -> dict[str, Any]:
         "text": word.text,
         "start": _seconds(word.start + shift),
         "end": _seconds(word.end + shift),
+        "start_interval": _interval(word.start_interval, shift),
+        "end_interval": _interval(word.end_interval, shift),
         "confidence": _probability(word.confidence),
         "status": word.status,
         "spoken": word.spoken,
@@ -114,6 +116,10 @@ def _word(word: AlignedWord, shift: float) -> dict[str, Any]:
     }
 
 
+def _interval(values: Sequence[float] | None, shift: float) -> list[float] | None:
+    return None if values is None else [_seconds(value + shift) for value in values]
+
+
 def _probability(value: float | None) -> float | None:
     return None if value is None else round(value, _DECIMALS)
 
@@ -124,6 +130,12 @@ def _read(values: dict[str, Any], file: dict[str, Any]) -> AlignedUtterance:
     def span(symbol: str, one: dict[str, Any], score: float | None = None) -> Span:
         return Span(symbol, _seconds(one["start"] - shift), _seconds(one["end"] - shift), score)
 
+    def interval(ends: Sequence[float] | None) -> tuple[float, float] | None:
+        if ends is None:
+            return None
+        low, high = ends
+        return _seconds(low - shift), _seconds(high - shift)
+
     words = []
     for one in values["words"]:
         place = span(one["text"], one)
@@ -132,7 +144,14 @@ def _read(values: dict[str, Any], file: dict[str, Any]) -> AlignedUtterance:
         )
         tokens = tuple(span(token["token"], token, token["score"]) for token in one["tokens"])
         words.append(
-            replace(word, tokens=tokens, sentence=one["sentence"], glued=not one["space_after"])
+            replace(
+                word,
+                tokens=tokens,
+                sentence=one["sentence"],
+                glued=not one["space_after"],
+                start_interval=interval(one.get("start_interval")),
+                end_interval=interval(one.get("end_interval")),
+            )
         )
     return AlignedUtterance(
         id=values["id"],
