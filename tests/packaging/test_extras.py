@@ -47,7 +47,6 @@ def test_importing_a_room_without_its_extra_names_it(module: str, package: str, 
     [
         ("formats.read_supervisions(Path('a.jsonl'))", "lhotse"),
         ("formats.write_supervisions(Path('a.jsonl'), {}, {})", "lhotse"),
-        ("formats.read_textgrid(Path('a.TextGrid'))", "praatio"),
         ("formats.write_textgrid(Path('a.TextGrid'), {}, 1.0)", "praatio"),
         ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "kaldialign"),
         ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "numpy"),
