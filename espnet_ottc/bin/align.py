@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument(
         "--recognise", action="store_true", help="take no text even where there is one"
     )
-    texts.add_argument("--allow-gaps", action="store_true",
+    texts.add_argument("--allow_gaps", "--allow-gaps", action="store_true",
                        help="let speech without text lie at the ends and between sentences")  # fmt: skip
     texts.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
     texts.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--page", action="store_true",
                          help="also a page for the browser that plays the recording and shows the words "
                          "as they are said (the format page)")  # fmt: skip
-    results.add_argument("--max-doubtful", type=_share, default=0.1, metavar="SHARE",
+    results.add_argument("--max_doubtful", "--max-doubtful", type=_share, default=0.1, metavar="SHARE",
                          help="exit with status 3 where more words or utterances are not ok")  # fmt: skip
     results.add_argument(
         "--again", action="store_true", help="do anew what an earlier run has done"
