@@ -106,7 +106,8 @@ def test_every_epoch_leaves_a_record_with_what_tensorboard_has(request, name):
     for quantity in ("loss", "cer_ctc"):
         assert [record.valid[quantity] for record in records] == pytest.approx(scalars[quantity])
     assert records[-1].train["loss"] > 0
-    assert read_position(experiment) == (epochs, epochs, 0)
+    # How many batches are noted depends on how long they take.
+    assert read_position(experiment)[:2] == (epochs, epochs)
 
 
 def test_the_followed_alignments_are_kept_for_every_epoch(lab, ottc):

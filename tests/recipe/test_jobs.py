@@ -40,6 +40,12 @@ def _waited(condition, seconds=60):
     return found
 
 
+def _heed_signals():
+    """These tests may run where they are ignored: in the background, under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _alive(pid):
     try:
         os.kill(pid, 0)
@@ -50,7 +56,11 @@ def _alive(pid):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_however_the_command_ends_all_jobs_end_and_no_other_starts(tmp_path, number):
-    command = subprocess.Popen([sys.executable, "-c", JOBS, str(tmp_path)], stderr=subprocess.PIPE)
+    command = subprocess.Popen(
+        [sys.executable, "-c", JOBS, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_signals,
+    )
 
     def pids():
         lines = [(tmp_path / n).read_text().split("\n") for n in "ab" if (tmp_path / n).exists()]
@@ -85,6 +95,7 @@ def test_however_run_sh_ends_nothing_of_it_is_left(tmp_path, number):
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=_heed_signals,
         )
     try:
         assert _waited(lambda: "== stage 0" in (tmp_path / "log").read_text())
