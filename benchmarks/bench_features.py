@@ -1,6 +1,7 @@
-"""What it costs that the loss is an operator of PyTorch: compiled against plain, and a step without numbers.
+"""What it costs that the loss is an operator of PyTorch: compiled against plain, alone and in a model.
 
     python benchmarks/bench_features.py                 # a table on the terminal
+    python benchmarks/bench_features.py --markdown docs/benchmarks_features.md
     python benchmarks/bench_features.py --before TREE   # against another checkout of this repository, too
 
 The two of a pair take turns; figures are medians and ratios of medians within one run.
@@ -12,15 +13,18 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import size_option
+from common import environment, provenance_lines, size_option, write
+from torch import Tensor, nn
 
-from espnet_ottc import ottc_loss
+from espnet_ottc import OTTCLoss, ottc_loss
 
-SIZES = ((16, 500, 32, 120), (16, 500, 500, 60), (1, 1, 2, 1))
-STEPS_A_TURN = 30
+SIZES = ((16, 500, 32, 120), (16, 500, 500, 60), (4, 100, 32, 25), (1, 1, 2, 1))
+STEPS_A_TURN = 10
+FEATURES, WIDTH = 80, 128  # of the model
 # Takes numbers of steps from its input and answers with the median microseconds of one.
 WORKER = """
 import statistics, sys, time, torch
@@ -40,20 +44,69 @@ for line in sys.stdin:
 """
 
 
-def compiled_over_plain(size: tuple[int, int, int, int], rounds: int) -> tuple[float, float]:
-    """Median microseconds of a plain and of a compiled step."""
-    B, T, V, U = size
+class Model(nn.Module):
+    """A small encoder of frames, a linear layer for labels and one for frame weights, and the loss."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Linear(FEATURES, WIDTH),
+            nn.LayerNorm(WIDTH),
+            nn.GELU(),
+            nn.Linear(WIDTH, WIDTH),
+            nn.LayerNorm(WIDTH),
+            nn.GELU(),
+        )
+        self.labels, self.frames = nn.Linear(WIDTH, vocabulary), nn.Linear(WIDTH, 1)
+        self.loss = OTTCLoss()
+
+    def forward(self, features: Tensor, *rest: Tensor) -> Tensor:
+        """The mean loss of (B, T, 80) features; the rest as for `ottc_loss`."""
+        hidden = self.encoder(features)
+        loss: Tensor = self.loss(self.labels(hidden), self.frames(hidden).squeeze(-1), *rest)
+        return loss
+
+
+def loss_compiled_over_plain(size: tuple[int, int, int, int], rounds: int) -> tuple[float, float]:
+    """Median microseconds of a plain and of a compiled step of the loss alone."""
+    B, T, V, _ = size
     torch.manual_seed(0)
     inputs = (torch.randn(B, T, V, requires_grad=True), torch.randn(B, T, requires_grad=True))
-    rest = (torch.randint(0, V, (B, U)), torch.full((B,), T), torch.full((B,), U))
-    steps = (ottc_loss, torch.compile(ottc_loss, fullgraph=True))
+    compiled = torch.compile(ottc_loss, fullgraph=True)
+    return _in_turns(ottc_loss, compiled, (*inputs, *_texts(size)), inputs, rounds)
+
+
+def model_compiled_over_plain(size: tuple[int, int, int, int], rounds: int) -> tuple[float, float]:
+    """Median microseconds of a plain and of a compiled step of a model with the loss."""
+    B, T, V, _ = size
+    torch.manual_seed(0)
+    model = Model(V)
+    arguments = (torch.randn(B, T, FEATURES), *_texts(size))
+    compiled = torch.compile(model, fullgraph=True)
+    return _in_turns(model, compiled, arguments, tuple(model.parameters()), rounds)
+
+
+def _texts(size: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    B, T, V, U = size
+    return torch.randint(0, V, (B, U)), torch.full((B,), T), torch.full((B,), U)
+
+
+def _in_turns(
+    plain: Callable[..., Tensor],
+    compiled: Callable[..., Tensor],
+    arguments: tuple[Tensor, ...],
+    leaves: tuple[Tensor, ...],
+    rounds: int,
+) -> tuple[float, float]:
+    """Median microseconds of each, forward and backward; `leaves` get the gradients."""
     times: tuple[list[float], list[float]] = ([], [])
     for round_number in range(rounds + 1):
-        for step, measured in zip(steps, times, strict=True):
+        for step, measured in zip((plain, compiled), times, strict=True):
             for _ in range(STEPS_A_TURN):
-                inputs[0].grad = inputs[1].grad = None
+                for leaf in leaves:
+                    leaf.grad = None
                 start = time.perf_counter()
-                step(*inputs, *rest).backward()
+                step(*arguments).backward()
                 if round_number:  # the first compiles
                     measured.append(1e6 * (time.perf_counter() - start))
     return statistics.median(times[0]), statistics.median(times[1])
@@ -89,24 +142,60 @@ def now_over_before(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument(
         "--before", type=Path, help="a checkout with its kernel built, to compare with"
     )
+    parser.add_argument("--markdown", type=Path, help="write the document here")
     options = parser.parse_args()
-    print("| B, T, V, U | pair | µs | µs | ratio |\n|---|---|---|---|---|")
+    options.device, options.dtype, options.seed = "cpu", "float32", 0
+    document = "\n".join([*_head(options), *_rows(options)]) + "\n"
+    print(document)
+    if options.markdown:
+        write(options.markdown, document)
+
+
+def _head(options: argparse.Namespace) -> list[str]:
+    rounds = f"{options.rounds} rounds of {STEPS_A_TURN}"
+    return [
+        "# Benchmarks of PyTorch features",
+        "",
+        "Generated by `benchmarks/bench_features.py`; do not edit. Median microseconds of one training step",
+        "(forward and backward), the two of each pair in turns, and their ratio. Compiled: by",
+        "`torch.compile(fullgraph=True)`.",
+        "",
+        f"The model has an encoder of two layers of {WIDTH} units on {FEATURES} features a frame, a linear",
+        "layer for labels, one for frame weights, and the loss, all in one compiled program.",
+        "",
+        *provenance_lines(environment(options, ("torch",)), rounds),
+        "",
+        "| B, T, V, U | pair | first, µs | second, µs | second / first |",
+        "|---|---|---|---|---|",
+    ]
+
+
+def _rows(options: argparse.Namespace) -> list[str]:
+    rows = []
     for size in options.size:
-        pairs = {"plain, compiled": compiled_over_plain(size, options.rounds)}
+        pairs = {
+            "loss alone: plain, compiled": loss_compiled_over_plain(size, options.rounds),
+            "model with loss: plain, compiled": model_compiled_over_plain(size, options.rounds),
+        }
         if options.before:
-            pairs["before, now"] = now_over_before(size, options.before.resolve(), options.rounds)
-        for name, (first, second) in pairs.items():
-            sizes = ", ".join(map(str, size))
-            print(f"| {sizes} | {name} | {first:.0f} | {second:.0f} | {second / first:.2f} |")
+            pairs["loss alone: before, now"] = now_over_before(
+                size, options.before.resolve(), options.rounds
+            )
+        sizes = ", ".join(map(str, size))
+        rows += [
+            f"| {sizes} | {name} | {first:.0f} | {second:.0f} | {second / first:.2f} |"
+            for name, (first, second) in pairs.items()
+        ]
+    return rows
 
 
 if __name__ == "__main__":
