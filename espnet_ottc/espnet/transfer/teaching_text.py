@@ -95,7 +95,8 @@ def train_on_text(
         out: file to write.
         training: how long.
         size: of states.
-        layers, heads: of the model.
+        layers: of the model.
+        heads: of its attention.
         say: told of the progress.
 
     Raises:
