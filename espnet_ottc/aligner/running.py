@@ -23,6 +23,7 @@ from espnet_ottc.alignment.outputs import FORMATS, write_outputs
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
 from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.lifetime import end_with
 from espnet_ottc.utils.progress import progress
 
 FAILED = "failed.jsonl"
@@ -328,6 +329,7 @@ def _start(source: AlignerSource, devices: "Any", threads: int) -> None:
     global _aligner
     import torch
 
+    end_with(os.getppid())
     torch.set_num_threads(threads)
     with quiet_imports():
         _aligner = source.make(devices.get())
@@ -375,7 +377,7 @@ def _pooled(
 ) -> Iterator[AlignedUtterance | Failure]:
     # A model that cannot be loaded is one fault, not one of each process.
     context = get_context("spawn")
-    queue = context.Manager().Queue()
+    queue = context.SimpleQueue()
     for device in devices:
         queue.put(device)
     threads = max((os.cpu_count() or 1) // len(devices), 1)

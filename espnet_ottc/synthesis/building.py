@@ -1,10 +1,12 @@
 """Synthetic corpora on the disk: shards spoken by worker processes, complete or absent."""
 
 import multiprocessing
+import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.metadata import version
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from espnet_ottc.synthesis.layout_ami import AmiLayout
@@ -14,6 +16,7 @@ from espnet_ottc.synthesis.layouts import Layout, LibriSpeechLayout, SessionSumm
 from espnet_ottc.synthesis.sentences import load_grammar
 from espnet_ottc.synthesis.synthetic import SetPlan, Shard, shards_of, synthesise
 from espnet_ottc.utils.files import folder_written_aside
+from espnet_ottc.utils.lifetime import end_with
 from espnet_ottc.utils.progress import progress
 
 LAYOUTS: dict[str, Layout] = {
@@ -77,28 +80,58 @@ def build_corpus(
 
 
 def _run(shards: Sequence[Shard], layout: str, root: Path, nj: int) -> tuple[SessionSummary, ...]:
+    at_work: set[BaseProcess] = set()
     with ThreadPoolExecutor(nj) as threads:
-        pending = [threads.submit(_in_fresh_process, shard, layout, root) for shard in shards]
+        pending = [
+            threads.submit(_in_fresh_process, shard, layout, root, at_work) for shard in shards
+        ]
         bar = progress(pending, title="synthetic speech", unit="speaker")
         try:
             return tuple(future.result() for future in bar)
         except BaseException:
-            threads.shutdown(wait=True, cancel_futures=True)
+            for future in pending:
+                future.cancel()
+            # A shard takes minutes; another process may be about to start.
+            while wait(pending, timeout=0.1).not_done:
+                for process in list(at_work):
+                    process.terminate()
             raise
 
 
-def _in_fresh_process(shard: Shard, layout: str, root: Path) -> SessionSummary:
+def _in_fresh_process(
+    shard: Shard, layout: str, root: Path, at_work: set[BaseProcess]
+) -> SessionSummary:
     # The server that is forked has loaded the modules, never espeak-ng itself.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "soundfile", "soxr"])
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, shard, layout, root), daemon=True)
+    process.start()
+    at_work.add(process)
+    there.close()
     try:
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            return process.submit(write_shard, shard, layout, root).result()
-    except BrokenProcessPool as broken:
+        answer: SessionSummary | Exception = here.recv()
+    except EOFError:
         raise RuntimeError(
             f"set {shard.set_name}, speaker {shard.voice.speaker.id}: the process died; "
             "is there enough memory?"
-        ) from broken
+        ) from None
+    finally:
+        here.close()
+        process.join()
+        at_work.discard(process)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _answer(there: Connection, shard: Shard, layout: str, root: Path) -> None:
+    # The server ends with the process that started it, however that one ends; so does this one.
+    end_with(os.getppid())
+    try:
+        there.send(write_shard(shard, layout, root))
+    except Exception as fault:
+        there.send(fault)
 
 
 def write_shard(shard: Shard, layout: str, root: Path) -> SessionSummary:

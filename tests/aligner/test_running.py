@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -174,6 +177,42 @@ def test_several_processes_find_the_same_and_one_that_dies_takes_none_with_it(
     (folder / "killer.wav").unlink()
     _run(folder, tmp_path / "alone", processes=1)
     assert _starts(tmp_path / "out") == _starts(tmp_path / "alone")
+
+
+# Two processes at work on what never ends.
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from espnet_ottc.aligner import running
+
+def _never(one, debug):
+    (Path(sys.argv[1]) / f"{one}.begun").touch()
+    time.sleep(600)
+
+class Source:
+    def make(self, device):
+        return self
+
+running._work = _never
+if __name__ == "__main__":
+    list(running._pooled(["a", "b"], Source(), ["cpu", "cpu"], False))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_however_a_run_ends_its_processes_end(tmp_path: Path, number: int) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    words = [sys.executable, tmp_path / "endless.py", tmp_path]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        end = time.monotonic() + 120
+        while len(list(tmp_path.glob("*.begun"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == -number
+        # At the end of its output there is none left that could write to it.
+        assert process.communicate(timeout=30) == (b"", None)
 
 
 def test_a_journal_gives_back_what_it_was_given(folder: Path, tmp_path: Path) -> None:
