@@ -28,7 +28,10 @@ import sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from espnet_ottc.ops.kernels import triton_ottc as kernels
+from espnet_ottc.ops.kernels.triton_ottc.gradients import write_gradients
+from espnet_ottc.ops.kernels.triton_ottc.inputs import read_inputs
+from espnet_ottc.ops.kernels.triton_ottc.sums import sum_up
+from espnet_ottc.ops.transport import TIE
 
 def describe(kernel, types, constants):
     names = kernel.arg_names
@@ -45,17 +48,17 @@ FLOATS = ("losses", "grad_losses")
 INTEGERS = ("frame_lengths", "label_lengths", "targets")
 SIZES = ("B", "T", "U", "V", "K", "batch_stride", "frame_stride", "loss_stride")
 SMALL, LARGE = {"ROWS": 32, "COLUMNS": 32}, {"ROWS": 1, "COLUMNS": 1024}
-READING = {"LABEL_STEPS": 7, "TIE_WIDTH": kernels.TIE, "STEP": 1024}
+READING = {"LABEL_STEPS": 7, "TIE_WIDTH": TIE, "STEP": 1024}
 NO_SLOPES = {"FRAME_SLOPES": False, "LABEL_SLOPES": False}
 SLOPES = {"FRAME_SLOPES": True, "LABEL_SLOPES": True}
 KERNELS = [
-    (kernels._read_inputs, {"UNIFORM": True, **READING, **SMALL}),
-    (kernels._read_inputs, {"UNIFORM": False, **READING, **LARGE}),
-    (kernels._sum_up, {"UNIFORM": True, "STEP": 1024, **NO_SLOPES}),
-    (kernels._sum_up, {"UNIFORM": False, "STEP": 1024, **SLOPES}),
-    (kernels._write_gradients, {"UNIFORM": True, "LOGITS": True, **NO_SLOPES, **SMALL}),
-    (kernels._write_gradients, {"UNIFORM": False, "LOGITS": True, **SLOPES, **LARGE}),
-    (kernels._write_gradients, {"UNIFORM": False, "LOGITS": False, **SLOPES, **SMALL}),
+    (read_inputs, {"UNIFORM": True, **READING, **SMALL}),
+    (read_inputs, {"UNIFORM": False, **READING, **LARGE}),
+    (sum_up, {"UNIFORM": True, "STEP": 1024, **NO_SLOPES}),
+    (sum_up, {"UNIFORM": False, "STEP": 1024, **SLOPES}),
+    (write_gradients, {"UNIFORM": True, "LOGITS": True, **NO_SLOPES, **SMALL}),
+    (write_gradients, {"UNIFORM": False, "LOGITS": True, **SLOPES, **LARGE}),
+    (write_gradients, {"UNIFORM": False, "LOGITS": False, **SLOPES, **SMALL}),
 ]
 for dtype in ("fp32", "bf16", "fp16"):
     types = dict.fromkeys(INTEGERS, "*i64") | dict.fromkeys(FLOATS, "*fp32") | {"state": "*fp64"}
