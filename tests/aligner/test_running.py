@@ -210,9 +210,9 @@ def test_however_a_run_ends_its_processes_end(tmp_path: Path, number: int) -> No
             assert time.monotonic() < end
             time.sleep(0.05)
         process.send_signal(number)
-        assert process.wait(30) == -number
+        assert process.wait(120) == -number
         # At the end of its output there is none left that could write to it.
-        assert process.communicate(timeout=30) == (b"", None)
+        assert process.communicate(timeout=120) == (b"", None)
 
 
 def test_a_journal_gives_back_what_it_was_given(folder: Path, tmp_path: Path) -> None:

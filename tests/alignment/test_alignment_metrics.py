@@ -112,7 +112,7 @@ TIMES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TIMES, min_size=1, max_size=4))
 def test_figures_over_utterances_are_those_of_all_words_together(
     utterances: list[list[tuple[float, float, float, float]]],

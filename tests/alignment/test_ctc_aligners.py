@@ -23,7 +23,7 @@ from espnet_ottc.alignment.aligners import (
 from espnet_ottc.alignment.aligners.ctc import label_indices
 from espnet_ottc.alignment.spans import FrameGrid, words_from_tokens
 
-SPOTLESS = settings(derandomize=True, deadline=None, max_examples=150)
+SPOTLESS = settings(max_examples=150)
 
 
 def _make(name: str, blank: int = 0) -> Aligner:

@@ -39,7 +39,7 @@ def _same(found: list[Span], wanted: list[Span], seconds: float, *, scores: bool
             assert got.score is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spans=spans_in_order().filter(bool))
 def test_ctm_round_trip_within_half_a_microsecond(
     tmp_path_factory: pytest.TempPathFactory, spans: list[Span]
@@ -49,7 +49,7 @@ def test_ctm_round_trip_within_half_a_microsecond(
     _same(formats.read_ctm(path)["utt"], spans, 0.51e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spans=spans_in_order())
 def test_textgrid_round_trip_within_a_twentieth_of_a_millisecond(
     tmp_path_factory: pytest.TempPathFactory, spans: list[Span]
@@ -59,7 +59,7 @@ def test_textgrid_round_trip_within_a_twentieth_of_a_millisecond(
     _same(formats.read_textgrid(path), spans, 0.0501e-3, scores=False)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spans=spans_in_order())
 def test_supervision_round_trip_within_ten_nanoseconds(
     tmp_path_factory: pytest.TempPathFactory, spans: list[Span]

@@ -88,7 +88,7 @@ def test_rounding_of_a_running_sum_makes_no_false_boundary() -> None:
     assert ends[0].tolist() == pytest.approx([2, 5])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_boundaries_equal_a_slow_inversion(data: st.DataObject) -> None:
     weights = st.integers(0, 5)
@@ -102,7 +102,7 @@ def test_boundaries_equal_a_slow_inversion(data: st.DataObject) -> None:
     assert ends[0].tolist() == pytest.approx(slow[1], abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 5))
 def test_boundaries_and_scores_equal_dense_integration(seed: int, T: int, U: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -42,7 +42,7 @@ def _posteriors(rows: list[list[float]]) -> Tensor:
     return (probabilities / probabilities.sum(-1, keepdim=True)).log()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 100_000), st.integers(1, 9), st.integers(1, 5), st.integers(2, 4))
 def test_the_path_is_the_best_of_all(seed: int, T: int, U: int, V: int) -> None:
     U = min(T, U)
@@ -97,7 +97,7 @@ def test_a_boundary_stays_where_the_posteriors_do_not_cross() -> None:
     assert alignment.starts.tolist() == [0, 1, 2]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 100_000), st.integers(1, 20), st.integers(1, 8))
 def test_subframe_spans_tile_the_frames_in_order(seed: int, T: int, U: int) -> None:
     U = min(T, U)

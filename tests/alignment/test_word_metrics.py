@@ -49,7 +49,7 @@ def test_counts_of_a_known_pair() -> None:
     assert counts.rate == pytest.approx(0.6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SENTENCE, SENTENCE)
 def test_errors_are_the_minimum_and_counts_add_up(
     reference: list[str], hypothesis: list[str]
@@ -61,7 +61,7 @@ def test_errors_are_the_minimum_and_counts_add_up(
     assert counts.wrong_sentences == int(reference != hypothesis)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(SENTENCE, SENTENCE)
 def test_sclite_costs_give_the_cheapest_alignment_under_them(
     reference: list[str], hypothesis: list[str]

@@ -33,7 +33,7 @@ utterances = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(utterances, st.sampled_from([None, SPACE]))
 def test_a_batch_is_decoded_as_the_definition_says(batch, boundary):
     width = max(len(frames) for frames in batch) + 1

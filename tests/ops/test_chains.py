@@ -81,7 +81,7 @@ def _every_path(scores: Tensor, chain: Chain) -> dict[tuple[int, ...], float]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 100_000), T=st.integers(1, 5), S=st.integers(1, 5))
 def test_paths_and_sums_are_those_of_the_enumeration(
     backend: str, seed: int, T: int, S: int

@@ -39,7 +39,7 @@ def _score(log_probs, alpha, labels):
     return float((plan * log_probs[:, labels]).sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([None, SPACE]), st.booleans())
 def test_no_sequence_is_better(seed, T, boundary, with_zeros):
     torch.manual_seed(seed)

@@ -20,7 +20,7 @@ from espnet_ottc.ops.weights import check_label_weights, uniform_label_weights
 BLANK = 0
 JUNK = -1
 
-seeded = settings(derandomize=True, deadline=None, max_examples=150)
+seeded = settings(max_examples=150)
 path_lists = st.lists(st.lists(st.integers(0, 3), max_size=12), min_size=1, max_size=4)
 
 

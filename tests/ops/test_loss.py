@@ -17,7 +17,7 @@ from espnet_ottc import OTTCLoss, TransportPlan, ottc_loss
 GPU = torch.cuda.is_available()
 BACKENDS = ["eager", "cpu", "triton"]
 QUICK_BACKENDS = BACKENDS if GPU else BACKENDS[:2]
-seeded = settings(derandomize=True, deadline=None, max_examples=60)
+seeded = settings(max_examples=60)
 
 
 @dataclass

@@ -66,7 +66,7 @@ def _negative_losses(log_probs, alpha, boundary):
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([None, SPACE]))
 def test_a_prefix_scores_as_the_best_text_that_begins_so(seed, T, boundary):
     log_probs, alpha = _random(seed, T)
@@ -86,7 +86,7 @@ def test_a_prefix_scores_as_the_best_text_that_begins_so(seed, T, boundary):
             assert search.final_score(prefix) < IMPOSSIBLE
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([None, SPACE]))
 def test_the_next_labels_score_as_the_prefixes_that_they_make(seed, T, boundary):
     log_probs, alpha = _random(seed, T)

@@ -14,7 +14,7 @@ BLANK = 0
 BOUNDARY = 3
 JUNK = -1
 
-seeded = settings(derandomize=True, deadline=None, max_examples=150)
+seeded = settings(max_examples=150)
 label_lists = st.lists(st.lists(st.integers(1, 4), max_size=7), min_size=1, max_size=4)
 frame_lists = st.lists(st.lists(st.integers(0, 3), max_size=12), min_size=1, max_size=4)
 

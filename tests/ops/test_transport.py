@@ -15,7 +15,7 @@ from torch import Tensor
 
 from espnet_ottc import TransportPlan, transport_plan
 
-seeded = settings(derandomize=True, deadline=None, max_examples=100)
+seeded = settings(max_examples=100)
 
 
 def simplex(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

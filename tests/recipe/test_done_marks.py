@@ -232,12 +232,12 @@ def test_two_runs_do_a_step_once(kitchen):
 
     def slow(resumed: bool) -> None:
         working.set()
-        assert release.wait(20)
+        assert release.wait(120)
         kitchen.copy(resumed)
 
     first = threading.Thread(target=perform, args=(kitchen.step(), slow, kitchen.said.append))
     first.start()
-    assert working.wait(20)
+    assert working.wait(120)
 
     def say(line: str) -> None:
         kitchen.said.append(line)

@@ -62,7 +62,7 @@ def test_records_are_looked_at_while_the_training_lasts(experiment, monkeypatch)
     monkeypatch.setattr(training_progress, "_SECONDS", 0.01)
     with Progress("ottc, seed 1", experiment) as progress:
         append_epoch(experiment, RECORD)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while progress.epochs == 0 and time.monotonic() < until:
             time.sleep(0.01)
         assert progress.epochs == 3
