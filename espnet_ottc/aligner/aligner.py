@@ -1,5 +1,6 @@
 """The aligner as one class: recordings and texts in, times of words out."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,16 +11,15 @@ from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.models import SpeechModel, load_model
-from espnet_ottc.aligner.models.interface import FrameOutputs
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
 from espnet_ottc.aligner.utterance import Recording, Utterance
-from espnet_ottc.aligner.windows import Windows, frame_outputs
 from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.aligners import ALIGNERS
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.text import Speller
+from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,38 @@ class Aligner:
         """The same for an utterance as `espnet_ottc.aligner.inputs` gathers them."""
         return self._aligned(utterance, self.samples(utterance))
 
+    def align_together(
+        self, utterances: Sequence[Utterance]
+    ) -> Iterator[AlignedUtterance | Exception]:
+        """The same for several, which share forward passes where the model allows.
+
+        Yields:
+            For each its words, or why it has none, in their order.
+        """
+        failed: dict[int, Exception] = {}
+        heard: dict[int, Tensor] = {}
+        for place, utterance in enumerate(utterances):
+            try:
+                heard[place] = self.samples(utterance)
+                self._check(heard[place])
+            except Exception as error:  # whatever one does, the others are done
+                heard.pop(place, None)
+                failed[place] = error
+        try:
+            outputs = dict(zip(heard, self._outputs(list(heard.values())), strict=True))
+        except Exception:  # each alone, so that the fault is that of its own utterance
+            outputs = {}
+        for place, utterance in enumerate(utterances):
+            if place in failed:
+                yield failed[place]
+                continue
+            try:
+                result = self._aligned(utterance, heard.pop(place), outputs.pop(place, None))
+            except Exception as error:
+                yield error
+            else:
+                yield result
+
     def samples(self, utterance: Utterance) -> Tensor:
         """(N,) samples of an utterance at the model's rate.
 
@@ -145,11 +177,19 @@ class Aligner:
 
     def outputs(self, samples: Tensor) -> FrameOutputs:
         """What the model says about (N,) samples, by windows where they are many."""
-        return frame_outputs(self.model, samples, self.options.windows)
+        return frame_outputs(self.model, [samples], self.options.windows)[0]
 
-    def _aligned(self, utterance: Utterance, samples: Tensor) -> AlignedUtterance:
+    def _check(self, samples: Tensor) -> None:
+        check_length(self.model, samples)
+
+    def _outputs(self, recordings: Sequence[Tensor]) -> Sequence[FrameOutputs | None]:
+        return frame_outputs(self.model, recordings, self.options.windows)
+
+    def _aligned(
+        self, utterance: Utterance, samples: Tensor, outputs: FrameOutputs | None = None
+    ) -> AlignedUtterance:
         duration = len(samples) / self.sampling_rate
-        found = self._found(samples, utterance.text, duration)
+        found = self._found(samples, utterance.text, duration, outputs)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
@@ -168,8 +208,11 @@ class Aligner:
             source=None if path is None else str(path),
         )
 
-    def _found(self, samples: Tensor, text: str | None, duration: float) -> Assembled:
-        outputs = self.outputs(samples)
+    def _found(
+        self, samples: Tensor, text: str | None, duration: float, outputs: FrameOutputs | None
+    ) -> Assembled:
+        if outputs is None:
+            outputs = self.outputs(samples)
         if text is None:
             text = self.model.recognise(outputs, self.options.decoder)
         words = self.speller.spell_text(text)

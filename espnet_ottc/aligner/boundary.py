@@ -21,6 +21,7 @@ from espnet_ottc.alignment.boundary.units import letters, read_lexicon
 from espnet_ottc.alignment.confidence import Evidence
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.text import Alphabet, SpelledWord, Speller
+from espnet_ottc.alignment.windows import FrameOutputs
 
 SEARCH = "boundary"
 
@@ -60,7 +61,16 @@ class BoundaryAligner(Aligner):
         """The model's folder."""
         return self.name
 
-    def _found(self, samples: Tensor, text: str | None, duration: float) -> Assembled:
+    def _check(self, samples: Tensor) -> None:
+        """Its search says what is too short."""
+
+    def _outputs(self, recordings: Sequence[Tensor]) -> Sequence[None]:
+        """What it hears is small, and searched at once."""
+        return [None] * len(recordings)
+
+    def _found(
+        self, samples: Tensor, text: str | None, duration: float, _outputs: FrameOutputs | None
+    ) -> Assembled:
         if text is None:
             raise ValueError(
                 "it has no text, and a boundary model recognises nothing: give one, or another model"

@@ -20,6 +20,7 @@ from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
 from espnet_ottc.alignment.formats import ctm_lines
 from espnet_ottc.alignment.outputs import FORMATS, write_outputs
+from espnet_ottc.alignment.windows import together
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
 from espnet_ottc.utils.files import written_aside
@@ -31,6 +32,8 @@ JOURNAL = ".ottc-align.jsonl"
 TOGETHER = ("text", "words.ctm", "tokens.ctm")
 # Below so many seconds of sound, other processes cost more than they save.
 _WORTH_A_PROCESS = 600.0
+# Utterances that share a process's work, however short.
+_MOST_TOGETHER = 32
 _MEMORY = "the process was killed; most likely memory has run out"
 
 
@@ -261,29 +264,50 @@ def _results(
     # The longest first, so that processes end together.
     ordered = sorted(utterances, key=lambda one: -seconds[one.id])
     devices = _devices(source.device, options.processes, sum(seconds.values()), len(ordered))
+    groups = _groups(ordered, seconds, source, len(devices))
     if len(devices) == 1:
         with quiet_imports():
             aligner = source.make(devices[0])
-        for one in ordered:
-            yield aligned(aligner, one, options.debug)
+        for group in groups:
+            yield from aligned(aligner, group, options.debug)
     else:
-        yield from _by_processes(ordered, source, devices, options.debug)
+        yield from _by_processes(groups, source, devices, options.debug)
 
 
-def aligned(aligner: Aligner, one: Utterance, debug: bool = False) -> AlignedUtterance | Failure:
-    """An utterance with its times, or why it has none."""
-    try:
-        return aligner.align_utterance(one)
-    except MemoryError:
-        return _failure(one, "memory has run out")
-    except Exception as error:  # whatever one file does, the others are done
-        if debug:
-            raise
-        return _failure(one, reason_of(error))
+def _groups(
+    ordered: Sequence[Utterance],
+    seconds: Mapping[str, float],
+    source: AlignerSource,
+    processes: int,
+) -> list[list[Utterance]]:
+    """Neighbours that share forward passes, at least one group for each process; a long one comes alone."""
+    windows = source.options.windows
+    # Some that have no length fail before they cost anything.
+    sizes = [max(seconds[one.id], windows.length / _MOST_TOGETHER) for one in ordered]
+    budget = min(windows.seconds_together(source.device), sum(sizes) / processes)
+    return [
+        [ordered[place] for place in places]
+        for places in together(range(len(ordered)), sizes, budget)
+    ]
+
+
+def aligned(
+    aligner: Aligner, group: Sequence[Utterance], debug: bool = False
+) -> Iterator[AlignedUtterance | Failure]:
+    """Utterances with their times, or why they have none."""
+    for one, result in zip(group, aligner.align_together(group), strict=True):
+        if isinstance(result, AlignedUtterance):
+            yield result
+        elif debug:
+            raise result
+        else:
+            yield _failure(one, reason_of(result))
 
 
 def reason_of(error: BaseException) -> str:
     """A fault in one line; one that is not of our own saying with its kind."""
+    if isinstance(error, MemoryError):
+        return "memory has run out"
     text = " ".join(str(error).split())
     if isinstance(error, ValueError | OSError | ImportError) and text:
         return text
@@ -335,33 +359,37 @@ def _start(source: AlignerSource, devices: "Any", threads: int) -> None:
         _aligner = source.make(devices.get())
 
 
-def _work(one: Utterance, debug: bool) -> AlignedUtterance | Failure:
+def _work(group: Sequence[Utterance], debug: bool) -> list[AlignedUtterance | Failure]:
     assert _aligner is not None
-    return aligned(_aligner, one, debug)
+    return list(aligned(_aligner, group, debug))
 
 
 def _by_processes(
-    utterances: Sequence[Utterance], source: AlignerSource, devices: Sequence[str], debug: bool
+    groups: Sequence[Sequence[Utterance]],
+    source: AlignerSource,
+    devices: Sequence[str],
+    debug: bool,
 ) -> Iterator[AlignedUtterance | Failure]:
-    """Results as they come.  Those at work while a process is killed are tried again, each alone."""
+    """Results as they come.  Those at work while a process is killed are tried again, one after the other."""
     suspects: list[Utterance] = []
-    left = list(utterances)
+    left = [list(group) for group in groups]
+    alone = False
     while left:
         done: set[str] = set()
         try:
-            for result in _pooled(left, source, devices, debug):
+            for result in _pooled(left, source, devices[:1] if alone else devices, debug):
                 done.add(result.id)
                 yield result
             left = []
         except _KilledError as killed:
-            suspects += killed.at_work
+            if alone:
+                yield from (_failure(one, _MEMORY) for one in killed.at_work)
+            else:
+                suspects += killed.at_work
             gone = done | {one.id for one in killed.at_work}
-            left = [one for one in left if one.id not in gone]
-    for one in suspects:
-        try:
-            yield from _pooled([one], source, devices[:1], debug)
-        except _KilledError:
-            yield _failure(one, _MEMORY)
+            left = [group for group in left if group[0].id not in gone]
+        if not left and not alone:
+            left, alone = [[one] for one in suspects], True
 
 
 class _KilledError(Exception):
@@ -373,7 +401,7 @@ class _KilledError(Exception):
 
 
 def _pooled(
-    utterances: Sequence[Utterance], source: AlignerSource, devices: Sequence[str], debug: bool
+    groups: Sequence[list[Utterance]], source: AlignerSource, devices: Sequence[str], debug: bool
 ) -> Iterator[AlignedUtterance | Failure]:
     # A model that cannot be loaded is one fault, not one of each process.
     context = get_context("spawn")
@@ -381,27 +409,28 @@ def _pooled(
     for device in devices:
         queue.put(device)
     threads = max((os.cpu_count() or 1) // len(devices), 1)
-    waiting = iter(utterances)
+    waiting = iter(groups)
     with ProcessPoolExecutor(
         len(devices), context, initializer=_start, initargs=(source, queue, threads)
     ) as pool:
-        running: dict[Future[AlignedUtterance | Failure], Utterance] = {}
+        running: dict[Future[list[AlignedUtterance | Failure]], list[Utterance]] = {}
 
         def fill() -> None:
             # Not all at once: what is submitted counts as at work when a process dies.
-            while len(running) < len(devices) and (one := next(waiting, None)) is not None:
-                running[pool.submit(_work, one, debug)] = one
+            while len(running) < len(devices) and (group := next(waiting, None)) is not None:
+                running[pool.submit(_work, group, debug)] = group
 
         fill()
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                one = running.pop(future)
+                group = running.pop(future)
                 try:
-                    result = future.result()
+                    results = future.result()
                 except BrokenProcessPool:
-                    raise _KilledError([one, *running.values()]) from None
-                yield result
+                    at_work = [one for others in (group, *running.values()) for one in others]
+                    raise _KilledError(at_work) from None
+                yield from results
             fill()
 
 

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.aligner.models import SpeechModel
-from espnet_ottc.aligner.models.interface import FrameOutputs
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
 from espnet_ottc.alignment.assembly import Assembled, assemble
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.text import SpelledWord, label_text, with_wildcard
+from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
-from espnet_ottc.ops.transport import frame_weights
 
 # The search that suits a topology.
 SEARCHES = {"ctc": "ctc", "sequence": "viterbi"}
@@ -62,9 +61,7 @@ def aligned_words(
     labels = complete_labels(text.tokens, model)
     log_probs = with_wildcard(outputs.log_probs)
     T = len(log_probs)
-    alpha = None
-    if outputs.frame_scores is not None:
-        alpha = frame_weights(outputs.frame_scores[None], torch.tensor([T]))
+    alpha = None if outputs.alpha is None else outputs.alpha[None]
     batch = AlignmentBatch(
         [_NAME],
         log_probs[None],

@@ -11,17 +11,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
 from espnet_ottc.alignment.spans import Span, words_from_tokens
+from espnet_ottc.alignment.windows import FrameOutputs, together
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.ops.greedy_decoding import kept_frames
 
 if TYPE_CHECKING:
-    from espnet_ottc.espnet.trained_model import Posteriors, TrainedModel
+    from espnet_ottc.espnet.trained_model import TrainedModel
 
-_ALIGNED_TOGETHER = 16
+# Cuts whose frames lie in memory together: at most so many, and so many seconds with padding.
+_MOST_TOGETHER, _SECONDS_TOGETHER = 16, 640.0
 
 # The text of an utterance, given what the model says about it.
-TextOf = Callable[[Cut, "Posteriors"], str]
+TextOf = Callable[[Cut, FrameOutputs], str]
 
 
 @dataclass
@@ -80,7 +82,7 @@ class CutAlignments:
                 times.words[name] = found.words[aligner]
 
 
-def transcript(cut: Cut, _: "Posteriors") -> str:
+def transcript(cut: Cut, _: FrameOutputs) -> str:
     """The text of the cut's one supervision.
 
     Raises:
@@ -98,10 +100,8 @@ def aligned_cuts(
     model: "TrainedModel", cuts: Iterable[Cut], aligners: Mapping[str, Aligner], text: TextOf
 ) -> Iterator[AlignedCut]:
     """See `TrainedModel.aligned`."""
-    everything = iter(cuts)
-    while group := list(islice(everything, _ALIGNED_TOGETHER)):
-        # One by one, as in decoding: ESPnet's features depend a little on the batch.
-        posteriors = [model.posteriors([cut]) for cut in group]
+    for group in _grouped(cuts):
+        posteriors = model.posteriors(group)
         texts = [text(cut, found) for cut, found in zip(group, posteriors, strict=True)]
         tokens = [model.token_ids(words, cut.id) for cut, words in zip(group, texts, strict=True)]
         batch = _batch(model, [cut.id for cut in group], tokens, posteriors)
@@ -113,11 +113,19 @@ def aligned_cuts(
             yield _aligned_cut(model, cut, words, said, results)
 
 
+def _grouped(cuts: Iterable[Cut]) -> Iterator[list[Cut]]:
+    everything = iter(cuts)
+    while group := list(islice(everything, _MOST_TOGETHER)):
+        durations = [cut.duration for cut in group]
+        for places in together(range(len(group)), durations, _SECONDS_TOGETHER):
+            yield [group[place] for place in places]
+
+
 def _aligned_cut(
     model: "TrainedModel",
     cut: Cut,
     text: str,
-    posteriors: "Posteriors",
+    posteriors: FrameOutputs,
     results: Mapping[str, AlignmentResult],
 ) -> AlignedCut:
     found = AlignedCut(cut.id, cut.duration, text, _frame_labels(model, posteriors))
@@ -137,7 +145,7 @@ def _batch(
     model: "TrainedModel",
     utterances: Sequence[str],
     tokens: Sequence[Sequence[int]],
-    posteriors: Sequence["Posteriors"],
+    posteriors: Sequence[FrameOutputs],
 ) -> AlignmentBatch | None:
     """The utterances whose text has tokens; None without any."""
     spoken = [row for row, ids in enumerate(tokens) if ids]
@@ -145,14 +153,16 @@ def _batch(
         return None
     labels = model.labels([tokens[row] for row in spoken])
     said = [posteriors[row] for row in spoken]
-    alphas = [found.alpha[0] for found in said if found.alpha is not None]
+    alphas = [alpha for found in said if (alpha := found.alpha) is not None]
+    # Where the labels are: k2 aligns on a GPU.
+    device = labels.targets.device
     return AlignmentBatch(
         [utterances[row] for row in spoken],
-        pad_sequence([found.log_probs[0] for found in said], True),
-        torch.cat([found.lengths for found in said]),
+        pad_sequence([found.log_probs for found in said], True).to(device),
+        torch.tensor([len(found.log_probs) for found in said], device=device),
         labels.targets,
         labels.lengths,
-        pad_sequence(alphas, True) if alphas else None,
+        pad_sequence(alphas, True).to(device) if alphas else None,
         labels.weights,
     )
 
@@ -168,10 +178,11 @@ def _spans(
         raise ValueError(f"{cut.id}: {error}") from error
 
 
-def _frame_labels(model: "TrainedModel", posteriors: "Posteriors") -> list[str]:
-    best = posteriors.log_probs.argmax(2)
+def _frame_labels(model: "TrainedModel", posteriors: FrameOutputs) -> list[str]:
+    best = posteriors.log_probs.argmax(1)[None]
     if isinstance(model.criterion, SequenceCriterion):
         threshold = model.criterion.drop_threshold
-        kept = kept_frames(best, posteriors.alpha, posteriors.lengths, threshold)
+        alpha = None if posteriors.alpha is None else posteriors.alpha[None]
+        kept = kept_frames(best, alpha, torch.tensor([best.shape[1]]), threshold)
         best = torch.where(kept, best, model.blank)
-    return [model.token_list[token] for token in best[0, : int(posteriors.lengths[0])].tolist()]
+    return [model.token_list[token] for token in best[0].tolist()]

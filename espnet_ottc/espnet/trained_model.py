@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import torch
 import yaml
 from espnet2.asr.ctc import CTC
 from espnet2.tasks.asr import ASRTask
-from espnet2.utils.types import humanfriendly_parse_size_or_none
 from lhotse.cut import Cut
 from torch import Tensor, nn
 
 import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.alignment.aligners import Aligner, ctc_aligner, make_aligner
-from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
@@ -29,35 +27,12 @@ from espnet_ottc.espnet.cut_alignment import (
     aligned_cuts,
     transcript,
 )
-from espnet_ottc.espnet.decoding.inference import best_path_hypotheses, greedy_hypotheses
-from espnet_ottc.espnet.encoders.frame_grid import frame_grid
+from espnet_ottc.espnet.encoders.frame_grid import frame_grid, sampling_rate_of
 from espnet_ottc.ops.greedy_decoding import greedy_labels
-from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.utils.progress import progress
 from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
 
-DECODERS = {"best_path": best_path_hypotheses, "greedy": greedy_hypotheses}
-
-
-@dataclass(frozen=True)
-class Posteriors:
-    """What a model says about a batch of utterances.
-
-    Attributes:
-        log_probs: (B, T, V) float32 log-probabilities of each frame.
-        alpha: (B, T) float32 frame weights, sum 1 over the valid frames; None for a model without them.
-        lengths: (B,) int64 valid frames.
-        frame_scores: (B, T) float32 whose softmax over the valid frames is α; None for a model without.
-        encoded: (B, T, D) the encoder's output.
-        grid: where frames lie in time (seconds from the start of the cut).
-    """
-
-    log_probs: Tensor
-    alpha: Tensor | None
-    frame_scores: Tensor | None
-    lengths: Tensor
-    encoded: Tensor
-    grid: FrameGrid
+DECODERS = ("best_path", "greedy")
 
 
 class TrainedModel:
@@ -74,6 +49,9 @@ class TrainedModel:
             (ESPnet itself would go on with random ones); a model without CTC or OTTC.
     """
 
+    # See `FrameModel`: stretches of one length alone come together.
+    pads = False
+
     def __init__(
         self, directory: str | Path, checkpoint: str = DEFAULT_CHECKPOINT, device: str = "cpu"
     ) -> None:
@@ -81,6 +59,7 @@ class TrainedModel:
         with (self.directory / "config.yaml").open(encoding="utf-8") as file:
             self.args = argparse.Namespace(**yaml.safe_load(file))
         _find_files(self.args, self.directory)
+        self.sampling_rate = sampling_rate_of(self.args)
         self.device = torch.device(device)
         self.model = ASRTask.build_model(self.args)
         _load(self.model, self.directory / checkpoint)
@@ -92,13 +71,9 @@ class TrainedModel:
         self.criterion: CTC = self.model.ctc
         self.token_list: list[str] = list(self.model.token_list)
         self.grid = frame_grid(self.model, self.sampling_rate)
+        self.stride = round(self.grid.shift * self.sampling_rate)
+        self.least_samples = self.stride
         self._preprocess = ASRTask.build_preprocess_fn(self.args, False)
-
-    @property
-    def sampling_rate(self) -> int:
-        """Hz that the frontend was configured for (ESPnet's default is 16000)."""
-        rate = (getattr(self.args, "frontend_conf", None) or {}).get("fs", 16000)
-        return int(humanfriendly_parse_size_or_none(str(rate)))
 
     @property
     def token_type(self) -> str:
@@ -171,45 +146,56 @@ class TrainedModel:
         """The utterances of `align` one after the other, for sets that do not fit into memory."""
         return aligned_cuts(self, cuts, aligners, text)
 
-    @torch.no_grad()
-    def posteriors(self, cuts: Sequence[Cut]) -> Posteriors:
-        """Run the model on a batch of cuts.
+    def posteriors(self, cuts: Sequence[Cut], windows: Windows | None = None) -> list[FrameOutputs]:
+        """What the model says about the frames of cuts, by windows where they are long.
 
         Args:
-            cuts: one or more mono cuts with recordings; resampled where their rate is another.
+            cuts: mono, with recordings; resampled where their rate is another.
+            windows: how they are cut; None takes the default.
 
         Raises:
-            ValueError: no cut, or one with several channels; it names the cut.
+            ValueError: a cut with several channels, or without a frame; it names the cut.
         """
-        if not cuts:
-            raise ValueError("posteriors need at least one cut, got none")
-        return self.posteriors_of([self._samples(cut) for cut in cuts])
+        samples = [self._samples(cut) for cut in cuts]
+        return frame_outputs(self, samples, windows)
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        """As they are; see `FrameModel`."""
+        return samples
 
     @torch.no_grad()
-    def posteriors_of(self, waveforms: Sequence[Tensor]) -> Posteriors:
-        """Run the model on a batch of waveforms: (N,) samples each, in [-1, 1], at `sampling_rate`."""
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        batch = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)
-        encoded, frames = self.model.encode(batch.to(self.device), lengths.to(self.device))
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
+        """One pass over stretches of one length: (N,) samples each, in [-1, 1], at `sampling_rate`.
+
+        ESPnet's features and some of its encoders hear padding, so that others would depend on the batch.
+        """
+        batch = torch.stack(list(stretches)).to(self.device)
+        lengths = torch.full((len(batch),), batch.shape[1], device=self.device)
+        encoded, frames = self.model.encode(batch, lengths)
         if isinstance(encoded, tuple):  # with the outputs of intermediate layers
             encoded = encoded[0]
-        scores = alpha = None
+        scores = None
         if isinstance(self.criterion, SequenceCriterion):
             scores = self.criterion.frame_scores(encoded)
-            alpha = self.criterion.alpha(encoded, frames)
         if isinstance(self.criterion, Criterion) and not self.learnt_a_ctc_path:
             # Not log_softmax, which is for CTC's search.
             log_probs = self.criterion.frame_log_probs(encoded)
         else:
-            log_probs = self.criterion.log_softmax(encoded).float()
-        return Posteriors(log_probs, alpha, scores, frames.long(), encoded, self.grid)
+            log_probs = self.criterion.log_softmax(encoded)
+        return [
+            FrameOutputs(
+                log_probs[b, :count].float().cpu(),
+                None if scores is None else scores[b, :count].float().cpu(),
+            )
+            for b, count in enumerate(frames.tolist())
+        ]
 
     @torch.no_grad()
-    def recognise(self, found: Posteriors, decoder: str = "best_path") -> list[str]:
-        """What was said in each utterance.
+    def recognise(self, found: FrameOutputs, decoder: str = "best_path") -> str:
+        """What was said in an utterance.
 
         Args:
-            found: of a batch.
+            found: of its frames.
             decoder: `greedy` or `best_path`, as `asr_inference` has them.
 
         Raises:
@@ -217,31 +203,14 @@ class TrainedModel:
         """
         if decoder not in DECODERS:
             raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
-        ids, counts = DECODERS[decoder](self.criterion, found.encoded, found.lengths)
-        rows = zip(ids.tolist(), counts.tolist(), strict=True)
-        return [self.text_of(row[:count]) for row, count in rows]
-
-    @torch.no_grad()
-    def labels_said(
-        self, log_probs: Tensor, frame_scores: Tensor | None, decoder: str = "best_path"
-    ) -> list[int]:
-        """Token ids of what was said in one utterance, from `Posteriors` of its frames.
-
-        Args:
-            log_probs: (T, V).
-            frame_scores: (T,), or None.
-            decoder: `greedy` or `best_path`.
-        """
-        lengths = torch.tensor([len(log_probs)])
-        if not isinstance(self.criterion, Criterion):
-            ids, counts = greedy_labels(log_probs.argmax(1)[None], None, lengths, blank=BLANK)
+        log_probs, lengths = found.log_probs[None], torch.tensor([len(found.log_probs)])
+        if isinstance(self.criterion, Criterion):
+            alpha = None if found.alpha is None else found.alpha[None]
+            greedy, best = self.criterion.greedy_of, self.criterion.best_path_of
+            ids, counts = (best if decoder == "best_path" else greedy)(log_probs, alpha, lengths)
         else:
-            alpha = None if frame_scores is None else frame_weights(frame_scores[None], lengths)
-            rule = (
-                self.criterion.best_path_of if decoder == "best_path" else self.criterion.greedy_of
-            )
-            ids, counts = rule(log_probs[None], alpha, lengths)
-        return [int(token) for token in ids[0, : int(counts[0])]]
+            ids, counts = greedy_labels(log_probs.argmax(2), None, lengths, blank=BLANK)
+        return self.text_of(ids[0, : int(counts[0])].tolist())
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text that token ids spell.
@@ -293,7 +262,12 @@ class TrainedModel:
         audio = np.atleast_2d(cut.load_audio())
         if len(audio) != 1:
             raise ValueError(f"{cut.id}: the cut must have one channel, got {len(audio)}")
-        return torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))
+        samples = torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))
+        try:
+            check_length(self, samples)
+        except ValueError as error:
+            raise ValueError(f"{cut.id}: {error}") from error
+        return samples
 
 
 def _find_files(args: argparse.Namespace, directory: Path) -> None:

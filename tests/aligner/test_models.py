@@ -14,6 +14,7 @@ import torch
 from espnet_ottc.aligner import Aligner
 from espnet_ottc.aligner.models import load_model
 from espnet_ottc.aligner.models.registry import check_device
+from espnet_ottc.alignment.windows import frame_outputs
 
 pytest.importorskip("torchaudio")
 with warnings.catch_warnings():
@@ -93,6 +94,45 @@ def test_a_bundle_of_torchaudio_gives_its_own_numbers(name: str, small_bundle: A
     assert (model.stride, model.least_samples) == (320, 400)
     # A frame is centred on what it hears.
     assert model.grid.seconds(0.5) == pytest.approx(200 / 16000)
+
+
+def _same_together_and_alone(model: Any) -> None:
+    recordings = [_samples(seconds) for seconds in (1.5, 0.9, 1.2)] + [_samples(1.5).flip(0)]
+    alone = [frame_outputs(model, [samples])[0].log_probs for samples in recordings]
+    passes: list[list[int]] = []
+    run = model.outputs
+
+    def watched(stretches: Any) -> Any:
+        passes.append([len(one) for one in stretches])
+        return run(stretches)
+
+    model.outputs = watched
+    found = frame_outputs(model, recordings)
+    for one, expected in zip(found, alone, strict=True):
+        torch.testing.assert_close(one.log_probs, expected, atol=1e-5, rtol=1e-4)
+    sizes = [24000, 24000, 19200, 14400]
+    assert passes == ([sizes] if model.pads else [sizes[:2], [19200], [14400]])
+
+
+@pytest.mark.parametrize("name", ["MMS_FA", "HUBERT_ASR_LARGE", "WAV2VEC2_ASR_BASE_960H"])
+def test_recordings_together_give_what_each_gives_alone(name: str, small_bundle: Any) -> None:
+    _, path = small_bundle(name)
+    model = load_model(f"torchaudio:{name}", weights=path)
+    assert model.pads == (name != "WAV2VEC2_ASR_BASE_960H")
+    _same_together_and_alone(model)
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM"])
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_recordings_of_transformers_together_give_what_each_gives_alone(
+    kind: str, norm: str, saved: Any
+) -> None:
+    _, folder = saved(
+        kind, norm == "layer", feat_extract_norm=norm, do_stable_layer_norm=norm == "layer"
+    )
+    model = load_model(str(folder))
+    assert model.pads == (norm == "layer")
+    _same_together_and_alone(model)
 
 
 def test_mms_fa_reads_other_scripts_by_their_romanisation_and_keeps_their_words(

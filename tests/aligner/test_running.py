@@ -19,12 +19,12 @@ from espnet_ottc.aligner import running
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.inputs import InputOptions, gather
 from espnet_ottc.aligner.journal import Journal
-from espnet_ottc.aligner.models.interface import FrameOutputs
 from espnet_ottc.aligner.running import AlignerSource, Outcome, RunOptions, run_all
 from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import Alphabet
+from espnet_ottc.alignment.windows import FrameOutputs
 
 RATE = 1000
 
@@ -38,13 +38,14 @@ class LoudModel:
     token_type, topology = "char", "ctc"
     blank, separator, unknown, boundary = 0, 1, None, None
     alphabet, romanize = Alphabet(frozenset("AB")), None
+    pads, device = True, torch.device("cpu")
 
     def prepare(self, samples: Tensor) -> Tensor:
         return samples
 
-    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
         found = []
-        for window in windows:
+        for window in stretches:
             if float(window.max()) > 0.9:
                 os.kill(os.getpid(), signal.SIGKILL)
             loud = window[: len(window) // 10 * 10].reshape(-1, 10).abs().amax(1) > 0.1
@@ -137,14 +138,14 @@ def test_a_run_that_was_killed_goes_on(
 ) -> None:
     done = []
 
-    def interrupted(aligner: Aligner, one: Utterance, debug: bool = False) -> object:
+    def interrupted(aligner: Aligner, one: Utterance, *others: object) -> object:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(one.id)
-        return original(aligner, one, debug)
+        return original(aligner, one, *others)
 
-    original = running.aligned
-    monkeypatch.setattr(running, "aligned", interrupted)
+    original = Aligner._aligned
+    monkeypatch.setattr(Aligner, "_aligned", interrupted)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         _run(folder, out)
@@ -152,7 +153,7 @@ def test_a_run_that_was_killed_goes_on(
     # A kill in the middle of a line.
     with (out / running.JOURNAL).open("ab") as file:
         file.write(b'{"key": "half')
-    monkeypatch.setattr(running, "aligned", original)
+    monkeypatch.setattr(Aligner, "_aligned", original)
     outcome = _run(folder, out)
     assert (outcome.fresh, outcome.done) == (2, 4)
     assert len(_starts(out)) == 4

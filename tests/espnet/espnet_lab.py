@@ -142,3 +142,12 @@ class Lab:
         asr_inference.main(command)
         lines = (out / "1best_recog" / "text").read_text().splitlines()
         return {line.split(maxsplit=1)[0]: line.partition(" ")[2] for line in lines}
+
+
+def cut_of(path: Path, samples: np.ndarray, text: str) -> MonoCut:
+    """A cut of samples, which are written to a file."""
+    soundfile.write(path, samples, RATE)
+    recording = Recording.from_file(path)
+    duration = recording.duration
+    supervision = SupervisionSegment(path.stem, recording.id, 0.0, duration, text=text)
+    return MonoCut(path.stem, 0.0, duration, 0, recording=recording, supervisions=[supervision])

@@ -2,13 +2,18 @@
 
 import pickle
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from espnet_lab import cut_of
 from lhotse import CutSet
 
 from espnet_ottc.alignment.aligners import make_aligner
+from espnet_ottc.alignment.windows import Windows
 from espnet_ottc.espnet.checkpoints import load_parameters
+from espnet_ottc.espnet.decoding.windowed import WindowedEncoding
 from espnet_ottc.espnet.forced_alignment import check_alignment_source, write_forced_alignment
 from espnet_ottc.espnet.trained_model import TrainedModel
 
@@ -37,9 +42,8 @@ def test_cuts_are_aligned_with_their_texts_by_the_models_own_aligner(lab, ottc):
     times = found.times["viterbi"]
     for name, spans in times.words.items():
         assert " ".join(span.symbol for span in spans) == lab.valid.texts[name]
-        assert len(found.frame_labels[name]) == int(
-            ottc.posteriors([c for c in cuts if c.id == name]).lengths
-        )
+        (heard,) = ottc.posteriors([c for c in cuts if c.id == name])
+        assert len(found.frame_labels[name]) == len(heard.log_probs)
     assert times.words.keys() | times.infeasible.keys() == lab.valid.texts.keys()
 
 
@@ -80,8 +84,66 @@ def test_a_forced_alignment_names_a_token_for_every_frame(lab, ctc, tmp_path):
     assert count == len(cuts)
     lines = [line.split() for line in (tmp_path / "valid" / "ali").read_text().splitlines()]
     assert {line[0] for line in lines} | infeasible.keys() == {cut.id for cut in cuts}
-    frames = {cut.id: int(ctc.posteriors([cut]).lengths) for cut in cuts}
+    heard = ctc.posteriors(cuts)
+    frames = {cut.id: len(found.log_probs) for cut, found in zip(cuts, heard, strict=True)}
     assert all(len(line) - 1 == frames[line[0]] for line in lines)
+
+
+def test_long_recordings_go_by_windows_on_every_way(lab, ottc, ctc, tmp_path, monkeypatch):
+    """Recordings of 100 s: no way hears more than a window, and all find what the whole gives."""
+    from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
+
+    speech = np.tile(np.concatenate([c.load_audio()[0] for c in _cuts(lab)]), 20)[: 100 * 16000]
+    rest = len(speech) % 160
+    cut = cut_of(tmp_path / "long.wav", speech[: len(speech) - rest], "A BAD CAB")
+    longest = []
+
+    def watched(model):
+        whole = model.encode
+
+        def encode(speech, speech_lengths):
+            longest.append(speech.shape[1])
+            return whole(speech, speech_lengths)
+
+        return encode
+
+    for model in (ottc, ctc):
+        # Over an utterance it would be over each window.
+        monkeypatch.setattr(model.model, "normalize", None)
+        with torch.no_grad():
+            samples = torch.from_numpy(cut.load_audio())
+            encoded, _ = model.model.encode(samples, torch.tensor([samples.shape[1]]))
+        score = model.criterion.frame_log_probs if model is ottc else model.criterion.log_softmax
+        expected = score(encoded)[0].detach()
+        monkeypatch.setattr(model.model, "encode", watched(model.model))
+        (found,) = model.posteriors([cut])
+        torch.testing.assert_close(found.log_probs, expected, atol=1e-3, rtol=0)
+        assert model.align([cut]).times[model.default_aligner].words[cut.id]
+    folder = ottc.directory
+    decoder = BestPathSpeech2Text(folder / "config.yaml", folder / "valid.loss.best.pth")
+    decoder.asr_model.normalize = None
+    decoder.asr_model.encode.whole = watched(SimpleNamespace(encode=decoder.asr_model.encode.whole))
+    (said, *_) = decoder(cut.load_audio()[0])[0]
+    assert said == ottc.recognise(ottc.posteriors([cut])[0])
+    assert len(longest) > 3
+    assert max(longest) <= 40 * 16000
+
+
+def test_the_outputs_of_inner_layers_come_by_windows_too():
+    def encode(speech, lengths):
+        frames = speech[:, : speech.shape[1] // 160 * 160].reshape(1, -1, 160).mean(2)[..., None]
+        return (frames, [(3, 2 * frames), (5, -frames)]), lengths // 160
+
+    model = SimpleNamespace(encode=encode)
+    windowed = WindowedEncoding(model, 16000, Windows(4.0, 0.8))
+    windowed.stride = 160
+    speech = torch.randn(1, 200000)
+    (whole, layers), frames = encode(speech, torch.tensor([200000]))
+    (found, inner), lengths = windowed(speech, torch.tensor([200000]))
+    assert torch.equal(found, whole)
+    assert torch.equal(lengths, frames)
+    assert [number for number, _ in inner] == [3, 5]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(inner, layers, strict=True))
 
 
 def test_alignments_for_trainings_come_from_ctc_with_the_same_tokens(lab, ottc, ctc, tmp_path):

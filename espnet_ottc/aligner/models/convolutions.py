@@ -27,6 +27,10 @@ class Stride:
             step *= stride
         return cls(step, field)
 
+    def frames(self, count: int) -> int:
+        """The frames of so many samples."""
+        return max((count - self.field) // self.samples + 1, 0)
+
     def grid(self, sampling_rate: int) -> FrameGrid:
         """Frames stand for `samples` samples around the centre of what they hear."""
         return FrameGrid(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
-from espnet_ottc.aligner.recognition import check_decoder
+from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.alignment.spans import CHARACTER_SEPARATORS, SENTENCEPIECE_MARK
 from espnet_ottc.alignment.text import Alphabet
+from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import folder_written_aside
@@ -30,10 +30,9 @@ class ESPnetModel:
     def __init__(self, name: str, model: "TrainedModel") -> None:
         self.name = name
         self.trained = model
-        self.sampling_rate = model.sampling_rate
-        self.grid = model.grid
-        self.stride = round(model.grid.shift * model.sampling_rate)
-        self.least_samples = self.stride
+        self.sampling_rate, self.device = model.sampling_rate, model.device
+        self.grid, self.stride = model.grid, model.stride
+        self.least_samples, self.pads = model.least_samples, model.pads
         self.tokens = tuple(model.token_list)
         self.token_type = model.token_type
         self.blank = model.blank
@@ -47,16 +46,11 @@ class ESPnetModel:
 
     def prepare(self, samples: Tensor) -> Tensor:
         """As they are."""
-        return samples
+        return self.trained.prepare(samples)
 
-    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
-        """One after the other: ESPnet's features depend a little on the batch."""
-        return [self._outputs(window) for window in windows]
-
-    def _outputs(self, window: Tensor) -> FrameOutputs:
-        found = self.trained.posteriors_of([window])
-        scores = found.frame_scores
-        return FrameOutputs(found.log_probs[0].cpu(), None if scores is None else scores[0].cpu())
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
+        """See `TrainedModel.outputs`."""
+        return self.trained.outputs(stretches)
 
     def encode(self, word: str) -> list[int]:
         """As in training: cleaner, tokenizer, token list."""
@@ -64,9 +58,7 @@ class ESPnetModel:
 
     def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
         """By the decoders of `ottc-decode` of the same names."""
-        check_decoder(decoder)
-        said = self.trained.labels_said(outputs.log_probs, outputs.frame_scores, decoder)
-        return self.trained.text_of(said)
+        return self.trained.recognise(outputs, decoder)
 
 
 def _alphabet(tokens: Sequence[str], token_type: str) -> Alphabet:

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_ottc.aligner.models.convolutions import Stride
-from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
+from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
 from espnet_ottc.alignment.text import Alphabet
+from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.utils.extras import require_extra
 
 _SEPARATOR = "|"
@@ -32,11 +34,11 @@ class TorchaudioModel:
         self.name = name
         self.sampling_rate = int(bundle.sample_rate)
         self._normalise = bool(bundle._normalize_waveform)
-        stride = Stride.of(
+        self._stride = Stride.of(
             (kernel, step) for _, kernel, step in bundle._params["extractor_conv_layer_config"]
         )
-        self.stride, self.least_samples = stride.samples, stride.field
-        self.grid = stride.grid(self.sampling_rate)
+        self.stride, self.least_samples = self._stride.samples, self._stride.field
+        self.grid = self._stride.grid(self.sampling_rate)
         # The alignment bundle has a label more, for anything, which its model adds and we do not ask for.
         alignment = type(bundle).__name__ == "Wav2Vec2FABundle"
         self.tokens: tuple[str, ...] = tuple(
@@ -48,20 +50,24 @@ class TorchaudioModel:
         self.alphabet = Alphabet(frozenset(letters))
         self.romanize: Callable[[str], str] | None = _uroman if alignment else None
         self._model = model.to(device).eval()
-        self._device = torch.device(device)
+        self.device = torch.device(device)
+        # The group norm of the base models would hear padding; others mask it.
+        self.pads = bundle._params["extractor_mode"] == "layer_norm"
 
     def prepare(self, samples: Tensor) -> Tensor:
         """Zero mean and unit variance over the recording, where the bundle was trained so."""
         return nn.functional.layer_norm(samples, samples.shape) if self._normalise else samples
 
     @torch.inference_mode()
-    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
-        """One after the other: the group norm of the base models would hear padding."""
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
+        """Together, behind a mask where their lengths differ."""
+        counts = [len(one) for one in stretches]
+        batch = pad_sequence(list(stretches), True).to(self.device)
+        lengths = torch.tensor(counts, device=self.device) if len(set(counts)) > 1 else None
+        logits = self._model(batch, lengths)[0]
         return [
-            FrameOutputs(
-                self._model(window[None].to(self._device))[0][0].float().log_softmax(1).cpu()
-            )
-            for window in windows
+            FrameOutputs(logits[b, : self._stride.frames(count)].float().log_softmax(1).cpu())
+            for b, count in enumerate(counts)
         ]
 
     def encode(self, word: str) -> list[int]:

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from espnet_ottc.aligner.models.convolutions import Stride
-from espnet_ottc.aligner.models.interface import FrameOutputs, SpeechModel
+from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
 from espnet_ottc.alignment.text import Alphabet
+from espnet_ottc.alignment.windows import FrameOutputs
+from espnet_ottc.ops.validation import valid_mask
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
 
@@ -31,9 +34,9 @@ class TransformersModel:
         self.name = name
         self.sampling_rate = int(extractor.sampling_rate)
         config = model.config
-        stride = Stride.of(zip(config.conv_kernel, config.conv_stride, strict=True))
-        self.stride, self.least_samples = stride.samples, stride.field
-        self.grid = stride.grid(self.sampling_rate)
+        self._stride = Stride.of(zip(config.conv_kernel, config.conv_stride, strict=True))
+        self.stride, self.least_samples = self._stride.samples, self._stride.field
+        self.grid = self._stride.grid(self.sampling_rate)
         vocabulary = tokenizer.get_vocab()
         symbols = [""] * config.vocab_size
         for token, i in vocabulary.items():
@@ -51,7 +54,9 @@ class TransformersModel:
         self._normalise = bool(getattr(extractor, "do_normalize", False))
         self._tokenizer = tokenizer
         self._model = model.to(device).eval()
-        self._device = torch.device(device)
+        self.device = torch.device(device)
+        # The group norm of the base models would hear padding; others mask it.
+        self.pads = config.feat_extract_norm == "layer"
 
     def prepare(self, samples: Tensor) -> Tensor:
         """Zero mean and unit variance over the recording, where the model was trained so."""
@@ -61,13 +66,17 @@ class TransformersModel:
         return (samples - samples.mean()) / (variance + _VARIANCE_FLOOR).sqrt()
 
     @torch.inference_mode()
-    def outputs(self, windows: Sequence[Tensor]) -> list[FrameOutputs]:
-        """One after the other: the group norm of the base models would hear padding."""
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
+        """Together, behind a mask where their lengths differ."""
+        lengths = torch.tensor([len(one) for one in stretches])
+        batch = pad_sequence(list(stretches), True).to(self.device)
+        mask = None
+        if len(set(lengths.tolist())) > 1:
+            mask = valid_mask(lengths, batch.shape[1]).long().to(self.device)
+        logits = self._model(batch, attention_mask=mask).logits
         return [
-            FrameOutputs(
-                self._model(window[None].to(self._device)).logits[0].float().log_softmax(1).cpu()
-            )
-            for window in windows
+            FrameOutputs(logits[b, : self._stride.frames(count)].float().log_softmax(1).cpu())
+            for b, count in enumerate(lengths.tolist())
         ]
 
     def encode(self, word: str) -> list[int]:

@@ -11,6 +11,8 @@ from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.decoding.prefix_scorer import OTTCPrefixScorer
+from espnet_ottc.espnet.decoding.windowed import WindowedEncoding
+from espnet_ottc.espnet.encoders.frame_grid import sampling_rate_of
 from espnet_ottc.espnet.moved import BeamSearch, Hypothesis
 from espnet_ottc.ops.greedy_decoding import greedy_labels, stripped
 
@@ -26,10 +28,15 @@ class OTTCSpeech2Text(Speech2Text):  # type: ignore[misc, valid-type]
     Constructor and results are those of ESPnet's class.  Where label weights are not uniform they depend on
     the labels sought: then OTTC's posteriors are searched as CTC's, with silence at an utterance's ends as
     blank, and hypotheses are freed from boundary labels that are left at their ends.
+
+    Long recordings of one speaker are encoded by windows.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not (self.multi_asr or self.enh_s2t_task):
+            rate = sampling_rate_of(self.asr_train_args)
+            self.asr_model.encode = WindowedEncoding(self.asr_model, rate)
         ctc, search = getattr(self.asr_model, "ctc", None), self.beam_search
         if not isinstance(ctc, OTTC) or ctc.options.label_weights != "uniform":
             return

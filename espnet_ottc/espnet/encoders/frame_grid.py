@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from espnet2.utils.types import humanfriendly_parse_size_or_none
 from torch import nn
 
 from espnet_ottc.alignment.spans import FrameGrid
@@ -39,6 +40,16 @@ def frame_grid(model: Any, sampling_rate: int) -> FrameGrid:
     if stft is not None and not stft.center:
         centre += stft.n_fft / 2
     return FrameGrid(shift / sampling_rate, (centre - shift / 2) / sampling_rate)
+
+
+def sampling_rate_of(configuration: Any) -> int:
+    """Hz that a training's frontend was configured for; ESPnet's default is 16000.
+
+    Args:
+        configuration: of the training, with `frontend_conf` as an attribute.
+    """
+    rate = (getattr(configuration, "frontend_conf", None) or {}).get("fs", 16000)
+    return int(humanfriendly_parse_size_or_none(str(rate)))
 
 
 def _input_step(model: Any) -> int | None:
