@@ -1,8 +1,9 @@
 # Two commands do everything: `make demo` and `make test`.  Both set up .venv by themselves.
 VENV ?= .venv
+VENV_OLDER ?= .venv-older
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
-.PHONY: demo test test-slow test-ops lint docs dist venv lock fuzz
+.PHONY: demo test test-older test-slow test-ops lint docs dist venv matrix lock fuzz
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
@@ -10,6 +11,11 @@ demo: venv
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2"
+
+# What touches ESPnet, with the oldest ESPnet and PyTorch that are supported, in an environment of their own.
+test-older:
+	tools/venv.sh --older "$(VENV_OLDER)"
+	OMP_NUM_THREADS=1 $(VENV_OLDER)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2" tests/espnet
 
 # What takes minutes: recipes from end to end, several processes, large manifests.
 test-slow: venv
@@ -41,10 +47,16 @@ test-ops:
 venv:
 	tools/venv.sh "$(VENV)"
 
+# The loss with the oldest and the newest PyTorch, Triton and Python, in environments of their own.
+matrix: venv
+	UV=$(VENV)/bin/uv tools/matrix.sh
+
 # After a change of pyproject.toml: pin everything anew, for all supported versions of Python.
 lock: venv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
+		--no-emit-package espnet-ottc --custom-compile-command "make lock" requirements-older.in -o requirements-older.lock
 
 # Unchecked inputs through the C kernel under AddressSanitizer and UBSan: a fixed number of cases, about two minutes.
 fuzz: venv

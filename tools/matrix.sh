@@ -1,28 +1,20 @@
 #!/usr/bin/env bash
 # The tests of the loss with the oldest and the newest of what it runs on: tools/matrix.sh [DIR]
 #
-# Makes an environment for each row in DIR (default .matrix; several GB each), runs `make test-ops` in it, and
-# says at the end which rows passed.  A Python that is not found is said and counts as a failure.
+# Makes an environment for each row in DIR (default .matrix; several GB each), runs the tests in it, and says
+# at the end which rows passed.  A Python that is not found is said.  It counts as a failure, but for the one
+# that is not promised yet.  UV names the uv that installs (default: the one of .venv).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-.matrix}
-test_packages="hypothesis pytest pytest-xdist"
-# Python, PyTorch with its Triton, further packages.  Without NumPy, POT and SciPy there are no references.
+uv=${UV:-.venv/bin/uv}
+test_packages="hypothesis pytest pytest-xdist setuptools>=77"
+# Python (? where it may be missing), PyTorch with its Triton, further packages.  Without NumPy, POT and
+# SciPy there are no references.
 rows="3.10|torch==2.6.*|numpy<2 POT scipy
 3.10|torch==2.6.*|none
 3.13|torch==2.15.*|numpy POT scipy
-3.14|torch==2.15.*|numpy POT scipy"
-
-find_python() {
-    local found
-    for found in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
-        if "$found" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
-            echo "$found"
-            return
-        fi
-    done
-    return 1
-}
+3.14?|torch==2.15.*|numpy POT scipy"
 
 mkdir -p "$folder"
 failed=0
@@ -30,14 +22,13 @@ summary=
 row_number=0
 while IFS="|" read -r version torch packages; do
     row_number=$((row_number + 1))
-    row="Python $version, $torch, $packages"
-    if ! python=$(find_python "$version"); then
+    row="Python ${version%\?}, $torch, $packages"
+    if ! python=$(tools/find_python.sh "${version%\?}"); then
         summary+="MISSING $row"$'\n'
-        failed=1
+        [[ $version == *\? ]] || failed=1
         continue
     fi
     venv=$folder/$row_number
-    "$python" -m venv --clear "$venv"
     tests="tests/ops"
     pick=""
     if [ "$packages" = none ]; then
@@ -45,9 +36,10 @@ while IFS="|" read -r version torch packages; do
         tests="tests/ops/test_targets.py tests/ops/test_regularizers.py tests/ops/test_second_derivatives.py"
         pick="not triton" # its interpreter computes by NumPy
     fi
+    "$uv" venv --quiet --clear --python "$python" "$venv"
     # shellcheck disable=SC2086  # lists of words
-    "$venv/bin/python" -m pip install --quiet "$torch" setuptools $test_packages $packages
-    "$venv/bin/python" -m pip install --quiet --no-build-isolation --no-deps --editable .
+    "$uv" pip install --quiet --python "$venv/bin/python" "$torch" $test_packages $packages
+    "$uv" pip install --quiet --python "$venv/bin/python" --no-build-isolation --no-deps --editable .
     # shellcheck disable=SC2086
     if OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider $tests -k "$pick" -m "not gpu and not slow"; then
         summary+="passed  $row"$'\n'

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 # What ESPnet's reporter keeps of the epochs so far: durations and numbers of NumPy's.
 _RECORDS = [
@@ -60,3 +62,15 @@ def check_training_state(path: Path) -> None:
     """
     with torch.serialization.safe_globals(_RECORDS):
         check_parameters(path)
+
+
+def fit_optimizer_state(optimizer: Optimizer) -> None:
+    """Give what an optimizer has loaded about its parameters their shapes, where version 0.1 had others.
+
+    The last layer of the frame-weight head was a row (1, D) and is (D,) now.  The module takes the old
+    parameter itself; its moments are here.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == (1, *parameter.shape):
+                state[name] = value.reshape(parameter.shape)

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import espnet2.train.trainer as espnet_trainer
 from espnet2.train.reporter import Reporter, SubReporter
 from espnet2.train.trainer import Trainer
 from torch import nn
+from torch.optim import Optimizer
 
-from espnet_ottc.espnet.checkpoints import check_training_state
+from espnet_ottc.espnet.checkpoints import check_training_state, fit_optimizer_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.utils.holding import hold
@@ -52,14 +53,18 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         return options
 
     @staticmethod
-    def resume(checkpoint: Path | str, *arguments: Any, **more: Any) -> None:
-        """Go on from a checkpoint; called by ESPnet, which would run any code in it.
+    def resume(
+        *, checkpoint: Path | str, optimizers: Sequence[Optimizer], **arguments: Any
+    ) -> None:
+        """Go on from a checkpoint, also of version 0.1; called by ESPnet, which would run any code in it.
 
         Raises:
             ValueError: it holds anything but tensors, numbers and durations.
         """
         check_training_state(Path(checkpoint))
-        Trainer.resume(checkpoint, *arguments, **more)
+        Trainer.resume(checkpoint=checkpoint, optimizers=optimizers, **arguments)
+        for optimizer in optimizers:
+            fit_optimizer_state(optimizer)
 
     @classmethod
     def run(cls, *, trainer_options: Any, distributed_option: Any, **arguments: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pysubs2
 import pytest
 from hypothesis import given
@@ -202,7 +203,6 @@ def test_one_file_holds_one_recording_and_known_formats(tmp_path: Path) -> None:
 
 
 def test_json_agrees_with_its_schema_and_comes_back_whole(tmp_path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     one = utterance(
         WORDS, gaps=(Span("<gap>", 4.0, 4.5),), channel=2, speaker="ann", search="viterbi"
     )
@@ -219,7 +219,6 @@ def test_json_agrees_with_its_schema_and_comes_back_whole(tmp_path: Path) -> Non
 
 
 def test_json_has_the_intervals_of_boundaries_on_the_recording(tmp_path: Path) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     word = AlignedWord("a", 0.5, 0.9, start_interval=(0.47, 0.52), end_interval=(0.9, 1.0))
     one = replace(utterance(["a", "b"]), words=(word, AlignedWord("b", 1.0, 1.2)), duration=2.0)
     values = alignment_values([one])

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -139,6 +140,34 @@ def test_an_interrupted_training_resumes_where_it_was(lab, ottc):
     assert not torch.equal(before[head], after[head])
     assert len(_scalars(ottc, "valid")["boundary_moved_frames"]) == 10
     assert [record.epoch for record in read_epochs(ottc)] == list(range(1, 12))
+
+
+def test_a_training_half_done_under_version_0_1_goes_on(lab):
+    conf = {"ctc_type": "ottc", "boundary_label": "<space>"}
+    half = lab.train("half", ctc_conf=conf, max_epoch=1)
+    old = shutil.copytree(half, lab.folder / "half_0_1")
+    _as_version_0_1_left_it(old)
+    for name in ("half", "half_0_1"):
+        lab.train(name, "--resume", "true", ctc_conf=conf, max_epoch=2)
+    expected, found = (
+        torch.load(folder / "checkpoint.pth", weights_only=False) for folder in (half, old)
+    )
+    assert expected["reporter"]["epoch"] == found["reporter"]["epoch"] == 2
+    for part in ("model", "optimizers"):
+        torch.testing.assert_close(found[part], expected[part])
+
+
+def _as_version_0_1_left_it(experiment: Path) -> None:
+    """Give the checkpoint the frame-weight head of version 0.1, whose last layer had a row (1, D) as its weight."""
+    model, _ = ASRTask.build_model_from_file(experiment / "config.yaml", experiment / "1epoch.pth")
+    name = "ctc.frame_head.output.bias"
+    index = [name for name, _ in model.named_parameters()].index(name)
+    states = torch.load(experiment / "checkpoint.pth", weights_only=False)
+    states["model"]["ctc.frame_head.output.weight"] = states["model"].pop(name)[None]
+    moments = states["optimizers"][0]["state"][index]
+    for moment in ("exp_avg", "exp_avg_sq"):
+        moments[moment] = moments[moment][None]
+    torch.save(states, experiment / "checkpoint.pth")
 
 
 def test_a_folder_has_one_training_at_a_time(lab):
