@@ -158,7 +158,7 @@ def test_a_training_half_done_under_version_0_1_goes_on(lab):
 
 
 def _as_version_0_1_left_it(experiment: Path) -> None:
-    """Give the checkpoint the frame-weight head of version 0.1, whose last layer had a row (1, D) as its weight."""
+    """Give the checkpoint the head of version 0.1, whose last layer had a row (1, D) as its weight."""
     model, _ = ASRTask.build_model_from_file(experiment / "config.yaml", experiment / "1epoch.pth")
     name = "ctc.frame_head.output.bias"
     index = [name for name, _ in model.named_parameters()].index(name)

@@ -39,12 +39,12 @@ def test_the_loss_is_tested_on_every_python_that_is_promised() -> None:
 
 
 def test_the_locks_hold_the_newest_and_the_oldest_espnet_that_is_supported() -> None:
-    bounds = dict(
-        (marker, (oldest, int(after)))
+    bounds = {
+        marker: (oldest, int(after))
         for oldest, after, marker in re.findall(
             r'"espnet>=(\d+),<(\d+); python_version (.+)"', (ROOT / "pyproject.toml").read_text()
         )
-    )
+    }
     newest, oldest = (_espnet_of(name) for name in ("requirements.lock", "requirements-older.lock"))
     assert set(bounds) == set(newest) == set(oldest) == {"< '3.12'", ">= '3.12'"}
     for marker, (first, after) in bounds.items():
