@@ -2,7 +2,8 @@
 
 import datetime
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 # What ESPnet's reporter keeps of the epochs so far: durations and numbers of NumPy's.
-_RECORDS = [
+_NUMBER = np.float64(0).__reduce__()[0]
+_RECORDS: list[Any] = [
     datetime.timedelta,
     np.dtype,
     type(np.dtype(np.float64)),
     type(np.dtype(np.float32)),
     type(np.dtype(np.int64)),
-    np.float64(0).__reduce__()[0],
+    # ... under the names that NumPy 1 and NumPy 2 give it
+    (_NUMBER, "numpy.core.multiarray.scalar"),
+    (_NUMBER, "numpy._core.multiarray.scalar"),
 ]
 
 
@@ -54,14 +58,18 @@ def check_parameters(path: Path) -> None:
     load_parameters(path, map_location="meta")
 
 
-def check_training_state(path: Path) -> None:
-    """Refuse a checkpoint of a training (parameters, optimizers, epochs so far) that holds anything else.
+@contextmanager
+def checked_training_state(path: Path) -> Iterator[None]:
+    """A block in which ESPnet may load a checkpoint of a training: parameters, optimizers, epochs so far.
+
+    ESPnet from 202609 on refuses NumPy's numbers, which earlier releases of it wrote; before, it runs any code.
 
     Raises:
-        ValueError: it does, or is no such file.
+        ValueError: the checkpoint holds anything else, or is no such file.
     """
     with torch.serialization.safe_globals(_RECORDS):
         check_parameters(path)
+        yield
 
 
 def fit_optimizer_state(optimizer: Optimizer) -> None:

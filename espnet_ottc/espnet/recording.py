@@ -14,7 +14,7 @@ from espnet2.train.trainer import Trainer
 from torch import nn
 from torch.optim import Optimizer
 
-from espnet_ottc.espnet.checkpoints import check_training_state, fit_optimizer_state
+from espnet_ottc.espnet.checkpoints import checked_training_state, fit_optimizer_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.utils.holding import hold
@@ -61,8 +61,8 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         Raises:
             ValueError: it holds anything but tensors, numbers and durations.
         """
-        check_training_state(Path(checkpoint))
-        Trainer.resume(checkpoint=checkpoint, optimizers=optimizers, **arguments)
+        with checked_training_state(Path(checkpoint)):
+            Trainer.resume(checkpoint=checkpoint, optimizers=optimizers, **arguments)
         for optimizer in optimizers:
             fit_optimizer_state(optimizer)
 

@@ -1,5 +1,6 @@
 """Training and decoding through ESPnet's own task, in one process, on a corpus of tones."""
 
+import io
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -158,7 +160,10 @@ def test_a_training_half_done_under_version_0_1_goes_on(lab):
 
 
 def _as_version_0_1_left_it(experiment: Path) -> None:
-    """Give the checkpoint the head of version 0.1, whose last layer had a row (1, D) as its weight."""
+    """Give the checkpoint the head of version 0.1, and its records the numbers of NumPy 1.
+
+    The head's last layer had a row (1, D) as its weight.  ESPnet before 202609 kept NumPy's numbers.
+    """
     model, _ = ASRTask.build_model_from_file(experiment / "config.yaml", experiment / "1epoch.pth")
     name = "ctc.frame_head.output.bias"
     index = [name for name, _ in model.named_parameters()].index(name)
@@ -167,7 +172,13 @@ def _as_version_0_1_left_it(experiment: Path) -> None:
     moments = states["optimizers"][0]["state"][index]
     for moment in ("exp_avg", "exp_avg_sq"):
         moments[moment] = moments[moment][None]
-    torch.save(states, experiment / "checkpoint.pth")
+    for stats in states["reporter"]["stats"].values():
+        stats["train"]["loss"] = np.float64(stats["train"]["loss"])
+    stream = io.BytesIO()
+    torch.save(states, stream, _use_new_zipfile_serialization=False)  # which can be edited
+    old = stream.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    assert b"cnumpy.core.multiarray\nscalar" in old
+    (experiment / "checkpoint.pth").write_bytes(old)
 
 
 def test_a_folder_has_one_training_at_a_time(lab):
