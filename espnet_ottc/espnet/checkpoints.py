@@ -62,7 +62,7 @@ def check_parameters(path: Path) -> None:
 def checked_training_state(path: Path) -> Iterator[None]:
     """A block in which ESPnet may load a checkpoint of a training: parameters, optimizers, epochs so far.
 
-    ESPnet from 202609 on refuses NumPy's numbers, which earlier releases of it wrote; before, it runs any code.
+    ESPnet from 202609 on refuses NumPy's numbers, which earlier releases of it wrote.  Those run any code.
 
     Raises:
         ValueError: the checkpoint holds anything else, or is no such file.
