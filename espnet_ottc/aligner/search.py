@@ -69,6 +69,7 @@ def aligned_words(
         labels[None],
         torch.tensor([len(labels)]),
         alpha,
+        null=model.null,
     )
     options = {"blank": model.blank} if model.topology == "ctc" else {}
     result = make_aligner(search, options).align(batch)

@@ -123,6 +123,38 @@ class FrameGrid:
         return Span(symbol, self.seconds(start, duration), self.seconds(end, duration), score)
 
 
+def with_unaligned(tokens: Sequence[Span], given: Sequence[str], symbol: str) -> list[Span]:
+    """Spans of tokens, and between them those of a token that was not aligned: from the one before to the next.
+
+    Args:
+        tokens: in order of time, without it; among them blanks and boundary labels that were not given.
+        given: symbols of the text, with it.
+        symbol: of the token that was not aligned.
+    """
+    rest = list(tokens)
+    found: list[Span | None] = []
+    for one in given:
+        if one == symbol:
+            found.append(None)
+            continue
+        place = next((i for i, token in enumerate(rest) if token.symbol == one), len(rest))
+        found += rest[: place + 1]
+        rest = rest[place + 1 :]
+    found += rest
+    begins = [span.start for span in found if span is not None]
+    ends_before = begins[0] if begins else 0.0
+    spans: list[Span] = []
+    for span in found:
+        if span is None:
+            begins_next = begins[0] if begins else ends_before
+            span = Span(symbol, ends_before, max(ends_before, begins_next))
+        else:
+            begins.pop(0)
+        ends_before = span.end
+        spans.append(span)
+    return spans
+
+
 def words_from_tokens(
     tokens: Sequence[Span],
     token_type: str,

@@ -1,7 +1,7 @@
 """Criteria in CTC's place: what ESPnet's tasks build when they mean to build their CTC."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 from espnet_ottc.espnet.criteria.base import Criterion
 from espnet_ottc.espnet.criteria.consistency import ConsistencyCTC
 from espnet_ottc.espnet.criteria.ctc_prior import PriorCTC
-from espnet_ottc.espnet.criteria.options import boundary_label_id, parse_conf
+from espnet_ottc.espnet.criteria.options import boundary_label_id, parse_conf, unaligned_label_id
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.single_path import SinglePath
 from espnet_ottc.espnet.criteria.soft_dtw import SoftDTW
@@ -21,6 +21,9 @@ CRITERIA: dict[str, type[Criterion]] = {
     kind.options_type.ctc_type: kind
     for kind in (OTTC, PriorCTC, ConsistencyCTC, SinglePath, SoftDTW)
 }
+
+# Options that may name a token, and what finds its id.
+LABEL_OPTIONS = {"boundary_label": boundary_label_id, "unaligned_label": unaligned_label_id}
 
 # The token lists of the model that is being built: the task hands criteria their number of tokens alone.
 _TOKEN_LISTS: ContextVar[tuple[Sequence[str], ...]] = ContextVar("_TOKEN_LISTS", default=())
@@ -31,7 +34,7 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
     """Build OTTC for `ctc_type: ottc`, the baselines for theirs, and otherwise ESPnet's CTC as before.
 
     It takes the name `CTC` in the modules of ESPnet's tasks, which call it with `**ctc_conf`, and read CTC's
-    defaults off its signature.  A `boundary_label` may be a token inside `token_lists`, and an id elsewhere.
+    defaults off its signature.  Labels among the options may be tokens inside `token_lists`, and ids elsewhere.
 
     Raises:
         ValueError, TypeError: an unknown option or a bad value.
@@ -40,8 +43,9 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
     if kind is None:
         return CTC(odim=odim, encoder_output_size=encoder_output_size, **conf)
     lists = [tokens for tokens in _TOKEN_LISTS.get() if len(tokens) == odim]
-    if lists and "boundary_label" in conf and hasattr(kind.options_type, "boundary_label"):
-        conf["boundary_label"] = _shared_id(conf["boundary_label"], lists)
+    for option, find in LABEL_OPTIONS.items():
+        if lists and option in conf and hasattr(kind.options_type, option):
+            conf[option] = _shared_id(option, conf[option], lists, find)
     options, shared = parse_conf(conf, kind.options_type)
     criterion = kind(odim, encoder_output_size, options, **shared)
     if lists:
@@ -64,11 +68,16 @@ def criteria_of(model: nn.Module) -> tuple[Criterion, ...]:
     return tuple(module for module in model.modules() if isinstance(module, Criterion))
 
 
-def _shared_id(label: str | int | None, lists: Sequence[Sequence[str]]) -> int | None:
-    ids = {boundary_label_id(label, tokens) for tokens in lists}
+def _shared_id(
+    option: str,
+    label: str | int | None,
+    lists: Sequence[Sequence[str]],
+    find: Callable[[str | int | None, Sequence[str]], int | None],
+) -> int | None:
+    ids = {find(label, tokens) for tokens in lists}
     if len(ids) > 1:
         raise ValueError(
-            f"boundary_label: {label!r} must be the same id in token lists of the same length; "
+            f"{option}: {label!r} must be the same id in token lists of the same length; "
             f"source and target tokens have {' and '.join(map(str, sorted(ids, key=str)))}"
         )
     return ids.pop()

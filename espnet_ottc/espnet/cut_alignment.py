@@ -10,7 +10,7 @@ from lhotse.cut import Cut
 from torch.nn.utils.rnn import pad_sequence
 
 from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
-from espnet_ottc.alignment.spans import Span, words_from_tokens
+from espnet_ottc.alignment.spans import Span, with_unaligned, words_from_tokens
 from espnet_ottc.alignment.windows import FrameOutputs, together
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
@@ -164,6 +164,7 @@ def _batch(
         labels.lengths,
         pad_sequence(alphas, True).to(device) if alphas else None,
         labels.weights,
+        model.null,
     )
 
 
@@ -172,6 +173,9 @@ def _spans(
 ) -> tuple[list[Span], list[Span]]:
     """Tokens and words."""
     tokens = alignment.spans(model.token_list, model.grid, cut.duration)
+    if model.unaligned is not None:
+        given = [model.token_list[token] for token in model.token_ids(text, cut.id)]
+        tokens = with_unaligned(tokens, given, model.token_list[model.unaligned])
     try:
         return tokens, words_from_tokens(tokens, model.token_type, words=text.split())
     except ValueError as error:

@@ -143,17 +143,17 @@ def _complete(
 ) -> dict[str, Any]:
     """A `ctc_conf` with every option, as it is saved: complete, whatever later defaults will be.
 
-    Its `boundary_label` is the token that it means.  Criteria know ids alone.
+    Its labels are the tokens that they mean.  Criteria know ids alone.
     """
     complete = {**asdict(parse_conf(conf, kind)[0]), **conf}
-    if isinstance(conf.get("boundary_label"), str):
-        meant = {
-            criterion.token_list[criterion.boundary]
-            for criterion in criteria
-            if isinstance(criterion, SequenceCriterion) and criterion.boundary is not None
-        }
-        if len(meant) == 1:
-            complete["boundary_label"] = meant.pop()
+    sequences = [one for one in criteria if isinstance(one, SequenceCriterion)]
+    for option, ids in (
+        ("boundary_label", {(one.token_list, one.boundary) for one in sequences}),
+        ("unaligned_label", {(one.token_list, one.unaligned) for one in sequences}),
+    ):
+        meant = {None if label is None else tokens[label] for tokens, label in ids}
+        if isinstance(conf.get(option), str) and len(meant) == 1:
+            complete[option] = meant.pop()
     return complete
 
 

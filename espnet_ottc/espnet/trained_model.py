@@ -91,6 +91,16 @@ class TrainedModel:
         return self.criterion.boundary if isinstance(self.criterion, SequenceCriterion) else None
 
     @property
+    def null(self) -> int | None:
+        """Id of the label of frames that belong to none; None where every frame belongs to a label, and for CTC."""
+        return self.criterion.null if isinstance(self.criterion, SequenceCriterion) else None
+
+    @property
+    def unaligned(self) -> int | None:
+        """Id of the token that texts have and label sequences have not; None where there is none."""
+        return self.criterion.unaligned if isinstance(self.criterion, SequenceCriterion) else None
+
+    @property
     def learnt_a_ctc_path(self) -> bool:
         """Whether it is OTTC on label sequences with CTC's optional blanks (`label_weights: ali`).
 

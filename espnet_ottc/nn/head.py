@@ -11,7 +11,7 @@ from espnet_ottc.nn.frame_weights import FrameWeightHead
 from espnet_ottc.ops.flat_start import flat_start_loss
 from espnet_ottc.ops.greedy_decoding import spoken_labels
 from espnet_ottc.ops.label_decoding import best_path
-from espnet_ottc.ops.loss import Scale, ottc_loss
+from espnet_ottc.ops.loss import Scale, check_null, ottc_loss
 from espnet_ottc.ops.regularizers import kl_to_uniform, roughness
 from espnet_ottc.ops.targets import add_boundary_labels, compact, insert_blanks
 from espnet_ottc.ops.transport import frame_weights
@@ -33,13 +33,15 @@ class OTTCHead(nn.Module):
     head gives a score per frame and label, the frame-weight head one per frame, which starts uniform.
 
     Silence needs a label.  With `boundary` that label is put at both ends of every sequence, and hypotheses
-    come without it.  For characters it is the word separator.  Blanks between equal neighbours are put in,
-    and removed, too.
+    come without it.  For characters it is the word separator.  Or frames get a `null_capacity`, and the blank
+    learns which of them belong to no label.  Blanks between equal neighbours are put in, and removed, too.
 
     Attributes:
         flat_start: share of the loss, in [0, 1], that a sum over all alignments makes (see
             `espnet_ottc.ops.flat_start`); it is 0 unless you set it.  Where labels follow each other without
             pauses, set `flat_start_share(epoch, epochs)` at the beginning of each epoch.
+        null_weight: weight of what the null capacity adds to the loss.  Let it rise from 0 once the frame weights
+            have left the diagonal.
 
     Args:
         hidden: D, width of the encoder's output.
@@ -50,10 +52,12 @@ class OTTCHead(nn.Module):
         kl_weight: weight of `kl_to_uniform`, which keeps frame weights near uniform.
         roughness_weight: weight of `roughness`, which keeps them smooth.
         scale: unit of the loss: "utterance" (nats per unit of mass), "labels" or "frames".
+        null_capacity: as in `ottc_loss`, with the blank as null label; 0: no label takes what is left over.
+        null_weight: as there.
 
     Raises:
         ValueError: fewer than two labels, symbols that repeat, an id or symbol that is no label, a boundary
-            label that is the blank, a penalty's weight below 0.
+            label that is the blank, a weight below 0, a capacity outside [0, 1].
 
     Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.
     """
@@ -69,6 +73,8 @@ class OTTCHead(nn.Module):
         kl_weight: float = 0.1,
         roughness_weight: float = 1.0,
         scale: Scale = "utterance",
+        null_capacity: float = 0.0,
+        null_weight: float = 1.0,
     ) -> None:
         super().__init__()
         symbols = (
@@ -88,6 +94,8 @@ class OTTCHead(nn.Module):
                 raise ValueError(f"{name} must not be negative, got {weight}")
         self.kl_weight, self.roughness_weight = kl_weight, roughness_weight
         self.scale: Scale = scale
+        check_null(null_capacity, null_weight, self.blank)
+        self.null_capacity, self.null_weight = null_capacity, null_weight
         self.flat_start = 0.0
         self.dropout = nn.Dropout(dropout)
         self.label_head = nn.Linear(hidden, len(symbols))
@@ -121,7 +129,17 @@ class OTTCHead(nn.Module):
         logits, frame_logits = self(hidden)
         lengths = self._lengths(hidden, lengths)
         targets, counts = self.targets(labels, label_lengths)
-        loss = ottc_loss(logits, frame_logits, targets, lengths, counts, scale=self.scale)
+        loss = ottc_loss(
+            logits,
+            frame_logits,
+            targets,
+            lengths,
+            counts,
+            scale=self.scale,
+            null_capacity=self.null_capacity,
+            null_weight=self.null_weight,
+            null=self.blank,
+        )
         if self.training and self.flat_start > 0:
             searched = flat_start_loss(logits, frame_logits, targets, lengths, counts)
             loss = torch.lerp(
@@ -211,7 +229,8 @@ class OTTCHead(nn.Module):
             labels = _padded(labels, hidden.device)
         targets, counts = self.targets(labels)
         names = [f"utterance {b}" for b in range(len(hidden))]
-        batch = AlignmentBatch(names, log_probs, lengths, targets, counts, alpha)
+        null = self.blank if self.null_capacity > 0 else None
+        batch = AlignmentBatch(names, log_probs, lengths, targets, counts, alpha, null=null)
         result = make_aligner(aligner).align(batch)
         for name, reason in result.infeasible.items():
             raise ValueError(f"{name}: {reason}")

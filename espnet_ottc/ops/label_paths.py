@@ -7,6 +7,7 @@ band of states, which is made wider until no path outside it can be better.
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.boundaries import NO_LABEL
 from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths
 
 # Stands for -inf, below every path without it.
@@ -18,23 +19,43 @@ _WIDENED = 4
 
 
 def sequence_path(
-    scores: Tensor, tokens: Tensor, *, width: int | None = None
+    scores: Tensor, tokens: Tensor, *, null: int | None = None, width: int | None = None
 ) -> tuple[Tensor, float] | None:
     """The best path along labels of which each takes at least a frame, one after the other.
+
+    With a null label, frames may belong to none: it is optional between any two labels and at both ends.
+    Beside a label that is the null label itself, it would be the same, and is left out.
 
     Args:
         scores: (T, V) log-probabilities of one utterance on the CPU; −inf allowed, NaN not.
         tokens: (U,) ids, U ≥ 1.
+        null: id of the null label; None: every frame belongs to a label.
         width: states of the band in which a search begins; None: it is chosen by the sizes.
 
     Returns:
-        (T,) int64 index of each frame's label, and the path's log-probability; None for fewer frames than
-        labels, or where every path has probability 0.
+        (T,) int64 index of each frame's label, −1 on the null label, and the path's log-probability; None for
+        fewer frames than labels, or where every path has probability 0.
 
     Raises:
         MemoryError: it does not fit into memory.
     """
-    return _best(scores, tokens, torch.zeros(len(tokens), dtype=torch.bool), (1, 1), width)
+    if null is None:
+        return _best(scores, tokens, torch.zeros(len(tokens), dtype=torch.bool), (1, 1), width)
+    itself = torch.nn.functional.pad(tokens == null, (1, 1))
+    # Whether a null state stands before each label, and behind the last one.
+    optional = ~(itself[:-1] | itself[1:])
+    labels = torch.arange(len(tokens)) + optional[:-1].cumsum(0)
+    states = torch.full((len(tokens) + int(optional.sum()),), null, dtype=torch.int64)
+    states[labels] = tokens
+    jumps = torch.zeros(len(states), dtype=torch.bool)
+    jumps[labels[1:]] = optional[1:-1]
+    ends = (1 + int(optional[0]), 1 + int(optional[-1]))
+    found = _best(scores, states, jumps, ends, width)
+    if found is None:
+        return None
+    owners = torch.full((len(states),), NO_LABEL, dtype=torch.int64)
+    owners[labels] = torch.arange(len(tokens))
+    return owners[found[0]], found[1]
 
 
 def ctc_path(

@@ -10,7 +10,7 @@ from typing import Literal, get_args, overload
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import BACKENDS, OTTCInputs
+from espnet_ottc.ops.kernels import BACKENDS, NullCapacity, OTTCInputs
 from espnet_ottc.ops.operators import ottc_losses
 from espnet_ottc.ops.transport import TransportPlan, frame_weights, transport_plan
 from espnet_ottc.ops.validation import (
@@ -38,6 +38,9 @@ def ottc_loss(
     reduction: Reduction = ...,
     scale: Scale = ...,
     zero_infinity: bool = ...,
+    null_capacity: float = ...,
+    null_weight: float = ...,
+    null: int = ...,
     return_plan: Literal[False] = ...,
     validate: bool | None = ...,
     backend: str = ...,
@@ -56,6 +59,9 @@ def ottc_loss(
     reduction: Reduction = ...,
     scale: Scale = ...,
     zero_infinity: bool = ...,
+    null_capacity: float = ...,
+    null_weight: float = ...,
+    null: int = ...,
     return_plan: Literal[True],
     validate: bool | None = ...,
     backend: str = ...,
@@ -73,6 +79,9 @@ def ottc_loss(
     reduction: Reduction = "mean",
     scale: Scale = "utterance",
     zero_infinity: bool = False,
+    null_capacity: float = 0.0,
+    null_weight: float = 1.0,
+    null: int = 0,
     return_plan: bool = False,
     validate: bool | None = None,
     backend: str = "auto",
@@ -97,6 +106,11 @@ def ottc_loss(
             (times T_b: nats per utterance, the scale of CTC).
         zero_infinity: an infinite loss counts 0 and has no gradient, as in `torch.nn.functional.ctc_loss`;
             NaN stays NaN.
+        null_capacity: θ in [0, 1].  Above 0 each frame has the capacity θ/T_b, and what the plan leaves unused
+            of it, r_t = max(θ/T_b − α_t, 0), teaches the null label: L_b gains ω Σ_t r_t (−log p(null|t)).  r_t
+            passes no gradient on to α.  0 has no such term.
+        null_weight: ω ≥ 0, the weight of that term.
+        null: id of the null label, in [0, V); by default the blank.
         return_plan: give the plan that was used as well, without gradient.
         validate: check the values of all inputs; None does so on the CPU only, so that nothing waits
             for a GPU.  Unchecked, lengths are clamped to the tensors, and NaN, +inf or an unknown label
@@ -118,14 +132,15 @@ def ottc_loss(
         ImportError: a kernel asked for by name that cannot be loaded.
         RuntimeError: a second derivative, such as that of a gradient penalty, is asked for.
 
-    Source: OTTC (arXiv 2502.01588), Eqs. 11-12.
+    Source: OTTC (arXiv 2502.01588), Eqs. 11-12; the null label is this package's own (docs/unbalanced.md).
     """
     _check_options(reduction, scale)
     inputs = _check_inputs(
         logits, frame_logits, targets, logit_lengths, target_lengths, label_weights
     )
     checked = values_are_checked(validate, logits)
-    losses = ottc_losses(inputs, backend, checked)
+    capacity = check_null(null_capacity, null_weight, null, logits.shape[2])
+    losses = ottc_losses(inputs, backend, checked, capacity)
     if zero_infinity:
         # The factor 0 that this gives to an infinite loss keeps its slopes out of all gradients.
         losses = losses.masked_fill(losses == torch.inf, 0.0)
@@ -146,6 +161,7 @@ class OTTCLoss(torch.nn.Module):
         validate: check values; None does so on the CPU only.
         backend: "auto", "eager", "cpu" or "triton".
         zero_infinity: count an infinite loss as 0.
+        null_capacity, null_weight, null: the place for mass that matches nothing.
 
     Raises:
         ValueError: an unknown option.
@@ -158,6 +174,10 @@ class OTTCLoss(torch.nn.Module):
         validate: bool | None = None,
         backend: str = "auto",
         zero_infinity: bool = False,
+        *,
+        null_capacity: float = 0.0,
+        null_weight: float = 1.0,
+        null: int = 0,
     ) -> None:
         super().__init__()
         _check_options(reduction, scale)
@@ -168,6 +188,7 @@ class OTTCLoss(torch.nn.Module):
         self.validate = validate
         self.backend = backend
         self.zero_infinity = zero_infinity
+        self.null = check_null(null_capacity, null_weight, null)
 
     def forward(
         self,
@@ -189,16 +210,39 @@ class OTTCLoss(torch.nn.Module):
             reduction=self.reduction,
             scale=self.scale,
             zero_infinity=self.zero_infinity,
+            null_capacity=self.null.capacity,
+            null_weight=self.null.weight,
+            null=self.null.label,
             validate=self.validate,
             backend=self.backend,
         )
 
     def extra_repr(self) -> str:
         """The options, for `print(module)`."""
+        null = self.null
         return (
             f"reduction={self.reduction!r}, scale={self.scale!r}, backend={self.backend!r}, "
-            f"zero_infinity={self.zero_infinity!r}"
+            f"zero_infinity={self.zero_infinity!r}, null_capacity={null.capacity!r}, "
+            f"null_weight={null.weight!r}, null={null.label!r}"
         )
+
+
+def check_null(
+    capacity: float, weight: float, label: int, vocabulary: int | None = None
+) -> NullCapacity:
+    """The place for mass that matches nothing, from the arguments of `ottc_loss`.
+
+    Raises:
+        ValueError: a capacity outside [0, 1], a weight below 0 or infinite, a label outside [0, V).
+    """
+    if not 0 <= capacity <= 1:
+        raise ValueError(f"null_capacity must lie in [0, 1], got {capacity}")
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"null_weight must be finite and >= 0, got {weight}")
+    if label < 0 or (vocabulary is not None and label >= vocabulary):
+        upper = "V" if vocabulary is None else f"V = {vocabulary}"
+        raise ValueError(f"null must be a label id in [0, {upper}), got {label}")
+    return NullCapacity(float(capacity), float(weight), label)
 
 
 def _plan(inputs: OTTCInputs) -> TransportPlan:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import OTTCInputs, Slopes, choose
+from espnet_ottc.ops.kernels import NO_NULL_CAPACITY, NullCapacity, OTTCInputs, Slopes, choose
 from espnet_ottc.ops.precision import dtype_of_sums
 from espnet_ottc.ops.transport import check_feasible
 from espnet_ottc.ops.validation import check_lengths, check_targets, raise_first, valid_mask
@@ -28,19 +28,22 @@ _LOGITS, _FRAME_LOGITS, _LABEL_WEIGHTS = (
 )
 
 
-def ottc_losses(inputs: OTTCInputs, backend: str, checked: bool) -> Tensor:
+def ottc_losses(
+    inputs: OTTCInputs, backend: str, checked: bool, null: NullCapacity = NO_NULL_CAPACITY
+) -> Tensor:
     """Per-utterance losses (B,) with their gradient, from inputs of right kinds and shapes.
 
     Args:
         inputs: on one device.
         backend: one of `espnet_ottc.ops.kernels.BACKENDS`.
         checked: whether to check values, by the rules of `ottc_loss`.
+        null: the place for mass that matches nothing.
 
     Raises:
         ValueError, ImportError: as `choose`; with `checked`, values that break the rules.
         RuntimeError: a second derivative is asked for.
     """
-    arguments = _wishing((*inputs, backend, checked, False, False))
+    arguments = _wishing((*inputs, backend, checked, *null, False, False))
     traced = torch.compiler.is_compiling()
     losses: Tensor
     losses, _ = ottc_forward(*arguments) if traced else _Losses.apply(*arguments)
@@ -56,6 +59,9 @@ def _forward(
     label_weights: Tensor | None,
     backend: str,
     checked: bool,
+    null_capacity: float,
+    null_weight: float,
+    null: int,
     frame_slopes: bool,
     label_slopes: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -65,22 +71,24 @@ def _forward(
         logits, frame_logits, targets, logit_lengths, target_lengths, label_weights: see `OTTCInputs`.
         backend: see `choose`.
         checked: whether to check values.
+        null_capacity, null_weight, null: see `NullCapacity`.
         frame_slopes: see `Slopes`.
         label_slopes: see `Slopes`.
     """
     inputs = OTTCInputs(logits, frame_logits, targets, logit_lengths, target_lengths, label_weights)
     slopes = Slopes(frame_slopes, label_slopes)
-    losses, state, normalizer = choose(backend, logits).forward(inputs, slopes)
+    capacity = NullCapacity(null_capacity, null_weight, null)
+    losses, state, normalizer = choose(backend, logits).forward(inputs, slopes, capacity)
     if checked and normalizer is not None:
         _check_values(inputs, normalizer)
     return losses, state
 
 
 def _fake_forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-    inputs, (backend, _, *slopes) = OTTCInputs(*arguments[:_INPUTS]), arguments[_INPUTS:]
+    inputs, (backend, *_) = OTTCInputs(*arguments[:_INPUTS]), arguments[_INPUTS:]
     logits = inputs.logits
     B, device = logits.shape[0], logits.device
-    columns = choose(backend, logits).state_columns(inputs, Slopes(*slopes))
+    columns = choose(backend, logits).state_columns(inputs, Slopes(*arguments[-2:]))
     return (
         logits.new_empty(B, dtype=torch.promote_types(logits.dtype, torch.float32)),
         logits.new_empty(B, columns, dtype=dtype_of_sums(device)),
@@ -97,6 +105,9 @@ def _backward(
     label_weights: Tensor | None,
     state: Tensor,
     backend: str,
+    null_capacity: float,
+    null_weight: float,
+    null: int,
     frame_slopes: bool,
     label_slopes: bool,
     logits_wanted: bool,
@@ -108,17 +119,20 @@ def _backward(
         logits, frame_logits, targets, logit_lengths, target_lengths, label_weights: see `OTTCInputs`.
         state: from `ottc_forward`.
         backend: as there.
+        null_capacity, null_weight, null: as there.
         frame_slopes: as there.
         label_slopes: as there.
         logits_wanted: whether to compute the gradient of the logits.
     """
     inputs = OTTCInputs(logits, frame_logits, targets, logit_lengths, target_lengths, label_weights)
     slopes = Slopes(frame_slopes, label_slopes)
-    return choose(backend, logits).backward(inputs, state, slopes, grad_losses, logits_wanted)
+    capacity = NullCapacity(null_capacity, null_weight, null)
+    implementation = choose(backend, logits)
+    return implementation.backward(inputs, state, slopes, grad_losses, logits_wanted, capacity)
 
 
 def _fake_backward(_grad_losses: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    inputs, wanted = OTTCInputs(*arguments[:_INPUTS]), arguments[_INPUTS + 2 :]
+    inputs, wanted = OTTCInputs(*arguments[:_INPUTS]), arguments[-3:]
     weights = inputs.label_weights
     places = (inputs.frame_logits, inputs.logits if weights is None else weights, inputs.logits)
     frame_logits, label_weights, logits = (
@@ -135,9 +149,9 @@ def _fake_backward(_grad_losses: Tensor, *arguments: Any) -> tuple[Tensor, Tenso
 
 def _losses_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """`setup_context` of the losses."""
-    *tensors, backend, _, frame_slopes, label_slopes = inputs
+    tensors, (backend, _, *options) = inputs[:_INPUTS], inputs[_INPUTS:]
     state = output[1]
-    ctx.options = backend, frame_slopes, label_slopes
+    ctx.options = backend, *options
     ctx.save_for_backward(*tensors, state)
     ctx.mark_non_differentiable(state)
     ctx.set_materialize_grads(False)
@@ -145,7 +159,7 @@ def _losses_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tenso
 
 def _losses_backward(ctx: Any, grad_losses: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
     """`backward` of the losses."""
-    grads: list[Tensor | None] = [None] * (_INPUTS + 4)
+    grads: list[Tensor | None] = [None] * (_INPUTS + len(ctx.options) + 1)
     if grad_losses is None:
         return tuple(grads)
     wanted = ctx.needs_input_grad

@@ -36,7 +36,7 @@ class LoudModel:
     grid = FrameGrid(0.01)
     tokens = ("-", "|", "A", "B")
     token_type, topology = "char", "ctc"
-    blank, separator, unknown, boundary = 0, 1, None, None
+    blank, separator, unknown, boundary, null = 0, 1, None, None, None
     alphabet, romanize = Alphabet(frozenset("AB")), None
     pads, device = True, torch.device("cpu")
 

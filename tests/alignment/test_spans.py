@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet_ottc.alignment.spans import FrameGrid, Span, words_from_tokens
+from espnet_ottc.alignment.spans import FrameGrid, Span, with_unaligned, words_from_tokens
 
 
 def _tokens(*symbols: str, scores: bool = True) -> list[Span]:
@@ -113,3 +113,13 @@ def test_an_unknown_token_type_is_refused() -> None:
 def test_characters_give_back_the_words_they_came_from(words: list[str]) -> None:
     tokens = _tokens(*[token for word in words for token in ("<space>", *word)], "<space>")
     assert [word.symbol for word in words_from_tokens(tokens, "char")] == words
+
+
+def test_a_token_that_was_not_aligned_lies_between_its_neighbours() -> None:
+    tokens = [Span("a", 0.1, 0.2), Span("l", 0.2, 0.3), Span("<blank>", 0.35, 0.4), Span("l", 0.4, 0.5)]
+    found = with_unaligned(tokens, [" ", "a", "l", " ", "l", " "], " ")
+    assert [(one.symbol, one.start, one.end) for one in found] == [
+        (" ", 0.1, 0.1), ("a", 0.1, 0.2), ("l", 0.2, 0.3), (" ", 0.3, 0.35), ("<blank>", 0.35, 0.4),
+        ("l", 0.4, 0.5), (" ", 0.5, 0.5),
+    ]  # fmt: skip
+    assert with_unaligned([], [" "], " ") == [Span(" ", 0.0, 0.0)]

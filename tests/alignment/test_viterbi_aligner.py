@@ -13,11 +13,15 @@ from espnet_ottc.alignment.aligners import AlignmentBatch, AlignmentResult, make
 from espnet_ottc.alignment.aligners.viterbi import viterbi_path
 
 
-def _batch(log_probs: Tensor, targets: Tensor, alpha: Tensor | None = None) -> AlignmentBatch:
+def _batch(
+    log_probs: Tensor, targets: Tensor, alpha: Tensor | None = None, null: int | None = None
+) -> AlignmentBatch:
     B, T, _ = log_probs.shape
     U = targets.shape[1]
     ids = [f"utt{b}" for b in range(B)]
-    return AlignmentBatch(ids, log_probs, torch.full((B,), T), targets, torch.full((B,), U), alpha)
+    return AlignmentBatch(
+        ids, log_probs, torch.full((B,), T), targets, torch.full((B,), U), alpha, null=null
+    )
 
 
 def _align(batch: AlignmentBatch, **options: float) -> AlignmentResult:
@@ -32,6 +36,26 @@ def _enumerate(log_probs: Tensor, targets: list[int]) -> tuple[float, list[int]]
         edges = [0, *cuts, T]
         labels = [u for u in range(U) for _ in range(edges[u], edges[u + 1])]
         score = sum(float(log_probs[t, targets[u]]) for t, u in enumerate(labels))
+        if score > best:
+            best, path = score, labels
+    return best, path
+
+
+def _enumerate_with_null(
+    log_probs: Tensor, targets: list[int], null: int
+) -> tuple[float, list[int]]:
+    """The best of all ways to give U labels a run of frames each, and the frames between them to `null`."""
+    T, U = len(log_probs), len(targets)
+    best, path = -math.inf, []
+    for edges in itertools.combinations_with_replacement(range(T + 1), 2 * U):
+        if any(edges[2 * u] == edges[2 * u + 1] for u in range(U)):
+            continue
+        labels = [-1] * T
+        for u in range(U):
+            labels[edges[2 * u] : edges[2 * u + 1]] = [u] * (edges[2 * u + 1] - edges[2 * u])
+        score = sum(
+            float(log_probs[t, null if u < 0 else targets[u]]) for t, u in enumerate(labels)
+        )
         if score > best:
             best, path = score, labels
     return best, path
@@ -191,3 +215,45 @@ def test_a_drop_threshold_needs_weights_and_must_be_sensible() -> None:
         _align(batch, drop_threshold=0.1)
     with pytest.raises(ValueError, match="drop_threshold must be finite and >= 0, got -1"):
         _align(batch, drop_threshold=-1)
+
+
+@settings(max_examples=80)
+@given(st.integers(0, 100_000), st.integers(1, 7), st.integers(1, 3))
+def test_with_a_null_label_the_path_is_the_best_of_all(seed: int, T: int, U: int) -> None:
+    U = min(T, U)
+    generator = torch.Generator().manual_seed(seed)
+    log_probs = (2 * torch.randn(1, T, 5, generator=generator)).double().log_softmax(-1)
+    targets = (torch.randperm(4, generator=generator)[:U] + 1)[None]
+    result = _align(_batch(log_probs, targets, null=0), subframe=False)
+    _, path = _enumerate_with_null(log_probs[0], targets[0].tolist(), 0)
+    alignment = result.alignments["utt0"]
+    assert alignment.frame_labels.tolist() == path
+    for u in range(U):
+        frames = [t for t, label in enumerate(path) if label == u]
+        assert (float(alignment.starts[u]), float(alignment.ends[u])) == (frames[0], frames[-1] + 1)
+
+
+def test_equal_labels_apart_by_the_null_label_itself_keep_it() -> None:
+    # As a target has them: 1, the blank that stands between repeats, 1.
+    log_probs = torch.full((1, 8, 2), 0.1).log()
+    for t, token in enumerate([0, 1, 1, 0, 0, 1, 0, 0]):
+        log_probs[0, t, token] = math.log(0.9)
+    alignment = _align(_batch(log_probs, torch.tensor([[1, 0, 1]]), null=0)).alignments["utt0"]
+    assert alignment.frame_labels.tolist() == [-1, 0, 0, 1, 1, 2, -1, -1]
+    assert alignment.frame_tokens(0).tolist() == [0, 1, 1, 0, 0, 1, 0, 0]
+
+
+def test_edges_of_silence_move_to_where_the_posteriors_cross() -> None:
+    # Null, 1, null: q = 0.1 and 0.6 around the start, 0.2 and 0.7 around the end.
+    log_probs = _posteriors([[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
+    batch = _batch(log_probs, torch.tensor([[1]]), null=0)
+    alignment = _align(batch).alignments["utt0"]
+    assert alignment.starts.tolist() == pytest.approx([0.5 + 0.8])
+    assert alignment.ends.tolist() == pytest.approx([3.5 + 0.6])
+    hard = _align(batch, subframe=False).alignments["utt0"]
+    assert (hard.starts.tolist(), hard.ends.tolist()) == ([1], [4])
+
+
+def test_a_null_label_outside_the_vocabulary_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"null must be a token id in \[0, 2\), got 2"):
+        _batch(torch.zeros(1, 2, 2), torch.tensor([[1]]), null=2)

@@ -185,6 +185,55 @@ def test_a_flat_start_hands_over_to_ottc_in_the_unit_of_the_loss(scale):
         assert list(losses.parts) == ["loss_ottc"]
 
 
+def test_the_null_weight_rises_in_training_and_is_whole_in_validation():
+    options = {"reduce": False, "dropout": 0.0, "scale": "labels", "boundary_label": SPACE}
+    plain = _criterion(**options)
+    criterion = _criterion(**options, null_capacity=0.9, null_weight=3.0, null_after_epoch=6)
+    batch = CriterionBatch(*_batch())
+    ottc, whole = plain.losses(batch).loss, criterion.losses(batch)
+    assert bool((whole.loss > ottc + 0.1).all())
+    for epoch, share in ((6, 0.0), (7, 1 / 3), (8, 2 / 3), (9, 1.0), (20, 1.0)):
+        criterion.set_epoch(epoch)
+        losses = criterion.train().losses(batch)
+        torch.testing.assert_close(losses.loss, ottc + share * (whole.loss - ottc))
+        torch.testing.assert_close(criterion.eval().losses(batch).loss, whole.loss)
+    for b, (length, alpha) in enumerate(
+        zip([15, 9, 12], criterion.alpha(*_batch()[:2]).detach().tolist(), strict=True)
+    ):
+        unused = sum(max(0.9 / length - a, 0) for a in alpha[:length])
+        assert whole.parts["null_mass"][b].item() == pytest.approx(unused, abs=1e-5)
+    assert "null_mass" not in plain.losses(batch).parts
+
+
+def test_an_unaligned_label_has_no_part_in_label_sequences():
+    criterion = _criterion(null_capacity=0.9, unaligned_label=SPACE)
+    targets = torch.tensor([[3, 3, 2, 3], [2, 2, -1, -1], [4, 2, 5, 2]])
+    labels = criterion.labels_of_text(targets, torch.tensor([4, 2, 3]))
+    rows = zip(labels.targets.tolist(), labels.lengths.tolist(), strict=True)
+    assert [row[:n] for row, n in rows] == [[3, 0, 3, 0, 3], [], [4, 5]]
+
+
+def test_forced_align_with_a_null_label_leaves_frames_between_labels_blank():
+    torch.manual_seed(1)
+    criterion = build_criterion(4, 8, ctc_type="ottc", null_capacity=0.9).eval()
+    hidden = 3 * torch.randn(1, 7, 8)
+    path, scores = criterion.forced_align(
+        hidden, torch.tensor([7]), torch.tensor([[2, 3]]), torch.tensor([2])
+    )
+    log_probs = criterion.frame_log_probs(hidden)[0].detach()
+    found = {}
+    for edges in itertools.combinations_with_replacement(range(8), 4):
+        if edges[0] < edges[1] and edges[2] < edges[3]:
+            tokens = [0] * 7
+            tokens[edges[0] : edges[1]] = [2] * (edges[1] - edges[0])
+            tokens[edges[2] : edges[3]] = [3] * (edges[3] - edges[2])
+            found[tuple(tokens)] = sum(float(log_probs[t, y]) for t, y in enumerate(tokens))
+    best = max(found, key=found.get)
+    assert path[0].tolist() == list(best)
+    assert 0 in best
+    assert float(scores.sum()) == pytest.approx(found[best], abs=1e-5)
+
+
 def test_a_flat_start_teaches_labels_and_frame_weights_and_leaves_frozen_ones():
     for frozen in (False, True):
         criterion = _criterion(
@@ -379,6 +428,7 @@ def test_forced_align_names_an_utterance_with_too_few_frames():
         {"flat_start_epochs": 1},
         {"flat_start_epochs": 4},  # in its fifth epoch, half flat start and half OTTC
         {"consistency_weight": 0.2},
+        {"null_capacity": 0.9, "null_weight": 2.0},
     ],
 )
 def test_an_impossible_utterance_counts_nothing_and_the_others_train_as_ever(options):

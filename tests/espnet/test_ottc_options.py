@@ -12,6 +12,7 @@ from espnet_ottc.espnet.criteria.options import (
     ctc_defaults,
     parse_conf,
     resolve_boundary_label,
+    unaligned_label_id,
 )
 
 
@@ -63,6 +64,18 @@ def test_ctcs_former_name_of_zero_infinity_is_understood_and_comes_first():
         ({"flat_start_epochs": 1.5}, ValueError, "flat_start_epochs must be a number of epochs"),
         ({"flat_start_epochs": 3, "alpha": "uniform"}, ValueError, "flat_start_epochs is for"),
         ({"flat_start_epochs": 3, "label_weights": "learned"}, ValueError, "not learned"),
+        ({"null_capacity": 1.1}, ValueError, r"null_capacity must lie in \[0, 1.0\], got 1.1"),
+        ({"null_weight": -1}, ValueError, "null_weight must lie in"),
+        ({"null_after_epoch": 0.5}, ValueError, "null_after_epoch must be a number of epochs"),
+        ({"null_capacity": 0.9, "alpha": "uniform"}, ValueError, "is for alpha: learned"),
+        ({"null_capacity": 0.9, "label_weights": "ali"}, ValueError, "excludes label_weights: ali"),
+        ({"unaligned_label": 3}, ValueError, "unaligned_label needs a null_capacity above 0"),
+        (
+            {"unaligned_label": 3, "boundary_label": 3, "null_capacity": 0.9},
+            ValueError,
+            "unaligned_label must not be the boundary_label",
+        ),
+        ({"unaligned_label": 0, "null_capacity": 0.9}, ValueError, "unaligned_label must not be"),
         ({"boundary_label": 0}, ValueError, "must not be the blank"),
         ({"boundary_label": 1.5}, TypeError, "boundary_label must be a token, its id or null"),
     ],
@@ -115,6 +128,13 @@ def test_a_boundary_label_means_a_token_of_the_list(label, tokens, token, number
 def test_a_boundary_label_that_no_token_fits_is_an_error(label, message):
     with pytest.raises(ValueError, match=message):
         resolve_boundary_label(label, ["<blank>", "a", "b"])
+
+
+def test_an_unaligned_word_break_is_nothing_where_the_tokens_have_none():
+    assert unaligned_label_id("<word_break>", ["<blank>", "aa", "b"]) is None
+    assert unaligned_label_id("<word_break>", ["<blank>", "a", "▁"]) == 2
+    with pytest.raises(ValueError, match="unaligned_label must be one of the tokens; got 'x'"):
+        unaligned_label_id("x", ["<blank>", "a", "b"])
 
 
 def test_checking_options_imports_neither_espnet_nor_pytorch():

@@ -45,12 +45,13 @@ def describe(kernel, types, constants):
 
 
 FLOATS = ("losses", "grad_losses")
+SCALARS = ("null_capacity", "null_weight")
 INTEGERS = ("frame_lengths", "label_lengths", "targets")
-SIZES = ("B", "T", "U", "V", "K", "batch_stride", "frame_stride", "loss_stride")
+SIZES = ("B", "T", "U", "V", "K", "batch_stride", "frame_stride", "loss_stride", "null_label")
 SMALL, LARGE = {"ROWS": 32, "COLUMNS": 32}, {"ROWS": 1, "COLUMNS": 1024}
 READING = {"LABEL_STEPS": 7, "TIE_WIDTH": TIE, "STEP": 1024}
-NO_SLOPES = {"FRAME_SLOPES": False, "LABEL_SLOPES": False}
-SLOPES = {"FRAME_SLOPES": True, "LABEL_SLOPES": True}
+NO_SLOPES = {"FRAME_SLOPES": False, "LABEL_SLOPES": False, "NULL": False}
+SLOPES = {"FRAME_SLOPES": True, "LABEL_SLOPES": True, "NULL": True}
 KERNELS = [
     (read_inputs, {"UNIFORM": True, **READING, **SMALL}),
     (read_inputs, {"UNIFORM": False, **READING, **LARGE}),
@@ -62,7 +63,8 @@ KERNELS = [
 ]
 for dtype in ("fp32", "bf16", "fp16"):
     types = dict.fromkeys(INTEGERS, "*i64") | dict.fromkeys(FLOATS, "*fp32") | {"state": "*fp64"}
-    types |= dict.fromkeys(SIZES, "i32") | {"label_weights": "*fp32", "grad_label_weights": "*fp32"}
+    types |= dict.fromkeys(SIZES, "i32") | dict.fromkeys(SCALARS, "fp32")
+    types |= {"label_weights": "*fp32", "grad_label_weights": "*fp32"}
     scores = ("logits", "frame_logits", "grad_logits", "grad_frame_logits")
     types |= dict.fromkeys(scores, "*" + dtype)
     for kernel, constants in KERNELS:

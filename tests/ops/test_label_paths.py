@@ -1,5 +1,7 @@
 """The best path along the labels of a text: a band gives what the whole gives, or is made wider."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,30 @@ def test_a_band_finds_a_path_as_good_as_any(
             assert total == pytest.approx(expected, abs=1e-3)
             read = path if ctc else tokens[path]
             assert float(log_probs.gather(1, read[:, None]).sum()) == pytest.approx(total, abs=1e-2)
+
+
+@pytest.mark.parametrize("boost", [0.0, 2.0, 6.0])
+@pytest.mark.parametrize(("T", "U", "width"), [(60, 5, 4), (300, 90, 8), (90, 80, 16)])
+def test_with_a_null_label_a_band_finds_a_path_as_good_as_any(
+    T: int, U: int, width: int, boost: float
+) -> None:
+    for seed in range(3):
+        log_probs, tokens = _speech(T, U, seed, boost)
+        log_probs[T // 2 :: 7] = torch.eye(20)[0].mul(9).log_softmax(0)
+        tokens[U // 3] = 0  # itself the null label
+        found = sequence_path(log_probs, tokens, null=0)
+        narrow = sequence_path(log_probs, tokens, null=0, width=width)
+        assert found is not None
+        assert narrow is not None
+        assert narrow[1] == pytest.approx(found[1], abs=1e-3)
+        labels = [int(u) for u in found[0] if u >= 0]
+        assert [u for u, _ in itertools.groupby(labels)] == list(range(U))
+        read = torch.where(found[0] >= 0, tokens[found[0].clamp(min=0)], 0)
+        total = float(log_probs.gather(1, read[:, None]).sum())
+        assert total == pytest.approx(found[1], abs=1e-2)
+        every_frame = sequence_path(log_probs, tokens)
+        assert every_frame is not None
+        assert found[1] > every_frame[1]
 
 
 def test_a_band_that_is_too_narrow_is_noticed() -> None:

@@ -14,12 +14,13 @@ from torch.utils.checkpoint import checkpoint
 
 from espnet_ottc import OTTCLoss, ottc_loss
 from espnet_ottc.ops import operators
-from espnet_ottc.ops.kernels import OTTCInputs
+from espnet_ottc.ops.kernels import NullCapacity, OTTCInputs
 
 BACKENDS = ["eager", "cpu", "triton"]
 B, T, V, U = 3, 9, 6, 4
 LENGTHS = torch.tensor([9, 6, 4]), torch.tensor([4, 3, 0])
 TARGETS = torch.tensor([[1, 2, 3, 1], [2, 1, 5, 0], [0, 0, 0, 0]])
+NULL = NullCapacity(0.9, 2.0, 3)
 
 
 def leaves(*, weighted: bool = True, seed: int = 0, copies: int = 0) -> list[Tensor]:
@@ -91,12 +92,12 @@ def test_operators_pass_opcheck(backend: str, weighted: bool) -> None:
     inputs = leaves(weighted=weighted)
     logits, scores, weights = (*inputs, None)[:3]
     arguments = (logits, scores, TARGETS, *LENGTHS, weights)
-    forward = (*arguments, backend, backend != "triton", True, weighted)
+    forward = (*arguments, backend, backend != "triton", *NULL, True, weighted)
     assert set(torch.library.opcheck(operators.ottc_forward, forward).values()) == {"SUCCESS"}
     with torch.no_grad():
         losses, state = operators.ottc_forward(*forward)
     detached = [t if t is None else t.detach() for t in arguments]
-    backward = (torch.ones_like(losses), *detached, state, backend, True, weighted, True)
+    backward = (torch.ones_like(losses), *detached, state, backend, *NULL, True, weighted, True)
     assert set(torch.library.opcheck(operators.ottc_backward, backward).values()) == {"SUCCESS"}
 
 
@@ -106,7 +107,7 @@ def test_fake_kernels_give_the_shapes_of_what_is_wanted(
     backend: str, wanted: tuple[bool, bool]
 ) -> None:
     logits, scores, weights = (tensor.detach() for tensor in leaves())
-    arguments = (logits, scores, TARGETS, *LENGTHS, weights, backend, False, *wanted)
+    arguments = (logits, scores, TARGETS, *LENGTHS, weights, backend, False, *NULL, *wanted)
     names = ("test_schema", "test_faketensor")
     result = torch.library.opcheck(operators.ottc_forward, arguments, test_utils=names)
     assert set(result.values()) == {"SUCCESS"}
@@ -258,8 +259,9 @@ def test_fake_tensors_of_a_gpu_that_is_not_there_have_the_right_device(dtype: to
         logits = torch.empty(B, T, V, device="cuda", dtype=dtype)
         lengths = [torch.empty(*x.shape, dtype=x.dtype, device="cuda") for x in (TARGETS, *LENGTHS)]
         arguments = (logits, logits[..., 0], *lengths, None)
-        losses, state = operators.ottc_forward(*arguments, "auto", False, True, False)
-        grads = operators.ottc_backward(losses, *arguments, state, "auto", True, False, True)
+        losses, state = operators.ottc_forward(*arguments, "auto", False, *NULL, True, False)
+        options = ("auto", *NULL, True, False, True)
+        grads = operators.ottc_backward(losses, *arguments, state, *options)
     assert {tensor.device.type for tensor in (losses, state, *grads)} == {"cuda"}
     assert grads[0].shape == logits.shape
     assert grads[0].dtype == dtype

@@ -36,9 +36,10 @@ class ESPnetModel:
         self.tokens = tuple(model.token_list)
         self.token_type = model.token_type
         self.blank = model.blank
-        self.boundary = model.boundary
+        self.boundary, self.null = model.boundary, model.null
         self.topology = "sequence" if model.aligns_sequences else "ctc"
         separators = [i for i, token in enumerate(self.tokens) if token in CHARACTER_SEPARATORS]
+        separators = [one for one in separators if one != model.unaligned]
         self.separator = separators[0] if self.token_type == "char" and separators else None
         self.unknown = self.tokens.index(_UNKNOWN) if _UNKNOWN in self.tokens else None
         self.alphabet = _alphabet(self.tokens, self.token_type)

@@ -29,6 +29,7 @@ class TorchaudioModel:
     blank = 0
     unknown: int | None = None
     boundary: int | None = None
+    null: int | None = None
 
     def __init__(self, name: str, bundle: Any, model: nn.Module, device: str) -> None:
         self.name = name

@@ -29,6 +29,7 @@ class TransformersModel:
     token_type = "char"
     topology = "ctc"
     boundary: int | None = None
+    null: int | None = None
 
     def __init__(self, name: str, model: Any, tokenizer: Any, extractor: Any, device: str) -> None:
         self.name = name

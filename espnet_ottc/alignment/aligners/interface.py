@@ -35,6 +35,8 @@ class AlignmentBatch:
         alpha: (B, T) frame weights, ≥ 0, sum 1 over the valid frames; None where the model has
             none.
         beta: (B, U) label weights, > 0, sum 1 over the valid labels; None is uniform.
+        null: id of the label that the model gives to frames which belong to none, as OTTC does that was trained
+            with a null capacity; None where every frame belongs to a label, or the search knows (CTC's blank).
 
     Raises:
         TypeError: a tensor of the wrong kind.
@@ -50,6 +52,7 @@ class AlignmentBatch:
     target_lengths: Tensor
     alpha: Tensor | None = None
     beta: Tensor | None = None
+    null: int | None = None
 
     def __post_init__(self) -> None:
         check_floating("log_probs", self.log_probs, 3)
@@ -73,6 +76,8 @@ class AlignmentBatch:
         check_lengths("lengths", self.lengths, batch, T)
         check_lengths("target_lengths", self.target_lengths, batch, U)
         check_targets("targets", self.targets, self.target_lengths, V)
+        if self.null is not None and not 0 <= self.null < V:
+            raise ValueError(f"null must be a token id in [0, {V}), got {self.null}")
         self._check_log_probs()
 
     def _check_log_probs(self) -> None:
@@ -94,7 +99,7 @@ class TokenAlignment:
         utterance_id: its name.
         targets: (U,) int64 token ids.
         frame_labels: (T,) int64 index u of each frame's label; −1 for a frame that belongs to none
-            (a dropped frame, or CTC's blank).
+            (a dropped frame, the null label, or CTC's blank).
         starts: (U,) float64 position of each label's start on the frame axis, in frames.
         ends: (U,) float64 position of its end.
         scores: (U,) float64 mean probability of the label over its time, in [0, 1].

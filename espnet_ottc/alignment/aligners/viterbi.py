@@ -1,7 +1,7 @@
 """The best monotone path through the label sequence over the model's frame posteriors.
 
-Each label takes at least one frame and no optional blank stands between labels: the labels are
-those that the model was trained with, one after the other.
+Each label takes at least one frame: the labels are those that the model was trained with, one after the
+other.  Where the model has a null label, it may take frames between them and at both ends.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,12 @@ from espnet_ottc.ops.validation import valid_mask
 class ViterbiAligner:
     """max over monotone paths of Σ_t log p(y_{u(t)} | t), with u(t) rising by 0 or 1 from 0 to U−1.
 
+    With a null label in the batch, y is it on frames between two labels, and at the ends, wherever that is
+    better.
+
     Attributes:
-        subframe: move each boundary to where the posteriors of its two labels cross, at most half
-            a frame.
+        subframe: move each boundary to where the posteriors of its two labels (one of which may be the null
+            label) cross, at most half a frame.
         drop_threshold: frames with α_t · T_b below this (a share of the uniform weight) are left
             out of the path; 0 keeps all.  Needs `alpha`.
 
@@ -58,7 +61,9 @@ class ViterbiAligner:
         """
         used = self._used_frames(batch)
         log_probs = batch.log_probs.detach()
-        frame_labels, best = viterbi_path(log_probs, used, batch.targets, batch.target_lengths)
+        frame_labels, best = viterbi_path(
+            log_probs, used, batch.targets, batch.target_lengths, batch.null
+        )
         result = AlignmentResult()
         for b, name in enumerate(batch.utterance_ids):
             T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
@@ -71,7 +76,7 @@ class ViterbiAligner:
                 result.infeasible[name] = "every path has probability 0"
             else:
                 result.alignments[name] = self._alignment(
-                    name, log_probs[b, :T], batch.targets[b, :U], frame_labels[b, :T]
+                    name, log_probs[b, :T], batch.targets[b, :U], frame_labels[b, :T], batch.null
                 )
         return result
 
@@ -86,17 +91,20 @@ class ViterbiAligner:
         return valid & (batch.alpha * batch.lengths[:, None] >= self.drop_threshold)
 
     def _alignment(
-        self, name: str, log_probs: Tensor, targets: Tensor, frame_labels: Tensor
+        self,
+        name: str,
+        log_probs: Tensor,
+        targets: Tensor,
+        frame_labels: Tensor,
+        null: int | None,
     ) -> TokenAlignment:
         if not len(targets):
             frame_labels = torch.full_like(frame_labels, NO_LABEL)
         frames = (frame_labels != NO_LABEL).nonzero()[:, 0]
         labels = frame_labels[frames]
         starts, ends = path_boundaries(frames, labels, len(targets))
-        if self.subframe and len(targets) > 1:
-            shift = crossing_shifts(log_probs, targets, starts, ends)
-            starts[1:] += shift
-            ends[:-1] += shift
+        if self.subframe and len(targets):
+            starts, ends = _crossings(log_probs, targets, starts, ends, null)
         scores = mean_probabilities(log_probs, frames, labels, torch.ones_like(frames), targets)
         return TokenAlignment(
             utterance_id=name,
@@ -109,7 +117,11 @@ class ViterbiAligner:
 
 
 def viterbi_path(
-    log_probs: Tensor, used: Tensor, targets: Tensor, target_lengths: Tensor
+    log_probs: Tensor,
+    used: Tensor,
+    targets: Tensor,
+    target_lengths: Tensor,
+    null: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The best monotone path of each utterance; memory grows with the frames and labels, not their product.
 
@@ -121,10 +133,11 @@ def viterbi_path(
         used: (B, T) bool: frames that take part; false in the padding.
         targets: (B, U) token ids, anything in the padding.
         target_lengths: (B,) valid labels.
+        null: id of the label that frames between labels and at the ends may have; None: none.
 
     Returns:
-        frame_labels: (B, T) int64 label index of each frame, −1 where it is not used.  Meaningless
-            for an utterance that has no path.
+        frame_labels: (B, T) int64 label index of each frame, −1 where it is not used or has the null label.
+            Meaningless for an utterance that has no path.
         best: (B,) float64 the path's log-probability; −inf without a path.
     """
     batch, T, _ = log_probs.shape
@@ -135,7 +148,7 @@ def viterbi_path(
         frames = log_probs[b].detach().cpu()
         # A copy of a long recording's frames is worth avoiding.
         frames = frames if bool(taken.all()) else frames[taken]
-        found = sequence_path(frames, targets[b, :U].long().cpu()) if U else None
+        found = sequence_path(frames, targets[b, :U].long().cpu(), null=null) if U else None
         if found is not None:
             frame_labels[b, taken] = found[0]
             best[b] = found[1]
@@ -161,29 +174,55 @@ def path_boundaries(frames: Tensor, labels: Tensor, count: int) -> tuple[Tensor,
     return frames[first].double(), frames[last].double() + 1
 
 
-def crossing_shifts(log_probs: Tensor, targets: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """How far each inner boundary moves to where the posteriors of its two labels cross.
+def crossing_shifts(log_probs: Tensor, before: Tensor, after: Tensor, edges: Tensor) -> Tensor:
+    """How far each edge between two runs of frames moves to where the posteriors of their labels cross.
 
-    With q(t) = p(y_{u+1}|t) / (p(y_u|t) + p(y_{u+1}|t)) at the centres of the last frame of u and
-    the first frame of u+1, linear in between, the boundary is where q = 1/2.  Where q does not
-    rise through 1/2 there, or dropped frames lie between the labels, it stays.
+    With q(t) = p(after|t) / (p(before|t) + p(after|t)) at the centres of the last frame of the one and the
+    first frame of the other, linear in between, the edge is where q = 1/2.  Where q does not rise through 1/2
+    there, it stays.
 
     Args:
         log_probs: (T, V) of one utterance.
-        targets: (U,) token ids.
-        starts: (U,) whole frames, as `path_boundaries` gives them.
-        ends: (U,) likewise.
+        before: (N,) token id of the run that ends at each edge.
+        after: (N,) of the run that begins there.
+        edges: (N,) int64, the first frame of the run that begins, in [1, T).
 
     Returns:
-        (U−1,) float64 frames, in [−1/2, 1/2].
+        (N,) float64 frames, in [−1/2, 1/2].
     """
-    left, right = ends[:-1].long() - 1, starts[1:].long()
     q_left, q_right = (
-        torch.sigmoid(
-            log_probs[frame, targets[1:]].double() - log_probs[frame, targets[:-1]].double()
-        )
-        for frame in (left, right)
+        torch.sigmoid(log_probs[frame, after].double() - log_probs[frame, before].double())
+        for frame in (edges - 1, edges)
     )
-    crosses = (q_left <= 0.5) & (q_right >= 0.5) & (q_right > q_left) & (right == left + 1)
+    crosses = (q_left <= 0.5) & (q_right >= 0.5) & (q_right > q_left)
     share = (0.5 - q_left) / torch.where(crosses, q_right - q_left, 1.0)
     return torch.where(crosses, share - 0.5, 0.0)
+
+
+def _crossings(
+    log_probs: Tensor, targets: Tensor, starts: Tensor, ends: Tensor, null: int | None
+) -> tuple[Tensor, Tensor]:
+    """Starts and ends of whole frames, moved to crossings.
+
+    Without a null label an edge at dropped frames stays: no other label is beside it.
+    """
+    T = len(log_probs)
+    touching = torch.zeros(len(targets) + 1, dtype=torch.bool, device=starts.device)
+    touching[1:-1] = starts[1:] == ends[:-1]
+    inner = touching[1:-1].nonzero()[:, 0]
+    shift = crossing_shifts(log_probs, targets[inner], targets[inner + 1], starts[inner + 1].long())
+    moved_starts, moved_ends = starts.clone(), ends.clone()
+    moved_starts[inner + 1] += shift
+    moved_ends[inner] += shift
+    if null is None:
+        return moved_starts, moved_ends
+    silence = torch.full_like(targets, null)
+    opens = (~touching[:-1] & (starts > 0)).nonzero()[:, 0]
+    closes = (~touching[1:] & (ends < T)).nonzero()[:, 0]
+    moved_starts[opens] += crossing_shifts(
+        log_probs, silence[opens], targets[opens], starts[opens].long()
+    )
+    moved_ends[closes] += crossing_shifts(
+        log_probs, targets[closes], silence[closes], ends[closes].long()
+    )
+    return moved_starts, moved_ends

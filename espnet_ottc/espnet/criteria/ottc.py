@@ -21,6 +21,7 @@ from espnet_ottc.ops.label_weights import (
     run_length_label_weights,
 )
 from espnet_ottc.ops.loss import ottc_loss
+from espnet_ottc.ops.null_capacity import unused_capacity
 from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
 from espnet_ottc.ops.transport import frame_weights
 
@@ -67,6 +68,8 @@ class OTTC(SequenceCriterion):
         self.drop_threshold = options.drop_threshold
         self.frozen = options.freeze_alpha_after_epoch == 0
         self.flat_start = flat_start_share(1, options.flat_start_epochs)
+        self.null = BLANK if options.null_capacity > 0 else None
+        self.null_share = null_share(1, options.null_after_epoch)
         self.observer: Observer | None = None
         self.frame_head = (
             FrameWeightHead(encoder_output_size, options.dropout)
@@ -92,6 +95,7 @@ class OTTC(SequenceCriterion):
         last = self.options.freeze_alpha_after_epoch
         self.frozen = last is not None and epoch > last
         self.flat_start = flat_start_share(epoch, self.options.flat_start_epochs)
+        self.null_share = null_share(epoch, self.options.null_after_epoch)
         self.train(self.training)
         if isinstance(self.label_weighting, EstimatedLabelWeights):
             self.label_weighting.update()
@@ -197,6 +201,8 @@ class OTTC(SequenceCriterion):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """OTTC's loss, with the flat start's as long as it lasts, and both as parts."""
         lengths = (frames, labels.lengths, labels.weights)
+        # The best model is chosen by one and the same loss in all epochs.
+        null_weight = self.options.null_weight * (self.null_share if self.training else 1.0)
         ottc = ottc_loss(
             logits,
             frame_logits,
@@ -205,8 +211,15 @@ class OTTC(SequenceCriterion):
             reduction="mean" if self.reduce else "none",
             scale=self.options.scale,
             zero_infinity=self.zero_infinity,
+            null_capacity=self.options.null_capacity,
+            null_weight=null_weight,
+            null=BLANK,
         )
         parts = {"loss_ottc": ottc.detach()}
+        if self.null is not None:
+            alpha = frame_weights(frame_logits.detach(), frames)
+            unused = unused_capacity(alpha, frames, labels.lengths, self.options.null_capacity)
+            parts["null_mass"] = self.reduced(unused.sum(1))
         if not self.training or self.flat_start == 0:
             return ottc, parts
         searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
@@ -241,6 +254,14 @@ class OTTC(SequenceCriterion):
         if self.options.scale != "utterance":
             values = values * (hlens if self.options.scale == "frames" else labels.lengths)
         return self.reduced(values)
+
+
+def null_share(epoch: int, after_epoch: int) -> float:
+    """How much of its weight the null capacity has in an epoch, counted from 1.
+
+    None up to `after_epoch`, then more by equal steps over a third as many epochs.
+    """
+    return min(1.0, max(0.0, (epoch - after_epoch) / (round(after_epoch / 3) + 1)))
 
 
 def _label_weighting(

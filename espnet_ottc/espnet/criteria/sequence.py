@@ -8,7 +8,7 @@ from torch import Tensor
 from espnet_ottc.alignment.aligners.viterbi import viterbi_path
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.ops.greedy_decoding import greedy_labels, kept_frames, silence_to_blank
-from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
+from espnet_ottc.ops.targets import add_boundary_labels, compact, insert_blanks
 from espnet_ottc.ops.validation import valid_mask
 
 
@@ -24,7 +24,8 @@ class SequenceCriterion(Criterion):
     """A criterion that aligns frames with a label sequence in which no blank is optional.
 
     The sequence has a blank between equal neighbours and, where the option `boundary_label` is set, that
-    label at both ends, so that silence has a label.  Hypotheses come without it at their ends.
+    label at both ends, so that silence has a label.  Hypotheses come without it at their ends.  With a
+    `null` label silence may be that label's instead, between any two labels and at the ends.
 
     The other arguments are those of `Criterion`.
 
@@ -39,11 +40,18 @@ class SequenceCriterion(Criterion):
     # Frames that weigh less than this share of 1/T do not count in greedy decoding.
     drop_threshold: float = 0.0
 
+    # The label of frames that belong to no other; None where every frame belongs to one.
+    null: int | None = None
+
     boundary: int | None
+    unaligned: int | None
 
     def set_up(self, odim: int, encoder_output_size: int) -> None:
-        """Check the boundary label."""
-        self.boundary = _boundary_id(self.options.boundary_label, odim)
+        """Check the labels among the options."""
+        self.boundary = _label_id("boundary_label", self.options.boundary_label, odim)
+        # Other criteria than OTTC have no such option.
+        unaligned = getattr(self.options, "unaligned_label", None)
+        self.unaligned = _label_id("unaligned_label", unaligned, odim)
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor | None:
         """Frame weights (B, T), sum 1 over the valid frames; None where all frames count the same."""
@@ -61,6 +69,9 @@ class SequenceCriterion(Criterion):
             ys_lens: (B,).
         """
         targets, lengths = ys_pad.long(), ys_lens
+        if self.unaligned is not None:
+            aligned = valid_mask(lengths, targets.shape[1]) & (targets != self.unaligned)
+            targets, lengths = compact(targets, aligned, BLANK), aligned.sum(1)
         if self.boundary is not None:
             targets, lengths = add_boundary_labels(targets, lengths, self.boundary)
         targets, lengths = insert_blanks(targets, lengths, BLANK)
@@ -97,7 +108,8 @@ class SequenceCriterion(Criterion):
     ) -> tuple[Tensor, Tensor]:
         """As `Criterion.forced_align`, along the complete label sequence, and for any number of utterances.
 
-        The boundary labels at both ends come as blanks, so that the path spells the text as CTC's does.
+        The boundary labels at both ends come as blanks, so that the path spells the text as CTC's does; frames
+        of the null label are blanks, too.
 
         Raises:
             ValueError: fewer frames than labels; it starts with the utterance's place in the batch.
@@ -110,12 +122,14 @@ class SequenceCriterion(Criterion):
                 f"utterance {b}: {int(labels.lengths[b])} labels need at least as many frames, "
                 f"got {int(hlens[b])}"
             )
-        places, _ = viterbi_path(log_probs, used, labels.targets, labels.lengths)
-        places = places.long().clamp(min=0)
-        path = torch.where(used, labels.targets.gather(1, places), blank_idx)
+        places, _ = viterbi_path(log_probs, used, labels.targets, labels.lengths, self.null)
+        spoken = places >= 0
+        tokens = labels.targets.gather(1, places.clamp(min=0))
+        path = torch.where(spoken, tokens, blank_idx if self.null is None else self.null)
         scores = log_probs.gather(2, path[..., None])[..., 0]
+        path = torch.where(spoken, path, blank_idx)
         if self.boundary is not None:
-            ends = (places == 0) | (places == labels.lengths[:, None] - 1)
+            ends = spoken & ((places == 0) | (places == labels.lengths[:, None] - 1))
             path = torch.where(ends, blank_idx, path)
         return path, torch.where(used, scores, 0.0)
 
@@ -134,14 +148,14 @@ class SequenceCriterion(Criterion):
         return silence_to_blank(log_probs, kept, BLANK, self.boundary)
 
 
-def _boundary_id(label: object, odim: int) -> int | None:
+def _label_id(name: str, label: object, odim: int) -> int | None:
     if label is None:
         return None
     if not isinstance(label, int):
         raise TypeError(
-            f"boundary_label must be an id here, got {label!r}; espnet_ottc.espnet.register builds criteria "
-            "from tokens, and boundary_label_id of espnet_ottc.espnet.criteria.options finds a token's id"
+            f"{name} must be an id here, got {label!r}; espnet_ottc.espnet.register builds criteria "
+            f"from tokens, and {name}_id of espnet_ottc.espnet.criteria.options finds a token's id"
         )
     if label >= odim:
-        raise ValueError(f"boundary_label must be below {odim}, the vocabulary; got {label}")
+        raise ValueError(f"{name} must be below {odim}, the vocabulary; got {label}")
     return label

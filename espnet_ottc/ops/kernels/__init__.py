@@ -35,6 +35,26 @@ class Slopes(NamedTuple):
     label_weights: bool
 
 
+class NullCapacity(NamedTuple):
+    """The place for mass that matches nothing: what of its capacity a frame does not use teaches one label.
+
+    With the capacity θ/T_b of each frame, L gains weight · Σ_t r_t (−log p(label|t)), where
+    r_t = max(θ/T_b − α_t, 0) passes no gradient on to α.  Utterances without labels have no such term.
+    """
+
+    capacity: float = 0.0  # θ in [0, 1]
+    weight: float = 1.0  # ω >= 0
+    label: int = 0  # in [0, V)
+
+    @property
+    def used(self) -> bool:
+        """Whether there is such a term at all."""
+        return self.capacity > 0 and self.weight > 0
+
+
+NO_NULL_CAPACITY = NullCapacity()
+
+
 class OTTCForward(NamedTuple):
     """What a forward pass gives."""
 
@@ -59,7 +79,9 @@ class Implementation(Protocol):
     def state_columns(self, inputs: OTTCInputs, slopes: Slopes) -> int:
         """K, the state's columns, O(T + U); its dtype is `dtype_of_sums`."""
 
-    def forward(self, inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+    def forward(
+        self, inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = ...
+    ) -> OTTCForward:
         """Per-utterance losses and the gradients of the small inputs."""
 
     def backward(
@@ -69,8 +91,9 @@ class Implementation(Protocol):
         slopes: Slopes,
         grad_losses: Tensor,
         logits_wanted: bool,
+        null: NullCapacity = ...,
     ) -> OTTCGradients:
-        """Gradients from the losses' gradient (B,), `forward`'s state, and the slopes asked for there."""
+        """Gradients from the losses' gradient (B,), and `forward`'s state, slopes and null capacity."""
 
 
 BACKENDS = ("auto", "eager", "cpu", "triton")

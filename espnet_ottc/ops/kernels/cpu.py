@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
+from espnet_ottc.ops.kernels import (
+    NO_NULL_CAPACITY,
+    NullCapacity,
+    OTTCForward,
+    OTTCGradients,
+    OTTCInputs,
+    Slopes,
+)
 from espnet_ottc.ops.kernels.library import compiled, load_library
 from espnet_ottc.ops.kernels.memory import address, contiguous, in_dtypes, packed
 from espnet_ottc.ops.transport import TIE
@@ -39,6 +46,9 @@ class _Batch(ctypes.Structure):
         ("label_weights", _POINTER),
         ("tie", ctypes.c_double),
         ("smallest_weight", ctypes.c_double),
+        ("null_capacity", ctypes.c_double),
+        ("null_weight", ctypes.c_double),
+        ("null_label", _INT64),
         ("threads", ctypes.c_int32),
         ("suspect", ctypes.c_int32),
         ("alpha", _POINTER),
@@ -76,7 +86,9 @@ def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
     return T + U + (_short_entries(T, U, slopes) + 1) // 2
 
 
-def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+def forward(
+    inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = NO_NULL_CAPACITY
+) -> OTTCForward:
     """See `Implementation`."""
     inputs = packed(inputs, frame_dtype=torch.float32, weight_dtype=torch.float64)
     logits = inputs.logits
@@ -88,7 +100,7 @@ def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
         # What no array fills.
         ctypes.memset(state.data_ptr() + 8 * state.numel() - 4 * B, 0, 4 * B)
     scratch = torch.empty(B * 2 * T, dtype=torch.float64)
-    batch = _describe(inputs)
+    batch = _describe(inputs, null)
     _place_state(batch, state, slopes)
     batch.frame_logits = address(inputs.frame_logits, torch.float32)
     if inputs.label_weights is not None:
@@ -106,7 +118,12 @@ def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
 
 
 def backward(
-    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
+    inputs: OTTCInputs,
+    state: Tensor,
+    slopes: Slopes,
+    grad_losses: Tensor,
+    logits_wanted: bool,
+    null: NullCapacity = NO_NULL_CAPACITY,
 ) -> OTTCGradients:
     """See `Implementation`."""
     inputs = packed(inputs)
@@ -115,7 +132,7 @@ def backward(
     grad = torch.empty(logits.shape if logits_wanted else 0)
     frame_grad = torch.empty(frame_logits.shape if slopes.frame_logits else 0)
     label_grad = torch.empty(targets.shape if slopes.label_weights else 0)
-    batch = _describe(inputs)
+    batch = _describe(inputs, null)
     _place_state(batch, state, slopes)
     batch.grad_losses = address(grad_losses, torch.float32)
     # The address of a tensor without elements is 0, which stands for what is not wanted.
@@ -147,7 +164,7 @@ def _place_state(batch: _Batch, state: Tensor, slopes: Slopes) -> None:
         batch.grad_label_weights = short + 4 * (3 + slopes.frame_logits) * frames
 
 
-def _describe(inputs: OTTCInputs) -> _Batch:
+def _describe(inputs: OTTCInputs, null: NullCapacity) -> _Batch:
     logits, _, targets, frame_lengths, label_lengths, _ = inputs
     batch = _Batch()
     batch.batch, batch.frames, batch.vocabulary = logits.shape
@@ -158,6 +175,7 @@ def _describe(inputs: OTTCInputs) -> _Batch:
     batch.frame_lengths = address(frame_lengths, torch.int64)
     batch.label_lengths = address(label_lengths, torch.int64)
     batch.tie, batch.smallest_weight = TIE, SMALLEST_LABEL_WEIGHT
+    batch.null_capacity, batch.null_weight, batch.null_label = null if null.used else NO_NULL_CAPACITY
     # A thread for a small batch costs more than it does.
     batch.threads = min(torch.get_num_threads(), 1 + logits.numel() // _ELEMENTS_PER_THREAD)
     return batch

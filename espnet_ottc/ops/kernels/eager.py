@@ -11,8 +11,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
+from espnet_ottc.ops.kernels import (
+    NO_NULL_CAPACITY,
+    NullCapacity,
+    OTTCForward,
+    OTTCGradients,
+    OTTCInputs,
+    Slopes,
+)
 from espnet_ottc.ops.kernels.memory import in_dtypes
+from espnet_ottc.ops.null_capacity import unused_capacity
 from espnet_ottc.ops.precision import brought_back, device_of_sums, dtype_of_sums
 from espnet_ottc.ops.transport import cumulative_weights, frame_weights, join_ties, segments
 from espnet_ottc.ops.validation import valid_mask
@@ -26,7 +34,9 @@ def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
     return sum(_layout(inputs, slopes))
 
 
-def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+def forward(
+    inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = NO_NULL_CAPACITY
+) -> OTTCForward:
     """See `Implementation`."""
     logits = inputs.logits
     device, place = logits.device, device_of_sums(logits.device)
@@ -50,6 +60,10 @@ def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
     frames, ids = pieces.frames.to(device), ids.clamp(-1, logits.shape[2]).to(device)
     scores = _scores(logits, normalizer, frames, ids, wide).to(place)
     losses = -torch.where(pieces.mass > 0, pieces.mass * scores, 0.0).sum(1)
+    if null.used:
+        surprise = (normalizer - logits[:, :, null.label].to(wide)).to(place)
+        unused = _unused(alpha, inputs, null)
+        losses = losses + torch.where(unused > 0, unused * surprise, 0.0).sum(1)
     losses = losses.masked_fill((frame_lengths == 0) & (label_lengths > 0), float("inf"))
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
     losses = losses.masked_fill(alpha.isnan().any(1) & (label_lengths > 0), float("nan"))
@@ -72,13 +86,18 @@ def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
 
 
 def backward(
-    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
+    inputs: OTTCInputs,
+    state: Tensor,
+    slopes: Slopes,
+    grad_losses: Tensor,
+    logits_wanted: bool,
+    null: NullCapacity = NO_NULL_CAPACITY,
 ) -> OTTCGradients:
     """See `Implementation`."""
     logits, wide = inputs.logits, torch.promote_types(inputs.logits.dtype, torch.float32)
     *kept, frame_slopes, label_slopes = state.split(_layout(inputs, slopes), 1)
     grads = OTTCGradients(
-        _grad_logits(inputs, kept, grad_losses) if logits_wanted else logits.new_empty(0),
+        _grad_logits(inputs, kept, grad_losses, null) if logits_wanted else logits.new_empty(0),
         scale_rows(frame_slopes.to(wide), grad_losses)
         if slopes.frame_logits
         else logits.new_empty(0),
@@ -101,7 +120,16 @@ def scale_rows(grad: Tensor, grad_losses: Tensor) -> Tensor:
     return torch.where(grad_losses[:, None] != 0, grad * grad_losses[:, None], 0.0)
 
 
-def _grad_logits(inputs: OTTCInputs, kept: list[Tensor], grad_losses: Tensor) -> Tensor:
+def _unused(alpha: Tensor, inputs: OTTCInputs, null: NullCapacity) -> Tensor:
+    """ω r_t of (B, T) frame weights."""
+    # A length beyond the targets' width is no label where that width is 0.
+    labels = inputs.target_lengths.clamp(max=inputs.targets.shape[1])
+    return null.weight * unused_capacity(alpha, inputs.logit_lengths, labels, null.capacity)
+
+
+def _grad_logits(
+    inputs: OTTCInputs, kept: list[Tensor], grad_losses: Tensor, null: NullCapacity
+) -> Tensor:
     logits = inputs.logits
     wide = torch.promote_types(logits.dtype, torch.float32)
     normalizers, alpha, mass = (kept[i].to(wide) for i in (0, 3, 4))
@@ -110,7 +138,9 @@ def _grad_logits(inputs: OTTCInputs, kept: list[Tensor], grad_losses: Tensor) ->
     # A length beyond the targets' width is no label where that width is 0.
     labels = inputs.target_lengths.clamp(max=inputs.targets.shape[1])
     active = (labels > 0) & (grad_losses != 0)
-    weights = torch.where(active[:, None], alpha * grad_losses[:, None], 0.0)
+    unused = _unused(alpha, inputs, null) if null.used else None
+    taught = alpha if unused is None else alpha + unused
+    weights = torch.where(active[:, None], taught * grad_losses[:, None], 0.0)
     # Where a frame has no weight, padding above all, nothing is passed on, NaN included.
     normalizer = torch.where(weights != 0, normalizers, float("inf"))
     grad = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
@@ -126,6 +156,8 @@ def _grad_logits(inputs: OTTCInputs, kept: list[Tensor], grad_losses: Tensor) ->
     rows = torch.arange(logits.shape[0], device=logits.device)[:, None] * logits.shape[1] + frames
     place = rows * V + ids.clamp(0, max(V - 1, 0))
     grad.view(-1).scatter_add_(0, place.view(-1), -taken.view(-1).to(grad.dtype))
+    if unused is not None:
+        grad[:, :, null.label] -= scale_rows(unused, grad_losses).to(grad.dtype)
     return grad
 
 

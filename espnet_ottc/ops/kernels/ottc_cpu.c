@@ -25,6 +25,9 @@ typedef struct {
     const double *label_weights;  /* (B, U), or NULL for uniform weights */
     double tie;                   /* breakpoints closer than this are one */
     double smallest_weight;       /* of a label */
+    double null_capacity;         /* 0: none */
+    double null_weight;
+    int64_t null_label;           /* in [0, V) */
     int32_t threads;
     int32_t suspect; /* set where an input may break a rule; the caller then looks closely */
     /* kept for the backward pass */
@@ -145,6 +148,30 @@ static inline __attribute__((always_inline)) float score(const ottc_batch *p, in
     return id < 0 || id >= p->vocabulary ? NAN : row[id] - normalizer;
 }
 
+/* out[k] = what frame start + k of n does not use of its capacity, times its weight; NaN counts as used. */
+VECTORISED
+static void unused_capacities(float *restrict out, const ottc_batch *p, int64_t b, int64_t start, int64_t count,
+                              int64_t n) {
+    const float capacity = (float)(p->null_capacity / (double)n), weight = (float)p->null_weight;
+    const float *restrict alpha = p->alpha + b * p->frames + start;
+    for (int64_t k = 0; k < count; k++) {
+        const float unused = capacity - alpha[k];
+        out[k] = weight * (unused > 0.0f ? unused : 0.0f);
+    }
+}
+
+/* Adds to the losses of frames what their unused capacity costs; apart from `forward_frame`, as a test for each
+ * frame would cost as much again. */
+static void add_null_losses(ottc_batch *p, int64_t b, int64_t start, int64_t count, int64_t n) {
+    float unused[ROWS_PER_TASK], surprise[ROWS_PER_TASK];
+    const float *row = p->logits + b * p->logits_batch_stride + start * p->logits_frame_stride + p->null_label;
+    const float *normalizer = p->normalizer + b * p->frames + start;
+    double *losses = p->frame_losses + b * p->frames + start;
+    unused_capacities(unused, p, b, start, count, n);
+    for (int64_t k = 0; k < count; k++) surprise[k] = normalizer[k] - row[k * p->logits_frame_stride];
+    for (int64_t k = 0; k < count; k++) losses[k] += unused[k] > 0.0f ? unused[k] * surprise[k] : 0.0f;
+}
+
 static void forward_frame(ottc_batch *p, int64_t b, int64_t t) {
     const int64_t U = clamp_length(p->label_lengths[b], p->labels), bt = b * p->frames + t;
     const float *row = p->logits + b * p->logits_batch_stride + t * p->logits_frame_stride;
@@ -232,18 +259,21 @@ void ottc_forward(ottc_batch *p) {
                             p->logits + b * p->logits_batch_stride + start * p->logits_frame_stride,
                             p->logits_frame_stride, end - start, p->vocabulary);
                 for (int64_t t = start; t < end; t++) forward_frame(p, b, t);
+                if (p->null_capacity > 0.0 && clamp_length(p->label_lengths[b], p->labels))
+                    add_null_losses(p, b, start, end - start, T);
             }
 #pragma omp for schedule(dynamic, 1)
         for (int64_t b = 0; b < p->batch; b++) finish(p, b);
     }
 }
 
-static void backward_frame(const ottc_batch *p, int64_t b, int64_t t, float grad_loss) {
+static void backward_frame(const ottc_batch *p, int64_t b, int64_t t, float grad_loss, float unused) {
     const int64_t U = clamp_length(p->label_lengths[b], p->labels), bt = b * p->frames + t;
     const float *row = p->logits + b * p->logits_batch_stride + t * p->logits_frame_stride;
     float *out = p->grad_logits + bt * p->vocabulary;
     const double *B = p->label_ends + b * p->labels;
-    softmax_times(out, row, p->vocabulary, p->normalizer[bt], grad_loss * p->alpha[bt]);
+    softmax_times(out, row, p->vocabulary, p->normalizer[bt], grad_loss * (p->alpha[bt] + unused));
+    out[p->null_label] -= grad_loss * unused;
     double low = t ? p->frame_ends[bt - 1] : 0.0;
     const double high = p->frame_ends[bt];
     for (int64_t u = p->first[bt]; u < U && low < high; u++) {
@@ -264,12 +294,16 @@ static void backward_rows(const ottc_batch *p, int64_t b, int64_t start, int64_t
     /* a length beyond the targets' width is no label where that width is 0 */
     const int64_t U = clamp_length(p->label_lengths[b], p->labels);
     const int64_t T = U ? clamp_length(p->frame_lengths[b], p->frames) : 0;
-    for (int64_t t = start; t < end; t++)
-        if (t < T && p->alpha[b * p->frames + t] != 0.0f && grad_loss != 0.0f)
-            backward_frame(p, b, t, grad_loss);
+    float unused[ROWS_PER_TASK] = {0.0f};
+    if (p->null_capacity > 0.0 && start < T)
+        unused_capacities(unused, p, b, start, (end < T ? end : T) - start, T);
+    for (int64_t t = start; t < end; t++) {
+        const int64_t bt = b * p->frames + t;
+        if (t < T && grad_loss != 0.0f && (p->alpha[bt] != 0.0f || unused[t - start] > 0.0f))
+            backward_frame(p, b, t, grad_loss, unused[t - start]);
         else
-            memset(p->grad_logits + (b * p->frames + t) * p->vocabulary, 0,
-                   (size_t)p->vocabulary * sizeof(float));
+            memset(p->grad_logits + bt * p->vocabulary, 0, (size_t)p->vocabulary * sizeof(float));
+    }
 }
 
 /* Fills grad_logits and the scaled gradients from grad_losses and what the forward pass kept. */

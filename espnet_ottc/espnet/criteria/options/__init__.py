@@ -14,6 +14,7 @@ from espnet_ottc.espnet.criteria.options.boundary_label import (
     WORD_BREAK,
     boundary_label_id,
     resolve_boundary_label,
+    unaligned_label_id,
 )
 from espnet_ottc.espnet.criteria.options.conf import (
     FORMER_NAME,
@@ -51,4 +52,5 @@ __all__ = [
     "describe_options",
     "parse_conf",
     "resolve_boundary_label",
+    "unaligned_label_id",
 ]

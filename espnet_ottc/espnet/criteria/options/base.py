@@ -23,13 +23,13 @@ def boundary_label_field() -> Any:
     )
 
 
-def check_label(label: object) -> None:
+def check_label(label: object, name: str = "boundary_label") -> None:
     if label is None:
         return
     if isinstance(label, bool) or not isinstance(label, str | int):
-        raise TypeError(f"boundary_label must be a token, its id or null, got {label!r}")
+        raise TypeError(f"{name} must be a token, its id or null, got {label!r}")
     if isinstance(label, int) and label < 1:
-        raise ValueError(f"boundary_label must not be the blank, and ids are positive; got {label}")
+        raise ValueError(f"{name} must not be the blank, and ids are positive; got {label}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -81,6 +81,31 @@ class OTTCOptions(CriterionOptions):
             "in the loss's unit"
         },
     )
+    null_capacity: float = dataclasses.field(
+        default=0.0,
+        metadata={
+            "help": "each frame can explain this / T of an utterance, in [0, 1]; what alpha leaves unused of it "
+            "teaches the blank, which then means silence; 0: nothing does"
+        },
+    )
+    null_weight: float = dataclasses.field(
+        default=1.0, metadata={"help": "weight of what null_capacity adds to the loss"}
+    )
+    null_after_epoch: int = dataclasses.field(
+        default=0,
+        metadata={
+            "help": "null_weight is 0 up to this epoch and rises over a third as many, by equal steps; it is "
+            "whole in the validation loss throughout"
+        },
+    )
+    unaligned_label: str | int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "help": "token of texts that gets no frames, for null_capacity: pauses in its place are the blank's; "
+            "<word_break>: <space> or SentencePiece's ▁, or nothing where the tokens have neither; what the model "
+            "recognises does not have it"
+        },
+    )
     aux_ctc_weight: float = dataclasses.field(
         default=0.0,
         metadata={
@@ -128,6 +153,7 @@ class OTTCOptions(CriterionOptions):
             "consistency_weight",
         ):
             check_number(name, getattr(self, name))
+        self._check_null_capacity()
         check_number("drop_threshold", self.drop_threshold, most=1.0)
         check_number("dropout", self.dropout, below=1.0)
         check_epoch("flat_start_epochs", self.flat_start_epochs)
@@ -144,6 +170,28 @@ class OTTCOptions(CriterionOptions):
             raise ValueError("freeze_alpha_after_epoch has nothing to freeze with alpha: uniform")
         if self.penalised and self.alpha == "uniform":
             raise ValueError("alpha_kl_weight and alpha_roughness_weight are for alpha: learned")
+
+    def _check_null_capacity(self) -> None:
+        check_number("null_capacity", self.null_capacity, most=1.0)
+        check_number("null_weight", self.null_weight)
+        check_epoch("null_after_epoch", self.null_after_epoch)
+        check_label(self.unaligned_label, "unaligned_label")
+        if self.null_capacity == 0:
+            if self.unaligned_label is not None:
+                raise ValueError(
+                    "unaligned_label needs a null_capacity above 0: otherwise no label takes the pauses"
+                )
+            return
+        if self.alpha == "uniform":
+            raise ValueError("null_capacity is for alpha: learned; uniform frame weights use all of it")
+        if self.label_weights == "ali":
+            raise ValueError(
+                "null_capacity excludes label_weights: ali, whose blanks are labels with frames of their own"
+            )
+        if self.unaligned_label is not None and self.unaligned_label == self.boundary_label:
+            raise ValueError(
+                f"unaligned_label must not be the boundary_label, which has frames; got {self.unaligned_label!r}"
+            )
 
     @property
     def penalised(self) -> bool:

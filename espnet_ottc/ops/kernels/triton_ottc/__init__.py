@@ -13,7 +13,14 @@ import torch
 import triton
 from torch import Tensor
 
-from espnet_ottc.ops.kernels import OTTCForward, OTTCGradients, OTTCInputs, Slopes
+from espnet_ottc.ops.kernels import (
+    NO_NULL_CAPACITY,
+    NullCapacity,
+    OTTCForward,
+    OTTCGradients,
+    OTTCInputs,
+    Slopes,
+)
 from espnet_ottc.ops.kernels.memory import packed
 from espnet_ottc.ops.kernels.triton_ottc.gradients import write_gradients
 from espnet_ottc.ops.kernels.triton_ottc.inputs import read_inputs
@@ -37,7 +44,9 @@ def state_columns(inputs: OTTCInputs, slopes: Slopes) -> int:
     return columns + ((inputs.label_weights is not None) + slopes.label_weights) * U
 
 
-def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
+def forward(
+    inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = NO_NULL_CAPACITY
+) -> OTTCForward:
     """See `Implementation`."""
     inputs = packed(inputs)
     logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = inputs
@@ -59,15 +68,20 @@ def forward(inputs: OTTCInputs, slopes: Slopes) -> OTTCForward:
             ROWS=rows, COLUMNS=columns, num_warps=max(warps, step // 256),
         )  # fmt: skip
         sum_up[(B,)](
-            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides,
+            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides, *null,
             UNIFORM=uniform, FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
-            STEP=step, num_warps=max(1, step // 256),
+            NULL=null.used, STEP=step, num_warps=max(1, step // 256),
         )  # fmt: skip
     return OTTCForward(losses, state, state[:, 2 * T : 3 * T])
 
 
 def backward(
-    inputs: OTTCInputs, state: Tensor, slopes: Slopes, grad_losses: Tensor, logits_wanted: bool
+    inputs: OTTCInputs,
+    state: Tensor,
+    slopes: Slopes,
+    grad_losses: Tensor,
+    logits_wanted: bool,
+    null: NullCapacity = NO_NULL_CAPACITY,
 ) -> OTTCGradients:
     """See `Implementation`."""
     logits, frame_logits, targets, frame_lengths, label_lengths, label_weights = packed(inputs)
@@ -82,10 +96,10 @@ def backward(
         write_gradients[(B * max(triton.cdiv(T, rows), 1),)](
             logits, targets, frame_lengths, label_lengths, state, grad_losses,
             grad, frame_grad, label_grad, T, targets.shape[1], V, state.shape[1],
-            logits.stride(0), logits.stride(1), grad_losses.stride(0),
+            logits.stride(0), logits.stride(1), grad_losses.stride(0), *null,
             UNIFORM=label_weights is None, LOGITS=logits_wanted and T > 0,
             FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
-            ROWS=rows, COLUMNS=columns, num_warps=warps,
+            NULL=null.used, ROWS=rows, COLUMNS=columns, num_warps=warps,
         )  # fmt: skip
     return OTTCGradients(grad, frame_grad, label_grad)
 

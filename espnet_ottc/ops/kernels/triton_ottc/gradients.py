@@ -3,7 +3,13 @@
 import triton
 import triton.language as tl
 
-from espnet_ottc.ops.kernels.triton_ottc.shared import CHANGING, label_end, length, state_parts
+from espnet_ottc.ops.kernels.triton_ottc.shared import (
+    CHANGING,
+    label_end,
+    length,
+    state_parts,
+    unused_capacity,
+)
 
 
 @triton.jit
@@ -51,10 +57,14 @@ def write_gradients(
     batch_stride,
     frame_stride,
     loss_stride,
+    null_capacity,  # this and the next two are not read unless NULL
+    null_weight,
+    null_label,
     UNIFORM: tl.constexpr,
     LOGITS: tl.constexpr,
     FRAME_SLOPES: tl.constexpr,
     LABEL_SLOPES: tl.constexpr,
+    NULL: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -76,7 +86,11 @@ def write_gradients(
         n, labels = length(frame_lengths, b, T), length(label_lengths, b, U)
         frames = tl.where(labels > 0, n, 0)
         t = first_frame + tl.arange(0, ROWS)
-        weight = grad_loss * tl.load(row + T + t, mask=t < frames, other=0.0).to(tl.float32)
+        taught = tl.load(row + T + t, mask=t < frames, other=0.0)
+        if NULL:
+            unused = unused_capacity(taught, t < frames, n, null_capacity, null_weight)
+            taught += unused
+        weight = grad_loss * taught.to(tl.float32)
         active = (t < frames) & (weight != 0)
         log_total = tl.load(row + 2 * T + t, mask=active, other=0.0).to(tl.float32)
         bottom = tl.load(row + t - 1, mask=active & (t > 0), other=0.0)
@@ -102,5 +116,8 @@ def write_gradients(
                 labels,
                 UNIFORM,
             )
+            if NULL:
+                taken = (grad_loss * unused).to(tl.float32)
+                grad -= tl.where((v == null_label)[None, :], taken[:, None], 0.0)
             place = grad_logits + (b * T + t[:, None]) * V + v[None, :]
             tl.store(place, grad, mask=(t < T)[:, None] & inside)

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 # Their values change from batch to batch, and nothing is gained by compiling for them.
-CHANGING = ["B", "T", "U", "K", "loss_stride"]
+CHANGING = ["B", "T", "U", "K", "loss_stride", "null_label"]
 
 
 @triton.jit
@@ -34,3 +34,10 @@ def state_parts(state, b, T, U, K, UNIFORM: tl.constexpr, FRAME_SLOPES: tl.const
     frame_slopes = label_ends if UNIFORM else label_ends + U
     label_slopes = frame_slopes + T if FRAME_SLOPES else frame_slopes
     return row, label_ends, frame_slopes, label_slopes
+
+
+@triton.jit
+def unused_capacity(alpha, valid, n, capacity, weight):
+    """What the frames with these alpha do not use of their capacity, times its weight; NaN counts as used."""
+    unused = capacity / tl.maximum(n, 1) - alpha
+    return tl.where(valid & (unused > 0), weight * unused, 0.0)

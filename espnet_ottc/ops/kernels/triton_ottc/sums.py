@@ -3,7 +3,13 @@
 import triton
 import triton.language as tl
 
-from espnet_ottc.ops.kernels.triton_ottc.shared import CHANGING, label_end, length, state_parts
+from espnet_ottc.ops.kernels.triton_ottc.shared import (
+    CHANGING,
+    label_end,
+    length,
+    state_parts,
+    unused_capacity,
+)
 
 
 @triton.jit
@@ -118,9 +124,13 @@ def sum_up(
     K,
     batch_stride,
     frame_stride,
+    null_capacity,  # this and the next two are not read unless NULL
+    null_weight,
+    null_label,
     UNIFORM: tl.constexpr,
     FRAME_SLOPES: tl.constexpr,
     LABEL_SLOPES: tl.constexpr,
+    NULL: tl.constexpr,
     STEP: tl.constexpr,
 ):
     """The second launch: the loss and the small gradients, for the utterance of this program."""
@@ -161,6 +171,12 @@ def sum_up(
             labels, V, frame_stride, UNIFORM, LABEL_SLOPES,
         )  # fmt: skip
         loss += tl.sum(part, 0)
+        if NULL:
+            a = tl.load(row + T + t, mask=valid, other=0.0)
+            unused = unused_capacity(a, valid, n, null_capacity, null_weight)
+            z = tl.load(logits + t * frame_stride + null_label, mask=valid, other=0.0)
+            surprise = tl.load(normalizer + t, mask=valid, other=0.0) - z.to(tl.float32)
+            loss += tl.sum(tl.where(unused > 0, unused * surprise, 0.0), 0)
     # Frame scores that have no softmax leave no weight to transport: say so rather than 0.
     weight = tl.load(row + T, mask=frames > 0, other=0.0)
     loss = tl.where(weight != weight, float("nan"), loss)
