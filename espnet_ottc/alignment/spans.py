@@ -124,7 +124,7 @@ class FrameGrid:
 
 
 def with_unaligned(tokens: Sequence[Span], given: Sequence[str], symbol: str) -> list[Span]:
-    """Spans of tokens, and between them those of a token that was not aligned: from the one before to the next.
+    """Spans of tokens, and between them those of a token that was not aligned, over what is left.
 
     Args:
         tokens: in order of time, without it; among them blanks and boundary labels that were not given.

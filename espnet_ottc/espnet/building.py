@@ -34,7 +34,7 @@ def build_criterion(odim: int, encoder_output_size: int, **conf: Any) -> CTC:
     """Build OTTC for `ctc_type: ottc`, the baselines for theirs, and otherwise ESPnet's CTC as before.
 
     It takes the name `CTC` in the modules of ESPnet's tasks, which call it with `**ctc_conf`, and read CTC's
-    defaults off its signature.  Labels among the options may be tokens inside `token_lists`, and ids elsewhere.
+    defaults off its signature.  Labels among the options may be tokens inside `token_lists`, else ids.
 
     Raises:
         ValueError, TypeError: an unknown option or a bad value.

@@ -92,7 +92,7 @@ class TrainedModel:
 
     @property
     def null(self) -> int | None:
-        """Id of the label of frames that belong to none; None where every frame belongs to a label, and for CTC."""
+        """Id of the label of frames that belong to none; None where every frame has one, and for CTC."""
         return self.criterion.null if isinstance(self.criterion, SequenceCriterion) else None
 
     @property

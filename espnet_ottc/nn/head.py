@@ -40,8 +40,8 @@ class OTTCHead(nn.Module):
         flat_start: share of the loss, in [0, 1], that a sum over all alignments makes (see
             `espnet_ottc.ops.flat_start`); it is 0 unless you set it.  Where labels follow each other without
             pauses, set `flat_start_share(epoch, epochs)` at the beginning of each epoch.
-        null_weight: weight of what the null capacity adds to the loss.  Let it rise from 0 once the frame weights
-            have left the diagonal.
+        null_weight: weight of what the null capacity adds to the loss.  Let it rise from 0 once the frame
+            weights have left the diagonal.
 
     Args:
         hidden: D, width of the encoder's output.

@@ -106,9 +106,9 @@ def ottc_loss(
             (times T_b: nats per utterance, the scale of CTC).
         zero_infinity: an infinite loss counts 0 and has no gradient, as in `torch.nn.functional.ctc_loss`;
             NaN stays NaN.
-        null_capacity: θ in [0, 1].  Above 0 each frame has the capacity θ/T_b, and what the plan leaves unused
-            of it, r_t = max(θ/T_b − α_t, 0), teaches the null label: L_b gains ω Σ_t r_t (−log p(null|t)).  r_t
-            passes no gradient on to α.  0 has no such term.
+        null_capacity: θ in [0, 1].  Above 0 each frame has the capacity θ/T_b, and what the plan leaves of
+            it, r_t = max(θ/T_b − α_t, 0), teaches the null label: L_b gains ω Σ_t r_t (−log p(null|t)).
+            r_t passes no gradient on to α.  0 has no such term.
         null_weight: ω ≥ 0, the weight of that term.
         null: id of the null label, in [0, V); by default the blank.
         return_plan: give the plan that was used as well, without gradient.

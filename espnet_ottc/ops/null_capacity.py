@@ -1,7 +1,7 @@
 """What the frames of an utterance could explain and do not: the place for mass that matches nothing.
 
-Each of the T_b frames has the capacity θ/T_b.  The plan uses α_t of it, and what is left over, r_t, teaches the
-null label (docs/unbalanced.md has the derivation).
+Each of the T_b frames has the capacity θ/T_b.  The plan uses α_t of it, and what is left over, r_t, teaches
+the null label (docs/unbalanced.md has the derivation).
 """
 
 import torch

@@ -116,7 +116,12 @@ def test_characters_give_back_the_words_they_came_from(words: list[str]) -> None
 
 
 def test_a_token_that_was_not_aligned_lies_between_its_neighbours() -> None:
-    tokens = [Span("a", 0.1, 0.2), Span("l", 0.2, 0.3), Span("<blank>", 0.35, 0.4), Span("l", 0.4, 0.5)]
+    tokens = [
+        Span("a", 0.1, 0.2),
+        Span("l", 0.2, 0.3),
+        Span("<blank>", 0.35, 0.4),
+        Span("l", 0.4, 0.5),
+    ]
     found = with_unaligned(tokens, [" ", "a", "l", " ", "l", " "], " ")
     assert [(one.symbol, one.start, one.end) for one in found] == [
         (" ", 0.1, 0.1), ("a", 0.1, 0.2), ("l", 0.2, 0.3), (" ", 0.3, 0.35), ("<blank>", 0.35, 0.4),

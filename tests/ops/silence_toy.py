@@ -1,5 +1,6 @@
 """A small world of letters and silence, in which a network learns from letters alone where nobody speaks."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +83,7 @@ class Network(nn.Module):
         super().__init__()
         channels = [FEATURES, 64, 64, 64]
         self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, 5, padding=2) for a, b in zip(channels, channels[1:], strict=False)
+            nn.Conv1d(a, b, 5, padding=2) for a, b in itertools.pairwise(channels)
         )
         self.labels, self.frames = nn.Linear(64, 1 + LETTERS), nn.Linear(64, 1)
         nn.init.zeros_(self.frames.weight)
@@ -103,7 +104,9 @@ def new_world(seed: int, **options: object) -> World:
     return World(torch.randn(1 + LETTERS, FEATURES, generator=draw), **options)  # type: ignore[arg-type]
 
 
-def train(world: World, seed: int, capacity: float, weight: float = 2.0, steps: int = 900) -> Network:
+def train(
+    world: World, seed: int, capacity: float, weight: float = 2.0, steps: int = 900
+) -> Network:
     """A network that learnt from letters alone: a flat start, then OTTC with the null capacity."""
     torch.manual_seed(seed)
     network, draw = Network(), torch.Generator().manual_seed(seed)

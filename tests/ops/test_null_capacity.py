@@ -58,7 +58,9 @@ def test_value_and_gradient_are_those_of_a_loop_over_frames() -> None:
     torch.testing.assert_close(difference.detach().tolist(), values, atol=1e-12, rtol=0)
     grad, frame_grad = torch.autograd.grad(difference.sum(), (logits, scores))
     torch.testing.assert_close(grad, expected, atol=1e-12, rtol=0)
-    assert bool((frame_grad == 0).all()), "the capacity that is not used passes no gradient to alpha"
+    assert bool((frame_grad == 0).all()), (
+        "the capacity that is not used passes no gradient to alpha"
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -159,9 +161,13 @@ def test_vmap_and_compiling_give_the_same() -> None:
     expected = torch.stack([losses(*one, **NULL) for one in zip(*stacked, strict=True)])
     mapped = torch.vmap(lambda z, w: losses(z, w, **NULL))(*stacked)
     torch.testing.assert_close(mapped, expected)
-    grads = torch.func.grad(lambda z: torch.vmap(lambda x, w: losses(x, w, **NULL))(z, stacked[1]).sum())
+    grads = torch.func.grad(
+        lambda z: torch.vmap(lambda x, w: losses(x, w, **NULL))(z, stacked[1]).sum()
+    )
     one = stacked[0].clone().requires_grad_()
-    torch.stack([losses(z, w, **NULL) for z, w in zip(one, stacked[1], strict=True)]).sum().backward()
+    torch.stack(
+        [losses(z, w, **NULL) for z, w in zip(one, stacked[1], strict=True)]
+    ).sum().backward()
     torch.testing.assert_close(grads(stacked[0]), one.grad)
     compiled = torch.compile(losses, fullgraph=True, backend="aot_eager")
     leaves = inputs()

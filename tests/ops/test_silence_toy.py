@@ -1,4 +1,4 @@
-"""Silence that is learnt from letters alone; a world with a quarter of a minute of one core for each network."""
+"""Silence that is learnt from letters alone, in a small world; a network takes 20 s of one core."""
 
 import pytest
 from silence_toy import new_world, score, train

@@ -38,8 +38,10 @@ SHARED = {
     *("ctc", "ctc_prior", "cr_ctc", "single_path", "soft_dtw"),
     *("ottc", "ottc_joint", "ottc_plain", "ottc_fixed_alpha", "ottc_flat_start", "cr_ottc"),
     *("ottc_freeze_0", "ottc_freeze_5", "ottc_freeze_10", "ottc_freeze_15"),
+    *("ottc_null", "ottc_null_no_word_label"),
     *("ottc_oracle", "ottc_selfbeta", "ottc_learned_beta", "ottc_learned_beta_floor"),
 }
+NULL = {"ottc_null", "ottc_null_no_word_label"}
 OVERLAYS = ("adapter_only", "balanced", "plan", "random_teacher", "uniform")
 TRANSFER = {
     f"{criterion}_transfer{overlay}"
@@ -171,7 +173,13 @@ def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(corpu
 
 
 @pytest.mark.parametrize(
-    "training", [t for t in TRAINING if "flat_start_epochs" in t.config["ctc_conf"]], ids=_name
+    "training",
+    [
+        t
+        for t in TRAINING
+        if "flat_start_epochs" in t.config["ctc_conf"] and t.system not in NULL
+    ],
+    ids=_name,
 )
 def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(training):
     config = training.config
@@ -275,6 +283,8 @@ def test_the_longer_twin_differs_from_the_twin_in_its_length_alone():
 def test_silence_has_a_label_where_the_corpus_has_silence_and_none_for_it(training):
     conf = training.config["ctc_conf"]
     boundary = CONF in training.folder.parents and conf["ctc_type"] in ("ottc", "soft_dtw")
+    assert (conf.get("null_capacity", 0) > 0) is (training.system in NULL)
+    boundary &= training.system not in NULL  # their silence is the blank's
     assert conf.get("boundary_label") == ("<word_break>" if boundary else None)
 
 

@@ -22,8 +22,8 @@ class SpeechModel(FrameModel, Protocol):
         alphabet: what it can spell.
         romanize: gives Latin letters for a word of another script, where the model reads such; else None.
         boundary: id of the label of silence at both ends; None for models without.
-        null: id of the label of frames that belong to none, which may stand between any two labels; None where
-            every frame belongs to a label, and for CTC.
+        null: id of the label of frames that belong to none, which may stand between any two labels; None
+            where every frame belongs to a label, and for CTC.
         topology: `ctc`: blanks are optional, one is needed between equal labels; `sequence`: every label
             has frames of its own, as OTTC is trained.
     """

@@ -35,8 +35,8 @@ class AlignmentBatch:
         alpha: (B, T) frame weights, ≥ 0, sum 1 over the valid frames; None where the model has
             none.
         beta: (B, U) label weights, > 0, sum 1 over the valid labels; None is uniform.
-        null: id of the label that the model gives to frames which belong to none, as OTTC does that was trained
-            with a null capacity; None where every frame belongs to a label, or the search knows (CTC's blank).
+        null: id of the label of frames that belong to none, for OTTC with a null capacity; None where every
+            frame belongs to a label, or the search knows (CTC's blank).
 
     Raises:
         TypeError: a tensor of the wrong kind.

@@ -108,8 +108,8 @@ class SequenceCriterion(Criterion):
     ) -> tuple[Tensor, Tensor]:
         """As `Criterion.forced_align`, along the complete label sequence, and for any number of utterances.
 
-        The boundary labels at both ends come as blanks, so that the path spells the text as CTC's does; frames
-        of the null label are blanks, too.
+        The boundary labels at both ends come as blanks, so that the path spells the text as CTC's does;
+        frames of the null label are blanks, too.
 
         Raises:
             ValueError: fewer frames than labels; it starts with the utterance's place in the batch.

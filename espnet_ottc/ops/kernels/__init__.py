@@ -79,9 +79,7 @@ class Implementation(Protocol):
     def state_columns(self, inputs: OTTCInputs, slopes: Slopes) -> int:
         """K, the state's columns, O(T + U); its dtype is `dtype_of_sums`."""
 
-    def forward(
-        self, inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = ...
-    ) -> OTTCForward:
+    def forward(self, inputs: OTTCInputs, slopes: Slopes, null: NullCapacity = ...) -> OTTCForward:
         """Per-utterance losses and the gradients of the small inputs."""
 
     def backward(

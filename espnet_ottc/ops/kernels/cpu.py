@@ -175,7 +175,9 @@ def _describe(inputs: OTTCInputs, null: NullCapacity) -> _Batch:
     batch.frame_lengths = address(frame_lengths, torch.int64)
     batch.label_lengths = address(label_lengths, torch.int64)
     batch.tie, batch.smallest_weight = TIE, SMALLEST_LABEL_WEIGHT
-    batch.null_capacity, batch.null_weight, batch.null_label = null if null.used else NO_NULL_CAPACITY
+    batch.null_capacity, batch.null_weight, batch.null_label = (
+        null if null.used else NO_NULL_CAPACITY
+    )
     # A thread for a small batch costs more than it does.
     batch.threads = min(torch.get_num_threads(), 1 + logits.numel() // _ELEMENTS_PER_THREAD)
     return batch

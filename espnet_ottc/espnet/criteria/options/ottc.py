@@ -84,7 +84,7 @@ class OTTCOptions(CriterionOptions):
     null_capacity: float = dataclasses.field(
         default=0.0,
         metadata={
-            "help": "each frame can explain this / T of an utterance, in [0, 1]; what alpha leaves unused of it "
+            "help": "each frame can explain this / T of an utterance, in [0, 1]; what alpha leaves of it "
             "teaches the blank, which then means silence; 0: nothing does"
         },
     )
@@ -101,9 +101,9 @@ class OTTCOptions(CriterionOptions):
     unaligned_label: str | int | None = dataclasses.field(
         default=None,
         metadata={
-            "help": "token of texts that gets no frames, for null_capacity: pauses in its place are the blank's; "
-            "<word_break>: <space> or SentencePiece's ▁, or nothing where the tokens have neither; what the model "
-            "recognises does not have it"
+            "help": "token of texts that gets no frames, for null_capacity: pauses in its place are the "
+            "blank's; <word_break>: <space> or SentencePiece's ▁, or nothing where the tokens have neither; "
+            "what the model recognises does not have it"
         },
     )
     aux_ctc_weight: float = dataclasses.field(
@@ -183,14 +183,17 @@ class OTTCOptions(CriterionOptions):
                 )
             return
         if self.alpha == "uniform":
-            raise ValueError("null_capacity is for alpha: learned; uniform frame weights use all of it")
+            raise ValueError(
+                "null_capacity is for alpha: learned; uniform frame weights use all of it"
+            )
         if self.label_weights == "ali":
             raise ValueError(
                 "null_capacity excludes label_weights: ali, whose blanks are labels with frames of their own"
             )
         if self.unaligned_label is not None and self.unaligned_label == self.boundary_label:
             raise ValueError(
-                f"unaligned_label must not be the boundary_label, which has frames; got {self.unaligned_label!r}"
+                "unaligned_label must not be the boundary_label, which has frames; "
+                f"got {self.unaligned_label!r}"
             )
 
     @property

@@ -68,8 +68,8 @@ def forward(
             ROWS=rows, COLUMNS=columns, num_warps=max(warps, step // 256),
         )  # fmt: skip
         sum_up[(B,)](
-            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides, *null,
-            UNIFORM=uniform, FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
+            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides,
+            *null, UNIFORM=uniform, FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
             NULL=null.used, STEP=step, num_warps=max(1, step // 256),
         )  # fmt: skip
     return OTTCForward(losses, state, state[:, 2 * T : 3 * T])
