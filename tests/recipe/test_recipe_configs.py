@@ -174,11 +174,7 @@ def test_ottc_fixes_the_frame_weights_for_the_same_share_of_every_training(corpu
 
 @pytest.mark.parametrize(
     "training",
-    [
-        t
-        for t in TRAINING
-        if "flat_start_epochs" in t.config["ctc_conf"] and t.system not in NULL
-    ],
+    [t for t in TRAINING if "flat_start_epochs" in t.config["ctc_conf"] and t.system not in NULL],
     ids=_name,
 )
 def test_a_flat_start_leaves_a_fifth_of_the_training_to_ottc_alone(training):
