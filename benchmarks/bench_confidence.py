@@ -1,140 +1,128 @@
 """How well confidences are calibrated, and texts that are not those of their recordings are recognised.
 
-    python benchmarks/bench_confidence.py --set digits_ottc exp/ottc/seed1 data/test-clean/cuts.jsonl.gz \\
-        --set digits_ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz --markdown docs/benchmarks_confidence.md
+    python benchmarks/bench_confidence.py --set digits ottc exp/ottc/seed1 data/test-clean/cuts.jsonl.gz \\
+        --set digits ctc exp/ctc/seed1 data/test-clean/cuts.jsonl.gz
 
-Each utterance is aligned with its own text, with that of another recording, with a third of its words
-deleted, and with a third replaced by words of others.  A word counts as right if the cut has it where it was
-found.  The rival is a threshold on CTC's log-probability of the text per frame, chosen on the other sets.
+Each recording is aligned with its own text, with that of the next one (which gets the first one's, a swapped
+pair), with a third of its words deleted, and with a third replaced by words of others.  A word is right if
+the cut has it where it was found.  The rival is a threshold on the log-probability of the text per frame by
+CTC's sum, chosen so that it errs least: on the set itself, or on the sets of the other models.  Beside the
+calibration that a model comes with stands one that was fitted to it on a further set (`--fit`).
+
+Writes results/confidence.jsonl, docs/benchmarks_confidence.md, and the table of docs/reference/confidence.md.
 """
 
 import argparse
-import random
+import json
+import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from common import environment, provenance_lines, write
 from torch import Tensor
 
-from espnet_ottc.aligner.models import SpeechModel, load_model
-from espnet_ottc.aligner.search import InfeasibleError, aligned_words, default_search
-from espnet_ottc.alignment.aligned import OK
-from espnet_ottc.alignment.assembly import Assembled
+from espnet_ottc.aligner import Aligner
+from espnet_ottc.aligner.aligner import AlignerOptions
+from espnet_ottc.aligner.calibrating import (
+    DELETED,
+    KINDS,
+    OTHER,
+    REPLACED,
+    RIGHT,
+    Trial,
+    calibrated,
+    errors,
+    trials,
+)
+from espnet_ottc.aligner.inputs import InputOptions, gather
+from espnet_ottc.aligner.utterance import Utterance
+from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.alignment.formats import spans_of
-from espnet_ottc.alignment.spans import Span
-from espnet_ottc.alignment.text import SpelledWord, Speller, label_text
-from espnet_ottc.utils.provenance import provenance
+from espnet_ottc.alignment.text import label_text
+from espnet_ottc.alignment.windows import FrameOutputs
 
-KINDS = ("right", "other", "deleted", "replaced")
-WRONG = ("other", "deleted")
-_BINS = 10
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "confidence.jsonl"
+PAGE = ROOT / "docs" / "benchmarks_confidence.md"
+REFERENCE = ROOT / "docs" / "reference" / "confidence.md"
+WRONG = (OTHER, DELETED)
+_PLACE = re.compile(r"(<!-- bench_confidence -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One utterance with one text.
+class Scored:
+    """A trial, and the log-probability of its text for each frame; None for a model without CTC's labels."""
 
-    Attributes:
-        kind: of the text, one of `KINDS`.
-        words: confidence of each word, and whether it is said there.
-        confidence: of the utterance; 0 where the text does not fit at all.
-        ok: whether its status is `ok`.
-        score: CTC's log-probability of the text for each frame.
-    """
-
-    kind: str
-    words: tuple[tuple[float, bool], ...]
-    confidence: float
-    ok: bool
-    score: float
+    trial: Trial
+    score: float | None
 
 
-def tried(model_name: str, cuts: Path, limit: int) -> Iterator[Tried]:
-    """Every utterance of a set with each kind of text."""
+class _Listening:
+    """An aligner that remembers what it heard last."""
+
+    def __init__(self, aligner: Aligner) -> None:
+        self.aligner = aligner
+        self.last: FrameOutputs | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.aligner, name)
+
+    def heard(self, samples: Tensor) -> FrameOutputs | None:
+        self.last = self.aligner.heard(samples)
+        return self.last
+
+
+def scored(aligner: Aligner, cuts: Path, limit: int) -> list[Scored]:
+    """Every recording of a set that has word times, with each kind of text."""
+    utterances, references = with_references(cuts, limit)
+    listening = _Listening(aligner)
+    found = []
+    for trial in trials(listening, utterances, references):  # type: ignore[arg-type]
+        score = None if listening.last is None else ctc_score(aligner, listening.last, trial.text)
+        found.append(Scored(trial, score))
+    return found
+
+
+def with_references(cuts: Path, limit: int) -> tuple[list[Utterance], list[list[Any]]]:
+    """The first utterances of cuts that have word times, and these."""
     from lhotse import CutSet
 
-    model = load_model(model_name)
-    speller = Speller(model.alphabet)
-    chosen = list(CutSet.from_file(cuts))[:limit]
-    texts = [str(cut.supervisions[0].text) for cut in chosen]
-    draw = random.Random(0)
-    for place, cut in enumerate(chosen):
-        samples = torch.from_numpy(cut.resample(model.sampling_rate).load_audio()[0])
-        (outputs,) = model.outputs([model.prepare(samples)])
-        reference = spans_of(cut.supervisions[0], origin=0.0)
-        for kind in KINDS:
-            words = speller.spell_text(changed(texts, place, kind, draw))
-            try:
-                found = aligned_words(
-                    model, outputs, words, search=default_search(model), duration=cut.duration
-                )
-            except InfeasibleError:
-                yield Tried(kind, (), 0.0, False, float("-inf"))
-                continue
-            yield judged(kind, found, reference, ctc_score(model, outputs.log_probs, words))
+    known = {
+        cut.id: spans_of(cut.supervisions[0], origin=0.0)
+        for cut in CutSet.from_file(cuts)
+        if cut.supervisions and cut.supervisions[0].alignment
+    }
+    utterances = [one for one in gather([str(cuts)], InputOptions()).utterances if one.id in known]
+    chosen = utterances[:limit]
+    return chosen, [known[one.id] for one in chosen]
 
 
-def ctc_score(model: SpeechModel, log_probs: Tensor, words: Sequence[SpelledWord]) -> float:
+def ctc_score(aligner: Aligner, heard: FrameOutputs, text: str) -> float:
     """log p(text | sound) / frames, by CTC's sum over all paths."""
-    text = label_text(words, model.encode, len(model.tokens), separator=model.separator)
+    model = aligner.model
+    words = aligner.speller.spell_text(text)
+    labels = label_text(words, model.encode, len(model.tokens), separator=model.separator)
+    T = len(heard.log_probs)
     loss = torch.nn.functional.ctc_loss(
-        log_probs[:, None],
-        torch.tensor([text.tokens]),
-        torch.tensor([len(log_probs)]),
-        torch.tensor([len(text.tokens)]),
+        heard.log_probs[:, None],
+        torch.tensor([labels.tokens]),
+        torch.tensor([T]),
+        torch.tensor([len(labels.tokens)]),
         blank=model.blank,
         reduction="sum",
     )
-    return -float(loss) / len(log_probs)
+    return -float(loss) / T
 
 
-def changed(texts: Sequence[str], place: int, kind: str, draw: random.Random) -> str:
-    """The text of an utterance, made wrong as the kind says."""
-    words = texts[place].split()
-    if kind == "other":
-        return texts[draw.choice([n for n in range(len(texts)) if n != place])]
-    count = max(1, round(len(words) / 3))
-    chosen = set(draw.sample(range(len(words)), count))
-    if kind == "deleted":
-        return " ".join(word for n, word in enumerate(words) if n not in chosen) or words[0]
-    if kind == "replaced":
-        everything = [word for text in texts for word in text.split()]
-        return " ".join(draw.choice(everything) if n in chosen else w for n, w in enumerate(words))
-    return texts[place]
-
-
-def judged(kind: str, found: Assembled, reference: Sequence[Span], score: float) -> Tried:
-    """What an alignment says, beside what is true."""
-    words = tuple(
-        (word.confidence, any(_is_said(word.span, span) for span in reference))
-        for word in found.words
-        if word.confidence is not None
-    )
-    return Tried(kind, words, found.confidence or 0.0, found.status == OK, score)
-
-
-def _is_said(word: Span, span: Span) -> bool:
-    shared = min(word.end, span.end) - max(word.start, span.start)
-    return word.symbol == span.symbol and shared > 0.3 * min(word.duration, span.duration)
-
-
-def calibration_error(pairs: Sequence[tuple[float, bool]]) -> float:
-    """Mean over ten bins, weighted by count, of |mean confidence - share that is right|."""
-    total = 0.0
-    for number in range(_BINS):
-        bin_ = [one for one in pairs if min(int(one[0] * _BINS), _BINS - 1) == number]
-        if bin_:
-            sure = statistics.fmean(value for value, _ in bin_)
-            total += abs(sure - statistics.fmean(right for _, right in bin_)) * len(bin_)
-    return total / len(pairs)
-
-
-def best_threshold(examples: Sequence[Tried]) -> float:
+def best_threshold(examples: Sequence[Scored]) -> float:
     """The threshold on the score that errs least, with right and wrong texts weighing the same."""
-    right = sorted(one.score for one in examples if one.kind == "right")
-    wrong = sorted(one.score for one in examples if one.kind in WRONG)
+    known = [(one.score, one.trial.kind) for one in examples if one.score is not None]
+    right = [score for score, kind in known if kind == RIGHT]
+    wrong = [score for score, kind in known if kind in WRONG]
 
     def error(threshold: float) -> float:
         missed = sum(score >= threshold for score in wrong) / len(wrong)
@@ -143,98 +131,143 @@ def best_threshold(examples: Sequence[Tried]) -> float:
     return min([*right, *wrong], key=error)
 
 
-def row_of(name: str, mine: Sequence[Tried], others: Sequence[Tried]) -> dict[str, object]:
-    """The figures of a set."""
-    by_kind = {kind: [one for one in mine if one.kind == kind] for kind in KINDS}
-    words = [pair for one in mine for pair in one.words]
-    texts = [(one.confidence, one.kind == "right") for one in mine if one.kind != "replaced"]
+def row_of(
+    name: str, model: str, mine: Sequence[Scored], others: Sequence[Scored]
+) -> dict[str, object]:
+    """The figures of a set with a model; shares and errors in percent."""
+    found = [one.trial for one in mine]
+    words, texts = errors(found)
     row: dict[str, object] = {
         "set": name,
-        "utterances": len(by_kind["right"]),
-        "words": len(words),
-        "words_calibration_error": 100 * calibration_error(words),
-        "texts_calibration_error": 100 * calibration_error(texts),
-        "false_alarms": 100 * statistics.fmean(not one.ok for one in by_kind["right"]),
+        "model": model,
+        "utterances": sum(one.kind == RIGHT for one in found),
+        "words": sum(len(one.words) for one in found),
+        "words_calibration_error": 100 * words,
+        "texts_calibration_error": 100 * texts,
     }
     row |= {
-        f"{kind}_found": 100 * statistics.fmean(not one.ok for one in by_kind[kind])
-        for kind in KINDS[1:]
+        f"{kind}_not_ok": _share(not one.ok for one in found if one.kind == kind) for kind in KINDS
     }
+    swapped = [one.ok for one in found if one.kind == OTHER]
+    pairs = list(zip(swapped[::2], swapped[1::2], strict=False))
+    row["pairs_not_ok"] = _share(not (one or other) for one, other in pairs)
     for prefix, known in (("own_threshold", mine), ("threshold", others)):
-        if known:
+        if any(one.score is not None for one in mine) and any(x.score is not None for x in known):
             threshold = best_threshold(known)
             row |= {
-                f"{prefix}_{kind}": 100
-                * statistics.fmean(one.score < threshold for one in by_kind[kind])
-                for kind in ("right", *WRONG)
+                f"{prefix}_{kind}": _share(
+                    one.score < threshold
+                    for one in mine
+                    if one.trial.kind == kind and one.score is not None
+                )
+                for kind in (RIGHT, *WRONG)
             }
     return row
 
 
-def page_of(rows: Sequence[dict[str, object]], command: str) -> str:
-    """The rows as a page of the documents."""
-    origin = provenance(("torch",))
+def _share(values: Any) -> float:
+    return 100 * statistics.fmean(values)
+
+
+def summary(rows: Sequence[dict[str, object]]) -> str:
+    """The table of the reference."""
     columns = [
-        ("words' calibration error", "words_calibration_error"),
-        ("texts' calibration error", "texts_calibration_error"),
-        ("right ones not `ok`", "false_alarms"),
-        *((f"{kind}, not `ok`", f"{kind}_found") for kind in KINDS[1:]),
+        ("recordings", "utterances"),
+        ("words' error", "words_calibration_error"),
+        ("texts' error", "texts_calibration_error"),
+        ("right text, not `ok`", f"{RIGHT}_not_ok"),
+        ("of another recording", f"{OTHER}_not_ok"),
+        ("both of a swapped pair", "pairs_not_ok"),
+        ("a third deleted", f"{DELETED}_not_ok"),
+        ("a third replaced", f"{REPLACED}_not_ok"),
     ]
+    return _table(rows, columns)
+
+
+def page_of(rows: Sequence[dict[str, object]], about: dict[str, Any]) -> str:
+    """The rows as a page of the documents."""
     rival = [
-        (f"{title}, {kind}", f"{prefix}_{kind}")
-        for title, prefix in (
-            ("threshold of this set", "own_threshold"),
-            ("of the others", "threshold"),
-        )
-        for kind in ("right", *WRONG)
+        (f"{title}: {shown}", f"{prefix}_{kind}")
+        for title, prefix in (("its own", "own_threshold"), ("others'", "threshold"))
+        for kind, shown in ((RIGHT, "right"), (OTHER, "of another"), (DELETED, "a third deleted"))
     ]
     parts = [
         "# Benchmark of confidences",
-        "Generated by `benchmarks/bench_confidence.py`; do not edit. Each utterance of a set is aligned with "
+        "Generated by `benchmarks/bench_confidence.py`; do not edit. Each recording of a set is aligned with "
         "its own text, with that of another recording, with a third of its words deleted, and with a third "
         "of them replaced. All figures are in percent. [Confidence](reference/confidence.md) says what is "
         "measured.",
-        f"* command: `{command}`\n* hardware: {origin['hardware']['processor']}; "
-        f"commit {str(origin['commit'])[:7]}; torch {origin['versions']['torch']}",
+        "\n".join(provenance_lines(about, "1 round")),
         "## Confidence and status",
-        _table(rows, [("utterances", "utterances"), ("words", "words"), *columns]),
+        summary(rows),
         "## A threshold on the score of CTC",
-        "Shares of texts below the threshold. It is chosen on this set itself, or on the other sets.",
-        _table(rows, rival),
+        "Shares of texts below the threshold. It is the one that errs least on the set itself, or on the "
+        "sets of the other rows.",
+        _table([row for row in rows if "own_threshold_right" in row], rival),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[tuple[str, str]]) -> str:
-    lines = ["| set | " + " | ".join(title for title, _ in columns) + " |"]
-    lines.append("|---|" + "--:|" * len(columns))
+    lines = ["| set | model | " + " | ".join(title for title, _ in columns) + " |"]
+    lines.append("|---|---|" + "--:|" * len(columns))
     for row in rows:
         cells = [row.get(key, "-") for _, key in columns]
         shown = [f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
-        lines.append(f"| {row['set']} | {' | '.join(shown)} |")
+        lines.append(f"| {row['set']} | {row['model']} | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def fitted(place: str, cuts: Path, limit: int) -> Calibration:
+    """A calibration of a model on cuts with texts, as `ottc-align --calibrate` finds it."""
+    utterances, _ = with_references(cuts, limit)
+    return calibrated(Aligner.from_pretrained(place), utterances).calibration
 
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--set", nargs=3, action="append", required=True, metavar=("NAME", "MODEL", "CUTS")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--limit", type=int, default=200, help="utterances of each set")
-    parser.add_argument("--markdown", type=Path, required=True, help="page to write")
+    parser.add_argument("--set", nargs=4, action="append", required=True, dest="sets",
+                        metavar=("NAME", "MODEL", "FOLDER", "CUTS"))  # fmt: skip
+    parser.add_argument("--fit", nargs=3, action="append", default=[],
+                        metavar=("NAME", "MODEL", "CUTS"),
+                        help="fit the model's calibration on these cuts first")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=100, help="recordings of each set")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--reference", type=Path, default=REFERENCE)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = {
-        name: list(tried(model, Path(cuts), options.limit)) for name, model, cuts in options.set
-    }
+    options.device, options.dtype, options.seed, options.rounds = "cpu", "float32", 0, 1
+    about = environment(options, ("torch", "espnet"))
+    fits = {(name, model): Path(cuts) for name, model, cuts in options.fit}
+    found: dict[tuple[str, str], list[Scored]] = {}
+    for name, model, place, cuts in options.sets:
+        aligner = Aligner.from_pretrained(place)
+        found[name, model] = scored(aligner, Path(cuts), options.limit)
+        if (name, model) in fits:
+            calibration = fitted(place, fits[name, model], options.limit)
+            again = Aligner.from_pretrained(place, AlignerOptions(calibration=calibration))
+            found[name, f"{model}, fitted"] = [
+                replace(one, score=None)  # the rival knows no calibration
+                for one in scored(again, Path(cuts), options.limit)
+            ]
+        print(f"{name}, {model}: done", flush=True)
     rows = []
-    for name, mine in found.items():
-        others = [one for other, items in found.items() if other != name for one in items]
-        rows.append(row_of(name, mine, others))
-    names = " ".join(f"--set {name} MODEL CUTS" for name in found)
-    command = f"python benchmarks/bench_confidence.py {names} --limit {options.limit}"
-    options.markdown.write_text(page_of(rows, command), encoding="utf-8")
+    for (name, model), mine in found.items():
+        others = [one for key, items in found.items() if key != (name, model) for one in items]
+        rows.append(row_of(name, model, mine, others))
+    shown = " ".join(f"--set {name} {model} FOLDER CUTS" for name, model, *_ in options.sets)
+    shown += "".join(f" --fit {name} {model} CUTS" for name, model, _ in options.fit)
+    about["command"] = f"python benchmarks/bench_confidence.py {shown} --limit {options.limit}"
+    lines = (json.dumps({"record": "confidence", **row, "provenance": about}) for row in rows)
+    write(options.results, "".join(f"{line}\n" for line in lines))
+    write(options.page, page_of(rows, about))
+    text = options.reference.read_text(encoding="utf-8")
+    filled = _PLACE.sub(lambda place: f"{place[1]}\n{summary(rows)}\n\n{place[2]}", text)
+    write(options.reference, filled)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The aligner as one class: recordings and texts in, times of words out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,12 @@ from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.aligners import ALIGNERS
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
+from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.alignment.text import Speller
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
+
+# Beside a model's files: how sure it may be.
+CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class AlignerOptions:
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
         windows: how long recordings are cut.
+        calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
 
     search: str | None = None
@@ -39,11 +44,20 @@ class AlignerOptions:
     language: str = "en"
     allow_gaps: bool = False
     windows: Windows = field(default_factory=Windows)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
         if self.search is not None and self.search not in ALIGNERS:
             raise ValueError(f"the search must be one of {', '.join(ALIGNERS)}; got {self.search}")
+
+
+def _with_calibration(options: AlignerOptions, model: Path) -> AlignerOptions:
+    """With the calibration that lies beside a model, where none was given."""
+    path = (model if model.is_dir() else model.parent) / CALIBRATION
+    if options.calibration is not None or not (model.exists() and path.is_file()):
+        return options
+    return replace(options, calibration=Calibration.load(path))
 
 
 class Aligner:
@@ -72,6 +86,7 @@ class Aligner:
     ) -> "Aligner":
         """An aligner with a model by name; the arguments and what is raised are those of `load_model`."""
         file = None if weights is None else Path(weights)
+        options = _with_calibration(options or AlignerOptions(), Path(name))
         if is_boundary_model(Path(name)):
             # late, since it is a kind of this class
             from espnet_ottc.aligner.boundary import BoundaryAligner
@@ -179,6 +194,25 @@ class Aligner:
         """What the model says about (N,) samples, by windows where they are many."""
         return frame_outputs(self.model, [samples], self.options.windows)[0]
 
+    def heard(self, samples: Tensor) -> FrameOutputs | None:
+        """What `words_of` needs to know of (N,) samples, so that several texts can share it."""
+        return self._outputs([samples])[0]
+
+    def words_of(
+        self, samples: Tensor, text: str | None, heard: FrameOutputs | None = None
+    ) -> Assembled:
+        """The words of a text in (N,) samples, with what speaks for them.
+
+        Args:
+            samples: at the model's rate.
+            text: as in `align`.
+            heard: of the same samples; None: it is found.
+
+        Raises:
+            ValueError: samples that are too short, a text that cannot lie in them.
+        """
+        return self._found(samples, text, len(samples) / self.sampling_rate, heard)
+
     def _check(self, samples: Tensor) -> None:
         check_length(self.model, samples)
 
@@ -223,4 +257,5 @@ class Aligner:
             search=self.search,
             duration=duration,
             gaps=self.options.allow_gaps,
+            calibration=self.options.calibration,
         )

@@ -1,13 +1,15 @@
 """Aligning with a boundary model, and training one on the recordings at hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
-from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
+from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
+from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
 from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.alignment.aligned import DOUBTFUL, OK, AlignedWord
@@ -18,19 +20,25 @@ from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.boundary.units import letters, read_lexicon
-from espnet_ottc.alignment.confidence import Evidence
+from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.text import Alphabet, SpelledWord, Speller
 from espnet_ottc.alignment.windows import FrameOutputs
 
 SEARCH = "boundary"
+# For models without one of their own; see docs/reference/confidence.md.
+DEFAULT_CALIBRATION = Calibration(
+    word_slope=2.0, word_offset=0.0, utterance_slope=-4.0, utterance_offset=0.0
+)
+# More recordings change the calibration little.
+_CALIBRATED_ON = 60
 
 
 class BoundaryAligner(Aligner):
     """Finds the times of given words by a boundary model; it recognises nothing.
 
-    A word is `doubtful` where its frames speak against it: log p(state | frame) − log p(state) is below 0 on
-    average.  There is no confidence: nothing of this model is calibrated as a probability of words.
+    The evidence of a word is the mean of log p(state | frame) − log p(state) over its frames, and that of an
+    utterance over all of them.  `--train` has fitted a calibration to it, which lies beside the model.
 
     Args:
         model: as `BoundaryModel.load` reads it.
@@ -82,9 +90,20 @@ class BoundaryAligner(Aligner):
         found = align_features(self.boundary, features, [_said(word) for word in words], duration)
         if isinstance(found, str):
             raise InfeasibleError(f"the text does not fit the sound: {found}")
-        aligned = tuple(_word(found, number, word) for number, word in enumerate(words))
-        status = DOUBTFUL if found.score < 0 else OK
-        return Assembled(aligned, (), Evidence((), 0.0, 0), None, status)
+        calibration = self.options.calibration or DEFAULT_CALIBRATION
+        confidences = [calibration.word(score) for score in found.word_scores]
+        aligned = tuple(
+            replace(
+                _word(found, number, word),
+                confidence=confidence,
+                status=calibration.word_status(confidence, wildcard=False),
+            )
+            for number, (word, confidence) in enumerate(zip(words, confidences, strict=True))
+        )
+        evidence = Evidence(tuple(found.word_scores), -found.score, len(features))
+        confidence = calibration.utterance(confidences, evidence.unexplained)
+        status = calibration.utterance_status(confidence, confidences)
+        return Assembled(aligned, (), evidence, confidence, status)
 
 
 def train_on(
@@ -129,7 +148,23 @@ def train_on(
         for one in utterances
         if one.id in texts
     ]
-    return train_into(folder, spoken, config, pronunciations, anyway=anyway)
+    trained = train_into(folder, spoken, config, pronunciations, anyway=anyway)
+    if not (folder / CALIBRATION).exists():
+        _calibrate(folder, trained.model, [one for one in utterances if one.id in texts], language)
+    return trained
+
+
+def _calibrate(
+    folder: Path, model: BoundaryModel, utterances: Sequence[Utterance], language: str
+) -> None:
+    """On some of the recordings, evenly chosen; where they are too few, the default stays."""
+    aligner = BoundaryAligner(model, str(folder), AlignerOptions(language=language))
+    step = max(len(utterances) // _CALIBRATED_ON, 1)
+    try:
+        found = calibrated(aligner, utterances[::step][:_CALIBRATED_ON])
+    except ValueError:
+        return
+    found.calibration.save(folder / CALIBRATION)
 
 
 def _load(one: Utterance) -> tuple[Tensor, int]:

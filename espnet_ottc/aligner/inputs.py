@@ -10,6 +10,7 @@ from pathlib import Path
 from espnet_ottc.aligner import texts
 from espnet_ottc.aligner.audio import NAMED_CHANNELS, SUFFIXES, AudioError, probe
 from espnet_ottc.aligner.utterance import Failure, Recording, Utterance
+from espnet_ottc.utils.files import files_below
 
 MANIFESTS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")
 _PATTERN = frozenset("*?[")
@@ -141,10 +142,10 @@ def _files(given: str) -> Iterator[_Found]:
 
 
 def _sounds(folder: Path) -> Iterator[Path]:
-    """Files with a suffix of sound, in folders that are links too."""
-    for name in sorted(glob.glob("**/*", root_dir=folder, recursive=True)):
-        path = folder / name
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+    """Files with a suffix of sound that are not hidden, in folders that are links too."""
+    for path in sorted(files_below(folder)):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
             yield path
 
 

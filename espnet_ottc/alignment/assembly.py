@@ -111,7 +111,7 @@ def assemble(
         if owner == GAP and span.duration >= _SHORTEST_GAP
     )
     confidences = [word.confidence for word in found]
-    confidence = calibration.utterance(confidences, evidence)
+    confidence = calibration.utterance(confidences, evidence.unexplained)
     status = calibration.utterance_status(confidence, confidences)
     return Assembled(tuple(found), gaps, evidence, confidence, status)
 

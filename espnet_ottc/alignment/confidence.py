@@ -5,9 +5,12 @@ is the share of its speech that the text leaves unexplained.  Both compare with 
 so that noise and a model's sharpness cancel.  A logistic function makes probabilities of them.
 """
 
+import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,12 +18,14 @@ from torch import Tensor
 from espnet_ottc.alignment.aligned import DOUBTFUL, NOT_FOUND, OK, WILDCARD_USED
 from espnet_ottc.alignment.aligners.interface import TokenAlignment
 from espnet_ottc.ops.boundaries import NO_LABEL
+from espnet_ottc.utils.files import write_json
 
 # Below this log-ratio to the best label, a frame of speech is not explained by its label.
 UNEXPLAINED = -2.0
 # A word is `not found` below the first, `doubtful` below the second.
 _NOT_FOUND, _DOUBTFUL = 0.1, 0.5
 _LOWEST = -20.0
+_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,10 @@ class Evidence:
 
     Attributes:
         words: for each word the mean over its labels of exp(mean over the label's frames of
-            log p(label) - max log p), in [0, 1]; None for a word of wildcards alone.
+            log p(label) - max log p), in [0, 1]; None for a word of wildcards alone.  Of a boundary model the
+            mean of log p(state | frame) - log p(state) over the word's frames, in nats.
         unexplained: the share of frames of speech whose label is less likely than exp(-2) times the best
-            one, in [0, 1]; 0 without speech.
+            one, in [0, 1]; 0 without speech.  Of a boundary model: minus the mean over all frames, in nats.
         speech: frames whose best label is no silence.
     """
 
@@ -101,29 +107,48 @@ class Calibration:
     utterance_slope: float = -40.0
     utterance_offset: float = 4.9
 
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: a file that is no calibration.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{name.name: float(content[name.name]) for name in fields(cls)})
+        except (KeyError, TypeError, ValueError) as error:
+            names = ", ".join(name.name for name in fields(cls))
+            raise ValueError(f"{path}: a calibration is a JSON object with {names}") from error
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
     def word(self, likeness: float | None) -> float | None:
         """The probability that a word is said where it was found; None without evidence.
 
         Args:
-            likeness: of the word, in [0, 1].
+            likeness: of the word's evidence.
         """
         if likeness is None:
             return None
         return _logistic(self.word_slope * likeness + self.word_offset)
 
-    def utterance(self, confidences: Iterable[float | None], evidence: Evidence) -> float | None:
+    def utterance(self, confidences: Iterable[float | None], unexplained: float) -> float | None:
         """The probability that the text is what is said; None for a text without evidence.
 
         It is at most the share of its words that is expected to be right.
 
         Args:
             confidences: of the words.
-            evidence: of the utterance.
+            unexplained: of the utterance's evidence.
         """
         known = [value for value in confidences if value is not None]
         if not known:
             return None
-        fits = _logistic(self.utterance_slope * evidence.unexplained + self.utterance_offset)
+        fits = _logistic(self.utterance_slope * unexplained + self.utterance_offset)
         return min(fits, sum(known) / len(known))
 
     def word_status(self, confidence: float | None, *, wildcard: bool) -> str:
@@ -171,6 +196,21 @@ def fit_calibration(
     word = _fit(words, balanced=False)
     utterance = _fit(utterances, balanced=True)
     return Calibration(*word, *utterance)
+
+
+def calibration_error(pairs: Sequence[tuple[float, bool]]) -> float:
+    """Mean over ten bins, weighted by count, of |mean confidence - share that is right|.
+
+    Args:
+        pairs: confidence, and what is true.
+    """
+    total = 0.0
+    for number in range(_BINS):
+        bin_ = [one for one in pairs if min(int(one[0] * _BINS), _BINS - 1) == number]
+        if bin_:
+            sure = statistics.fmean(value for value, _ in bin_)
+            total += abs(sure - statistics.fmean(right for _, right in bin_)) * len(bin_)
+    return total / len(pairs) if pairs else 0.0
 
 
 def _fit(examples: Sequence[tuple[float, bool]], balanced: bool) -> tuple[float, float]:

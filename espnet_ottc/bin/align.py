@@ -18,6 +18,7 @@ from espnet_ottc.utils.commands import UserError, run, say
 from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
+    from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.utterance import Utterance
 
 _LISTED = 5
@@ -49,6 +50,7 @@ def align(options: argparse.Namespace) -> None:
     from espnet_ottc.aligner.inputs import InputOptions, gather
     from espnet_ottc.aligner.models.registry import check_device
     from espnet_ottc.aligner.running import FAILED, AlignerSource, RunOptions, run_all
+    from espnet_ottc.alignment.confidence import Calibration
 
     logging.captureWarnings(True)
     check_device(options.device)
@@ -56,12 +58,17 @@ def align(options: argparse.Namespace) -> None:
     gathered = gather(options.inputs, reading)
     if not gathered.utterances and not gathered.failures:
         raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
+    given = None if options.calibration is None else Calibration.load(options.calibration)
     how = AlignerOptions(
         search=options.aligner,
         decoder=options.decoder,
         language=options.language or "en",
         allow_gaps=options.allow_gaps,
+        calibration=given,
     )
+    if options.calibrate is not None:
+        _calibrate(options, how, gathered.utterances)
+        return
     model = _trained(options, gathered.utterances) if options.train else options.model
     source = AlignerSource(model, how, options.device, options.language, options.weights)
     formats = [*options.format, *(["page"] if options.page else [])]
@@ -111,6 +118,34 @@ def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> 
     rounds = f"{len(trained.rounds)} rounds" if trained.fresh else "trained by an earlier run"
     say(f"{folder}: {rounds}; {trained.convergence}")
     return str(folder)
+
+
+def _calibrate(
+    options: argparse.Namespace, how: "AlignerOptions", utterances: Sequence["Utterance"]
+) -> None:
+    """Fit a calibration to the utterances, which have their right texts, and write it."""
+    from espnet_ottc.aligner.aligner import Aligner
+    from espnet_ottc.aligner.calibrating import calibrated
+
+    if options.train:
+        raise ValueError("--calibrate needs a --model; --train calibrates what it trains")
+    aligner = Aligner.from_pretrained(
+        options.model,
+        how,
+        device=options.device,
+        language=options.language,
+        weights=options.weights,
+    )
+    found = calibrated(aligner, utterances)
+    found.calibration.save(options.calibrate)
+    changes = (
+        f"of {what} from {100 * before:.1f} to {100 * after:.1f} %"
+        for what, before, after in zip(("words", "texts"), found.before, found.after, strict=True)
+    )
+    say(
+        f"{options.calibrate}: by {found.recordings} recordings; "
+        f"calibration error {', '.join(changes)}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,6 +215,11 @@ def _add_model(options: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"
     )
+    model.add_argument("--calibrate", type=Path, metavar="FILE",
+                       help="align nothing, but learn from the recordings and their right texts how sure "
+                       "the model may be, and write that to FILE; as calibration.json in the model's "
+                       "folder it is taken from then on")  # fmt: skip
+    model.add_argument("--calibration", type=Path, metavar="FILE", help="what --calibrate wrote")
     model.add_argument("--language", help="of the model's adapters and of the text")
     model.add_argument("--device", default="cpu", help="cpu, cuda (all GPUs) or cuda:N")
 

@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
 from itertools import accumulate
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from espnet_ottc.corpora.ami_annotation import (
     SaidWord,
     read_participants,
 )
+from espnet_ottc.corpora.links import with_own_paths, without_linked_folders
 from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
@@ -41,6 +43,7 @@ from espnet_ottc.corpora.manifests import (
     part_paths,
     write_part,
 )
+from espnet_ottc.utils.files import files_below
 
 SAMPLING_RATE = 16000
 ANNOTATIONS = "ami_public_manual_1.6.2"
@@ -111,11 +114,14 @@ def prepare_parts(
     with (
         contextlib.nullcontext()
         if sys.stderr.isatty()
-        else contextlib.redirect_stderr(io.StringIO())
+        else contextlib.redirect_stderr(io.StringIO()),
+        without_linked_folders(corpus) as tree,
     ):
         manifests = prepare_ami(
-            corpus, annotations, mic="ihm", partition=PARTITION, normalize_text=NORMALISATION
+            tree, annotations, mic="ihm", partition=PARTITION, normalize_text=NORMALISATION
         )
+        for of_part in manifests.values():
+            of_part["recordings"] = with_own_paths(of_part["recordings"], tree, corpus)
     out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         yield _write_part(
@@ -154,13 +160,14 @@ def find_headsets(corpus: Path) -> dict[str, list[Path]]:
         raise FileNotFoundError(f"the corpus must be a directory, got {corpus}")
     found: dict[str, list[Path]] = defaultdict(list)
     # Where Lhotse looks, and what it takes for the meeting.
-    for path in sorted(corpus.rglob("*Headset-?.wav")):
+    headsets = (path for path in files_below(corpus) if fnmatch(path.name, "*Headset-?.wav"))
+    for path in sorted(headsets):
         found[path.parts[-3]].append(path)
     for part in KNOWN_PARTS:
         if not found.keys() & _meetings(part):
             raise FileNotFoundError(
                 f"{corpus} must have <meeting>/audio/<meeting>.Headset-<number>.wav of a meeting "
-                f"of {part}, as {min(_meetings(part))}; got none (links to folders are not followed)"
+                f"of {part}, as {min(_meetings(part))}; got none"
             )
     official = set().union(*map(_meetings, KNOWN_PARTS))
     return {name: paths for name, paths in found.items() if name in official}

@@ -15,6 +15,7 @@ from lhotse import MonoCut
 from lhotse.recipes import prepare_librispeech
 from lhotse.recipes.librispeech import LIBRISPEECH, MINI_LIBRISPEECH
 
+from espnet_ottc.corpora.links import with_own_paths, without_linked_folders
 from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
@@ -22,7 +23,7 @@ from espnet_ottc.corpora.manifests import (
     matched_manifests,
 )
 from espnet_ottc.utils.encodings import decoded
-from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.files import files_below, written_aside
 
 SAMPLING_RATE = 16000
 PREFIX = "librispeech"
@@ -84,7 +85,9 @@ def prepare_part(
     # Absolute, since the manifests are read from other directories later.
     corpus = corpus.absolute()
     alignments = corpus if alignments is None else alignments.absolute()
-    if alignments != corpus and not any((alignments / part).rglob("*.alignment.txt")):
+    if alignments != corpus and not any(
+        path.name.endswith(".alignment.txt") for path in files_below(alignments / part)
+    ):
         raise FileNotFoundError(
             f"alignments of {part} must be at {alignments / part}/<speaker>/<chapter>/"
             "<speaker>-<chapter>.alignment.txt, got none"
@@ -96,11 +99,13 @@ def prepare_part(
     with (
         contextlib.nullcontext()
         if sys.stderr.isatty()
-        else contextlib.redirect_stderr(io.StringIO())
+        else contextlib.redirect_stderr(io.StringIO()),
+        without_linked_folders(corpus, [part]) as tree,
     ):
         manifests = prepare_librispeech(
-            corpus, alignments_dir=alignments, dataset_parts=[part], num_jobs=nj
+            tree, alignments_dir=alignments, dataset_parts=[part], num_jobs=nj
         )[part]
+        manifests["recordings"] = with_own_paths(manifests["recordings"], tree, corpus)
     out.mkdir(parents=True, exist_ok=True)
     supervisions = manifests["supervisions"]
     for kind, path in manifest_paths(out, part).items():
@@ -147,7 +152,8 @@ def cuts_of(manifests: Path, parts: Sequence[str]) -> Iterator[MonoCut]:
 
 def _file_problems(part: Path, alignments: Path) -> Iterator[Problem]:
     """Faults of transcripts, audio headers and alignment files of one part."""
-    transcripts = sorted(part.rglob("*.trans.txt"))
+    files = sorted(files_below(part))
+    transcripts = [path for path in files if path.name.endswith(".trans.txt")]
     if not transcripts:
         yield Problem(part.name, "must contain */*.trans.txt, got none")
     seen: set[str] = set()
@@ -157,8 +163,8 @@ def _file_problems(part: Path, alignments: Path) -> Iterator[Problem]:
         lines = alignments / path.parent.relative_to(part) / f"{stem}.alignment.txt"
         if lines.exists():
             yield from _alignment_problems(lines)
-    for path in sorted(part.rglob("*.flac")):
-        if path.stem not in seen:
+    for path in files:
+        if path.suffix == ".flac" and path.stem not in seen:
             yield Problem(path.stem, f"must have text in a *.trans.txt of {path.parent}, got none")
 
 

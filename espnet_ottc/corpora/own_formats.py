@@ -12,6 +12,7 @@ from praatio.utilities.errors import PraatioException
 from espnet_ottc.alignment.formats import SpansById, read_ctm, read_manifest, read_text, with_spans
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.corpora.manifests import Problem, alignment_problems, cut_of, text_problems
+from espnet_ottc.utils.files import files_below
 
 SAMPLING_RATE = 16000
 AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
@@ -110,7 +111,7 @@ def read_folder(directory: Path) -> Collected:
     are the paths below the directory, with `-` for `/` and `_` for white space.
     """
     found = Collected()
-    files = sorted(path for path in directory.rglob("*") if path.suffix.lower() in AUDIO)
+    files = sorted(path for path in files_below(directory) if path.suffix.lower() in AUDIO)
     folders = {path.parent for path in files}
     for path in files:
         inside = path.relative_to(directory)

@@ -54,6 +54,16 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and in its folders, sorted in each; links are followed, but not in circles."""
+    for name, folders, files_here in os.walk(folder, followlinks=True):
+        here = Path(name)
+        real = here.resolve()
+        ancestors = {real, *real.parents}
+        folders[:] = sorted(one for one in folders if (here / one).resolve() not in ancestors)
+        yield from (here / one for one in sorted(files_here))
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON aside and rename it.
 

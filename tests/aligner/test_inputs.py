@@ -53,6 +53,16 @@ def test_folders_are_searched_in_depth_through_links_and_patterns_match(tmp_path
     assert set(_texts(_gather(tmp_path / "data" / "*" / "*.wav"))) == {"x"}
 
 
+def test_a_folder_that_links_to_itself_is_searched_once(tmp_path: Path) -> None:
+    folder = tmp_path / "talks" / "a"
+    folder.mkdir(parents=True)
+    _sound(folder / "x.wav")
+    (folder / "again").symlink_to(tmp_path / "talks")
+    (folder / ".hidden.wav").write_bytes((folder / "x.wav").read_bytes())
+    found = gather([str(tmp_path / "talks")], InputOptions())
+    assert [one.recording.path for one in found.utterances] == [folder / "x.wav"]
+
+
 def test_a_list_comes_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [_sound(tmp_path / name) for name in ("a b.wav", "c.wav")]
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in paths)))

@@ -260,6 +260,23 @@ def test_a_part_may_have_a_name_of_its_own(corpus: Path, tmp_path: Path) -> None
         prepare_part(tmp_path / "nowhere", "mine", tmp_path)
 
 
+def test_speakers_whose_folders_are_links_are_read_with_the_paths_of_the_corpus(
+    corpus: Path, tmp_path: Path
+) -> None:
+    expected = [(cut.id, cut.supervisions[0].text) for cut in prepared(corpus, tmp_path / "plain")]
+    elsewhere = tmp_path / "disk" / "twelve"
+    elsewhere.parent.mkdir()
+    (corpus / PART / "12").rename(elsewhere)
+    (corpus / PART / "12").symlink_to(elsewhere)
+    cuts = list(prepared(corpus, tmp_path / "linked"))
+    assert [(cut.id, cut.supervisions[0].text) for cut in cuts] == expected
+    assert all(cut.supervisions[0].alignment["word"] for cut in cuts)
+    for cut in cuts:
+        (source,) = cut.recording.sources
+        assert source.source.startswith(f"{corpus}/{PART}/{cut.id.split('-')[0]}/")
+        assert cut.load_audio().shape == (1, 16000)
+
+
 def test_manifests_follow_a_changed_corpus(corpus: Path, tmp_path: Path) -> None:
     prepare_part(corpus, PART, tmp_path)
     chapter(corpus, "11-5-0001.flac").unlink()
