@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from espnet_ottc.aligner.utterance import Utterance
 
 _LISTED = 5
+# Needs recordings without long silence at their ends.
+_SPREADS = "transport"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +107,23 @@ def _share(text: str) -> float:
     return value
 
 
+def _searches() -> list[str]:
+    from espnet_ottc.alignment.aligners import ALIGNERS
+
+    return sorted(set(ALIGNERS) - {_SPREADS})
+
+
+def _searching(name: str) -> str:
+    if name == _SPREADS:
+        raise argparse.ArgumentTypeError(
+            f"{name} spreads a text over long silence too: take viterbi, which searches the same labels "
+            "(the recipes and Python have transport)"
+        )
+    if name not in _searches():
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(_searches())}; got {name!r}")
+    return name
+
+
 def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> str:
     """Train on the utterances; returns the model's folder."""
     from espnet_ottc.aligner.boundary import train_on
@@ -149,7 +168,6 @@ def _calibrate(
 
 
 def _parser() -> argparse.ArgumentParser:
-    from espnet_ottc.alignment.aligners import ALIGNERS
     from espnet_ottc.alignment.outputs import DEFAULT_FORMATS, FORMATS
 
     options = argparse.ArgumentParser(
@@ -192,8 +210,9 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument(
         "--again", action="store_true", help="do anew what an earlier run has done"
     )
-    results.add_argument("--aligner", choices=sorted(set(ALIGNERS) - {"transport"}),
-                         help="by default viterbi for OTTC, ctc for CTC")  # fmt: skip
+    results.add_argument("--aligner", type=_searching, metavar="NAME",
+                         help=f"one of {', '.join(_searches())}; by default viterbi for OTTC, "
+                         "ctc for CTC")  # fmt: skip
     results.add_argument("--processes", type=int, help="by default as many as help")
     results.add_argument(
         "--debug", action="store_true", help="stop at the first fault, with its traceback"

@@ -86,6 +86,14 @@ def test_recordings_and_texts_give_times_and_a_model_that_can_be_used_again(
     )
     assert found.search == "boundary"
     assert [word.status for word in found.words] == ["ok"] * 4
+    # The training has calibrated it: with the text of another recording it is not so sure.
+    assert (out / "boundary_model" / "calibration.json").is_file()
+    assert all(word.confidence > 0.5 for word in found.words)
+    wrong = Aligner.from_pretrained(str(out / "boundary_model")).align(
+        other / "r99.wav", (folder / "r0.txt").read_text()
+    )
+    assert wrong.status != "ok"
+    assert wrong.confidence < 0.5 < found.confidence
     assert abs(found.words[1].start - true[1][0]) < 0.03
     with pytest.raises(ValueError, match="recognises nothing"):
         Aligner.from_pretrained(str(out / "boundary_model")).align(other / "r99.wav")

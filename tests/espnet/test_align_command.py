@@ -155,6 +155,36 @@ def test_a_text_is_aligned_as_it_stands_whatever_the_model_hears(model, recordin
     assert _texts(tmp_path / "out") == given
 
 
+def test_texts_of_other_recordings_end_with_status_3_once_all_is_written(
+    lab, model, recordings, tmp_path, capsys
+):
+    own = {path.stem: lab.valid.texts[path.stem] for path in recordings}
+    others = dict(zip(own, [*list(own.values())[1:], next(iter(own.values()))], strict=True))
+    statuses = []
+    for name, texts in (("own", own), ("others", others)):
+        (tmp_path / name).write_text("".join(f"{one} {text}\n" for one, text in texts.items()))
+        out = tmp_path / f"out_{name}"
+        command = [*map(str, recordings), "--model", str(model), "--text", str(tmp_path / name)]
+        statuses.append(align.main([*command, "--out", str(out), "--max_doubtful", "0.3"]))
+        assert _texts(out) == texts
+        assert len(list(out.glob("*.TextGrid"))) == len(recordings)
+    assert statuses == [0, 3]
+    said = capsys.readouterr()
+    assert re.search(r"error: \d+ % is not ok, more than the 30 % of --max-doubtful", said.err)
+    # What could not be read at all weighs more.
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    command = [str(bad), *map(str, recordings), "--model", str(model), "--recognise"]
+    assert align.main([*command, "--out", str(tmp_path / "bad"), "--max_doubtful", "0"]) == 1
+
+
+def test_transport_is_refused_with_the_reason(model, recordings, capsys):
+    with pytest.raises(SystemExit) as ended:
+        align.main([str(recordings[0]), "--model", str(model), "--aligner", "transport"])
+    assert ended.value.code == 2
+    assert "transport spreads a text over long silence too: take viterbi" in capsys.readouterr().err
+
+
 def test_cuts_keep_their_recording_and_their_place_on_it_with_a_ctc_model_too(lab, ctc, tmp_path):
     assert _align(ctc / "valid.loss.best.pth", tmp_path, lab.valid.cuts) == 0
     assert _texts(tmp_path) == lab.valid.texts
