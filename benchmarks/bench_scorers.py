@@ -100,7 +100,7 @@ def make_inputs(data: Path, utterances: int, seed: int) -> None:
         for number in range(utterances):
             name = f"speaker{number % 997:04d}-{number:07d}"
             words = _words(rng, vocabulary)
-            guesses = list(_recognised(rng, words, vocabulary))
+            guesses = sorted(_recognised(rng, words, vocabulary))
             for side, items in (("ref", words), ("hyp", guesses)):
                 files[f"{side}.txt"].write(" ".join([name, *(w for _, _, w in items)]) + "\n")
                 files[f"{side}.ctm"].writelines(

@@ -16,7 +16,7 @@ SENTENCEPIECE_MARK = "▁"
 TOKEN_TYPES = ("char", "bpe", "word", "phn")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """A symbol with its time: the half-open interval [start, end).
 

@@ -10,10 +10,8 @@ from espnet_ottc.alignment.metrics import (
     AlignmentScores,
     Peakiness,
     compare_spans,
-    match_words,
     silence_seconds,
 )
-from espnet_ottc.alignment.metrics.alignment import intersection_over_union
 from espnet_ottc.alignment.spans import Span
 
 
@@ -78,7 +76,9 @@ def test_an_error_of_exactly_the_collar_counts_as_within() -> None:
 def test_repeated_words_are_matched_in_order_when_the_texts_agree() -> None:
     reference = [Span("A", float(i), i + 0.5) for i in range(4)]
     hypothesis = [Span("A", i + 0.1, i + 0.6) for i in range(4)]
-    assert match_words(reference, hypothesis) == list(zip(reference, hypothesis, strict=True))
+    compared = compare_spans(reference, hypothesis)
+    assert list(compared.start_errors) == pytest.approx([0.1] * 4)
+    assert list(compared.matched) == [4]
 
 
 def test_other_texts_are_matched_by_edit_distance_and_substitutions_have_no_time() -> None:
@@ -88,8 +88,8 @@ def test_other_texts_are_matched_by_edit_distance_and_substitutions_have_no_time
         Span("C", 2.0, 3.0),
         Span("D", 3.0, 4.0),
     ]
-    pairs = match_words(REFERENCE, hypothesis)
-    assert [(word.symbol, guess.start) for word, guess in pairs] == [("A", 0.0), ("C", 2.0)]
+    compared = compare_spans(REFERENCE, hypothesis)
+    assert list(compared.start_errors) == [0.0 - 0.5, 2.0 - 2.0]  # of A and C
 
 
 def test_nothing_to_count_is_none_not_zero() -> None:
@@ -138,8 +138,9 @@ def test_figures_over_utterances_are_those_of_all_words_together(
 
 
 def test_empty_spans_agree_only_where_they_are_the_same() -> None:
-    assert intersection_over_union(Span("A", 1.0, 1.0), Span("A", 1.0, 1.0)) == 1
-    assert intersection_over_union(Span("A", 1.0, 1.0), Span("A", 2.0, 2.0)) == 0
+    instant = [Span("A", 1.0, 1.0)]
+    assert list(compare_spans(instant, instant).iou_sum) == [1]
+    assert list(compare_spans(instant, [Span("A", 2.0, 2.0)]).iou_sum) == [0]
 
 
 def test_intervals_hold_the_figures_they_belong_to() -> None:

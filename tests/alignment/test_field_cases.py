@@ -83,7 +83,7 @@ def test_a_table_in_parts_counts_as_many_errors_as_a_whole_one(
 
     draw = random.Random(1)
     costs = edit_distance.EditCosts(4, 3) if sclite_costs else edit_distance.EditCosts()
-    monkeypatch.setattr(edit_distance, "_WHOLE", 8)
+    monkeypatch.setattr(edit_distance, "WHOLE_TABLE", 8)
     for _ in range(200):
         left, right = ([draw.choice("abc") for _ in range(draw.randrange(12))] for _ in "12")
         whole = count_errors(left, right, sclite_costs=sclite_costs)

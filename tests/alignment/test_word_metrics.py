@@ -17,7 +17,6 @@ from espnet_ottc.alignment.metrics import (
     error_interval,
     pair_by_id,
 )
-from espnet_ottc.alignment.metrics.words import align_words
 
 SENTENCE = st.lists(st.sampled_from("abc"), max_size=6)
 
@@ -69,16 +68,6 @@ def test_sclite_costs_give_the_cheapest_alignment_under_them(
     counts = count_errors(reference, hypothesis, sclite_costs=True)
     cost = 4 * counts.substitutions + 3 * (counts.deletions + counts.insertions)
     assert cost == _distance(reference, hypothesis, 4, 3)
-
-
-@given(SENTENCE, SENTENCE)
-def test_aligned_positions_run_through_both_sides_in_order(
-    reference: list[str], hypothesis: list[str]
-) -> None:
-    pairs = align_words(reference, hypothesis)
-    assert [left for left, _ in pairs if left is not None] == list(range(len(reference)))
-    assert [right for _, right in pairs if right is not None] == list(range(len(hypothesis)))
-    assert (None, None) not in pairs
 
 
 def test_characters_count_the_spaces_between_words() -> None:

@@ -9,9 +9,9 @@ first read or written.
 """
 
 from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm, write_ctm_lines
-from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, write_columns
+from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, text_lines, write_columns
 from espnet_ottc.alignment.formats.manifests import read_manifest
-from espnet_ottc.alignment.formats.reading import holds_times, read_spans
+from espnet_ottc.alignment.formats.reading import holds_times, read_span_table, read_spans
 from espnet_ottc.alignment.formats.supervisions import (
     read_supervisions,
     spans_of,
@@ -33,6 +33,7 @@ __all__ = [
     "read_ctm",
     "read_durations",
     "read_manifest",
+    "read_span_table",
     "read_spans",
     "read_stm",
     "read_supervisions",
@@ -41,6 +42,7 @@ __all__ = [
     "read_tiers",
     "read_trn",
     "spans_of",
+    "text_lines",
     "text_tier",
     "with_spans",
     "write_columns",

@@ -1,14 +1,13 @@
 """Kaldi's files of one line for each utterance: text, utt2dur, columns; and what CTM shares with them."""
 
 import math
-import re
+import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ottc.utils.encodings import decoded, encoding_of
 from espnet_ottc.utils.files import written_aside
-
-_BETWEEN = re.compile(r"[ \t\r\n\f\v]+")
 
 
 def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
@@ -25,13 +24,34 @@ def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
         ValueError: an id that repeats; bytes that are not UTF-8.
         OSError: the file cannot be read.
     """
-    texts: dict[str, list[str]] = {}
-    for number, line in numbered_lines(path, encoding):
-        name, *words = fields_of(line)
-        if name in texts:
+    return dict(text_lines(path, encoding))
+
+
+def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The id and the words of each line of Kaldi text, one after the other; see `read_text`.
+
+    Args:
+        path: the file.
+        encoding: of the file; None is UTF-8.
+
+    Raises:
+        ValueError, OSError: as `read_text`.
+    """
+    seen: set[str] = set()
+    for number, raw in raw_lines(path, encoding):
+        columns = raw.split()
+        try:
+            name, *words = b"\n".join(columns).decode().split("\n")
+        except UnicodeDecodeError:
+            utf8(raw, f"{path}:{number}")  # says which byte
+            raise
+        if not words and not name.strip():
+            continue
+        if name in seen:
             raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
-        texts[name] = words
-    return texts
+        seen.add(name)
+        # A word stands many times: one object for all of them.
+        yield name, list(map(sys.intern, words))
 
 
 def read_durations(path: Path) -> dict[str, float]:
@@ -76,7 +96,9 @@ def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
 
 def fields_of(line: str) -> list[str]:
     """The columns of a line: they stand between ASCII's white space, so that words keep no-break spaces."""
-    return [field for field in _BETWEEN.split(line) if field]
+    # Bytes are split at just these.
+    columns = line.encode("utf-8", "surrogatepass").split()
+    return b"\n".join(columns).decode("utf-8", "surrogatepass").split("\n") if columns else []
 
 
 def numbered_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
@@ -92,24 +114,54 @@ def numbered_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[in
         ValueError: bytes that are not so encoded, an unknown encoding; it names file and line.
         OSError: the file cannot be read.
     """
+    for number, raw in raw_lines(path, encoding):
+        line = utf8(raw, f"{path}:{number}")
+        if line.strip():
+            yield number, line
+
+
+def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file as bytes in UTF-8, each with its number, counted from 1.
+
+    A byte order mark at the start is left out.  Lines of a file in UTF-8 are not checked: see `utf8`.
+
+    Args:
+        path: the file.
+        encoding: of the file; None is UTF-8.
+
+    Raises:
+        ValueError: bytes that are not so encoded, an unknown encoding; it names file and line.
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         start = file.read(4)
     # UTF-16 has bytes of its own for the ends of lines, and says so with a mark.
     wide = encoding or (encoding_of(start) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else None)
     if wide is not None:
-        for number, line in enumerate(decoded(path, wide).splitlines(keepends=True), 1):
-            if line.strip():
-                yield number, line
+        text = decoded(path, wide)
+        for number, line in enumerate(text.splitlines(keepends=True), 1):
+            yield number, line.encode("utf-8", "surrogatepass")
         return
     # In bytes, so that a fault has its line and a large file is never whole in memory.
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}:{number}: must be UTF-8 text, got the byte 0x{raw[error.start]:02X}; "
-                    "convert it, or name its encoding"
-                ) from error
-            if line.strip():
-                yield number, line
+            yield number, raw.removeprefix(BOM_UTF8) if number == 1 else raw
+
+
+def utf8(raw: bytes, place: str) -> str:
+    """Bytes of a file in UTF-8 as text.
+
+    Args:
+        raw: of one line, or of a part of it.
+        place: file and line, for messages.
+
+    Raises:
+        ValueError: other bytes.
+    """
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{place}: must be UTF-8 text, got the byte 0x{raw[error.start]:02X}; "
+            "convert it, or name its encoding"
+        ) from error

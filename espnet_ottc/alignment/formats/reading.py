@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from espnet_ottc.alignment.formats.ctm import read_ctm
+from espnet_ottc.alignment.formats.ctm import read_ctm, read_ctm_table
 from espnet_ottc.alignment.formats.supervisions import SUFFIXES, read_supervisions
 from espnet_ottc.alignment.formats.textgrid import read_textgrid
+from espnet_ottc.alignment.span_table import SpanTable
 from espnet_ottc.alignment.spans import SpansById
 from espnet_ottc.utils.escapes import id_of_file_name
 
@@ -46,7 +47,7 @@ def read_spans(
         return spans
     if path.suffix.lower() == ".textgrid":
         return {id_of_file_name(path.stem): read_textgrid(path, tier, encoding)}
-    if path.suffix.lower() == ".ctm":
+    if _is_ctm(path):
         return read_ctm(path, channel, encoding)
     if path.name.endswith(SUFFIXES):
         return read_supervisions(path, tier.removesuffix("s"))
@@ -54,3 +55,24 @@ def read_spans(
         f"{path}: times are read from *.ctm, *.TextGrid, a folder of TextGrids or "
         f"{', '.join('*' + suffix for suffix in SUFFIXES)}"
     )
+
+
+def read_span_table(
+    path: Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
+) -> SpanTable:
+    """Read times by kind as columns, without scores; see `read_spans`.
+
+    Args:
+        path: as there; of a CTM no object is made for a span, so that it may be of any size.
+        tier, channel, encoding: as there.
+
+    Raises:
+        ValueError, OSError, ImportError: as there.
+    """
+    if _is_ctm(path):
+        return read_ctm_table(path, channel, encoding)
+    return SpanTable.of(read_spans(path, tier, channel, encoding))
+
+
+def _is_ctm(path: Path) -> bool:
+    return path.suffix.lower() == ".ctm" and not path.is_dir()

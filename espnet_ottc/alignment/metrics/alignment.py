@@ -1,140 +1,19 @@
 """Metrics of word (or phone) times against a reference."""
 
-import statistics
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
-from espnet_ottc.alignment.metrics.edit_distance import edit_alignment
-from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.metrics.bootstrap import Draws, Interval
+from espnet_ottc.alignment.metrics.compared_times import ComparedTimes, within
 
-COLLAR = 0.2
-STRICT = 0.02
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 THRESHOLDS_MS = (10, 20, 25, 50, 100)
-
-# Decimal times are not exact in binary: an error of exactly the collar counts as within it.
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class UtteranceTimes:
-    """What one utterance adds to the metrics.
-
-    Attributes:
-        reference_words: words of the reference.
-        hypothesis_words: words of the hypothesis.
-        starts_within: matched words whose start lies within the collar.
-        strict_within: matched words whose start and end both lie within 20 ms.
-        overlap: seconds that matched words share with their references.
-        reference_seconds: seconds of all reference words, matched or not.
-        iou_sum: Σ of intersection over union of matched words.
-        start_errors: seconds, hypothesis − reference, of each matched word in order.
-        end_errors: likewise for ends.
-    """
-
-    reference_words: int
-    hypothesis_words: int
-    starts_within: int
-    strict_within: int
-    overlap: float
-    reference_seconds: float
-    iou_sum: float
-    start_errors: tuple[float, ...]
-    end_errors: tuple[float, ...]
-
-    @property
-    def matched(self) -> int:
-        """Reference words that found their time."""
-        return len(self.start_errors)
-
-    @property
-    def absolute_error(self) -> float:
-        """Σ |error| over starts and ends, seconds."""
-        return sum(map(abs, self.start_errors)) + sum(map(abs, self.end_errors))
-
-
-def match_words(reference: Sequence[Span], hypothesis: Sequence[Span]) -> list[tuple[Span, Span]]:
-    """Pairs of a reference word and its hypothesis.
-
-    By order where the two texts agree, else the correct words of a minimum edit-distance alignment; of
-    alignments with as few edits, the one whose words lie nearest in time.  A substituted word is another word
-    and has no time.
-
-    Args:
-        reference: in order of time.
-        hypothesis: likewise.
-
-    Raises:
-        ImportError: NumPy is not installed, and the texts differ.
-    """
-    words = [span.symbol for span in reference]
-    guesses = [span.symbol for span in hypothesis]
-    # The edit distance would find the same pairs, with a table of |R| times |H| cells.
-    if words == guesses:
-        return list(zip(reference, hypothesis, strict=True))
-    return [
-        (reference[left], hypothesis[right])
-        for left, right in edit_alignment(
-            words, guesses, times=(_middles(reference), _middles(hypothesis))
-        )
-        if left is not None and right is not None and words[left] == guesses[right]
-    ]
-
-
-def _middles(spans: Sequence[Span]) -> list[float]:
-    return [(span.start + span.end) / 2 for span in spans]
-
-
-def compare_spans(
-    reference: Sequence[Span],
-    hypothesis: Sequence[Span],
-    *,
-    collar: float = COLLAR,
-) -> UtteranceTimes:
-    """Compare the word spans of one utterance.
-
-    Args:
-        reference: in order of time.
-        hypothesis: in order of time.
-        collar: seconds by which a start may be off.
-
-    Raises:
-        ValueError: a collar that is negative or not finite.
-        ImportError: NumPy is not installed, and the texts differ.
-    """
-    if not 0 <= collar < float("inf"):
-        raise ValueError(f"collar must be a finite number of seconds >= 0, got {collar}")
-    pairs = match_words(reference, hypothesis)
-    starts = tuple(guess.start - word.start for word, guess in pairs)
-    ends = tuple(guess.end - word.end for word, guess in pairs)
-    return UtteranceTimes(
-        reference_words=len(reference),
-        hypothesis_words=len(hypothesis),
-        starts_within=sum(_within(start, collar) for start in starts),
-        strict_within=sum(
-            _within(start, STRICT) and _within(end, STRICT)
-            for start, end in zip(starts, ends, strict=True)
-        ),
-        overlap=sum(overlap(word, guess) for word, guess in pairs),
-        reference_seconds=sum(word.duration for word in reference),
-        iou_sum=sum(intersection_over_union(word, guess) for word, guess in pairs),
-        start_errors=starts,
-        end_errors=ends,
-    )
-
-
-def overlap(first: Span, second: Span) -> float:
-    """Seconds that two spans share."""
-    return max(min(first.end, second.end) - max(first.start, second.start), 0.0)
-
-
-def intersection_over_union(first: Span, second: Span) -> float:
-    """Shared seconds over the seconds either covers, in [0, 1]; 1 for two equal empty spans."""
-    shared = overlap(first, second)
-    union = first.duration + second.duration - shared
-    if union == 0:
-        return float(first.start == second.start)
-    return shared / union
 
 
 @dataclass(frozen=True)
@@ -143,39 +22,51 @@ class AlignmentScores:
 
     Words without a time count against recall, IDR, IoU and coverage; boundary errors know only
     matched words, so read them beside coverage.
+
+    Attributes:
+        compared: what each utterance adds.
     """
 
-    utterances: tuple[UtteranceTimes, ...]
+    compared: ComparedTimes
 
     @classmethod
-    def of(cls, utterances: Iterable[UtteranceTimes]) -> "AlignmentScores":
-        """The scores of some utterances, one of `compare_spans` each."""
-        return cls(tuple(utterances))
+    def of(cls, compared: Iterable[ComparedTimes]) -> "AlignmentScores":
+        """The scores of all utterances together.
+
+        Args:
+            compared: some utterances each, as of `compare_spans` and `compare_tables`.
+        """
+        return cls(ComparedTimes.of(compared))
+
+    @property
+    def utterances(self) -> int:
+        """How many there are."""
+        return len(self.compared.matched)
 
     @property
     def reference_words(self) -> int:
         """Words of the references."""
-        return sum(u.reference_words for u in self.utterances)
+        return sum(self.compared.reference_words)
 
     @property
     def hypothesis_words(self) -> int:
         """Words of the hypotheses."""
-        return sum(u.hypothesis_words for u in self.utterances)
+        return sum(self.compared.hypothesis_words)
 
     @property
     def matched(self) -> int:
         """Reference words that found their time."""
-        return sum(u.matched for u in self.utterances)
+        return len(self.compared.start_errors)
 
     @property
     def starts_within(self) -> int:
         """Matched words whose start lies within the collar."""
-        return sum(u.starts_within for u in self.utterances)
+        return sum(self.compared.starts_within)
 
     @property
     def strict_within(self) -> int:
         """Matched words whose start and end lie within 20 ms."""
-        return sum(u.strict_within for u in self.utterances)
+        return sum(self.compared.strict_within)
 
     @property
     def start_precision(self) -> float | None:
@@ -205,28 +96,25 @@ class AlignmentScores:
     @property
     def idr(self) -> float | None:
         """Σ overlap of matched words / Σ duration of all reference words."""
-        return _ratio(
-            sum(u.overlap for u in self.utterances),
-            sum(u.reference_seconds for u in self.utterances),
-        )
+        return _ratio(sum(self.compared.overlap), sum(self.compared.reference_seconds))
 
     @property
     def iou(self) -> float | None:
         """Mean intersection over union over all reference words, 0 for a word without a time."""
-        return _ratio(sum(u.iou_sum for u in self.utterances), self.reference_words)
+        return _ratio(sum(self.compared.iou_sum), self.reference_words)
 
-    def errors(self, *, starts: bool = True, ends: bool = True) -> list[float]:
-        """|error| in seconds of the matched words' boundaries.
+    def errors(self, *, starts: bool = True, ends: bool = True) -> "npt.NDArray[np.float64]":
+        """|error| in seconds of the matched words' boundaries, in no order.
 
         Args:
             starts: with the starts.
             ends: with the ends.
         """
-        return [
-            abs(error)
-            for u in self.utterances
-            for error in (*(u.start_errors if starts else ()), *(u.end_errors if ends else ()))
-        ]
+        import numpy as np
+
+        found = [np.frombuffer(self.compared.start_errors)] if starts and self.matched else []
+        found += [np.frombuffer(self.compared.end_errors)] if ends and self.matched else []
+        return np.abs(np.concatenate(found)) if found else np.zeros(0)
 
     def share_within(self, milliseconds: float) -> float | None:
         """The share, in [0, 1], of the matched words' boundaries whose error is at most this.
@@ -235,10 +123,15 @@ class AlignmentScores:
             milliseconds: the largest error that counts.
         """
         errors = self.errors()
-        return _ratio(sum(_within(error, milliseconds / 1000) for error in errors), len(errors))
+        return _ratio(int(within(errors, milliseconds / 1000).sum()), len(errors))
 
     def intervals(
-        self, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+        self,
+        *,
+        level: float = 0.95,
+        resamples: int = 1000,
+        seed: int = 0,
+        draws: Draws | None = None,
     ) -> dict[str, Interval | None]:
         """Bootstrap intervals over utterances, under the names and in the units of `as_row`.
 
@@ -246,32 +139,44 @@ class AlignmentScores:
             level: the confidence, in (0, 1).
             resamples: how many times to draw, ≥ 1.
             seed: of the random generator.
+            draws: those of this seed, where they are drawn already.
 
         Raises:
             ValueError: a level or a number of resamples out of range.
             ImportError: NumPy is not installed.
         """
-        us = self.utterances
-        words = [float(u.reference_words) for u in us]
-        both = [float(u.reference_words + u.hypothesis_words) for u in us]
-        ratios: dict[str, tuple[list[float], list[float]]] = {
-            "start_f1": ([200.0 * u.starts_within for u in us], both),
-            "strict_f1_20ms": ([200.0 * u.strict_within for u in us], both),
-            "idr": ([100 * u.overlap for u in us], [u.reference_seconds for u in us]),
-            "iou": ([100 * u.iou_sum for u in us], words),
-            "coverage": ([100.0 * u.matched for u in us], words),
-            "boundary_mae_ms": (
-                [1000 * u.absolute_error for u in us],
-                [2.0 * u.matched for u in us],
-            ),
+        import numpy as np
+
+        us = self.compared
+        words, guesses, near, strict, matched = (
+            np.array(column, float)
+            for column in (
+                *(us.reference_words, us.hypothesis_words),
+                *(us.starts_within, us.strict_within, us.matched),
+            )
+        )
+        overlap, seconds, iou, errors = (
+            np.array(column, float)
+            for column in (us.overlap, us.reference_seconds, us.iou_sum, us.absolute_error)
+        )
+        ratios = {
+            "start_f1": (200 * near, words + guesses),
+            "strict_f1_20ms": (200 * strict, words + guesses),
+            "idr": (100 * overlap, seconds),
+            "iou": (100 * iou, words),
+            "coverage": (100 * matched, words),
+            "boundary_mae_ms": (1000 * errors, 2 * matched),
         }
-        return {
-            name: bootstrap_ratio(over, under, level=level, resamples=resamples, seed=seed)
-            for name, (over, under) in ratios.items()
-        }
+        draws = draws or Draws(self.utterances, resamples, seed)
+        found = draws.intervals(list(ratios.values()), level)
+        return dict(zip(ratios, found, strict=True))
 
     def as_row(self) -> dict[str, float | int | None]:
         """Every metric, shares in percent and errors in milliseconds, with their counts."""
+        return dict(self._row)
+
+    @cached_property
+    def _row(self) -> dict[str, float | int | None]:
         row: dict[str, float | int | None] = {}
         for kind, starts, ends in (
             ("boundary", True, True),
@@ -279,8 +184,8 @@ class AlignmentScores:
             ("end", False, True),
         ):
             errors = self.errors(starts=starts, ends=ends)
-            row[f"{kind}_mae_ms"] = 1000 * statistics.fmean(errors) if errors else None
-            row[f"{kind}_median_ms"] = 1000 * statistics.median(errors) if errors else None
+            row[f"{kind}_mae_ms"] = _milliseconds(_mean(errors))
+            row[f"{kind}_median_ms"] = _milliseconds(_median(errors))
         for milliseconds in THRESHOLDS_MS:
             row[f"within_{milliseconds}ms"] = _percent(self.share_within(milliseconds))
         row |= {
@@ -291,21 +196,17 @@ class AlignmentScores:
             "idr": _percent(self.idr),
             "iou": _percent(self.iou),
             "coverage": _percent(self.coverage),
-            "utterances": len(self.utterances),
+            "utterances": self.utterances,
             "reference_words": self.reference_words,
             "hypothesis_words": self.hypothesis_words,
             "matched_words": self.matched,
             "boundaries": 2 * self.matched,
             "starts_within_collar": self.starts_within,
             "strict_within_20ms": self.strict_within,
-            "overlap_seconds": sum(u.overlap for u in self.utterances),
-            "reference_seconds": sum(u.reference_seconds for u in self.utterances),
+            "overlap_seconds": sum(self.compared.overlap),
+            "reference_seconds": sum(self.compared.reference_seconds),
         }
         return row
-
-
-def _within(error: float, collar: float) -> bool:
-    return abs(error) <= collar + _ROUNDING
 
 
 def _ratio(over: float, under: float) -> float | None:
@@ -314,3 +215,24 @@ def _ratio(over: float, under: float) -> float | None:
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _mean(values: "npt.NDArray[np.float64]") -> float | None:
+    """The mean by an exact sum."""
+    # A list of all would take five times the array's memory.
+    return math.fsum(values.data) / len(values) if len(values) else None
+
+
+def _median(values: "npt.NDArray[np.float64]") -> float | None:
+    import numpy as np
+
+    count = len(values)
+    if not count:
+        return None
+    low, high = (count - 1) // 2, count // 2
+    parted = np.partition(values, [low, high])
+    return float(parted[high]) if low == high else float((parted[low] + parted[high]) / 2)

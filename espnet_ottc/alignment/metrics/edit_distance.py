@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Positions = list[tuple[int | None, int | None]]
 
 # Cells of a table that is kept whole (32 MB).
-_WHOLE = 4_000_000
+WHOLE_TABLE = 4_000_000
 # Steps into which the distance of two times is divided, to choose between alignments of equal cost.
-_STEPS = 1000
+STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,22 @@ def edit_alignment(
     numbers = {item: place for place, item in enumerate(dict.fromkeys([*reference, *hypothesis]))}
     left = np.array([numbers[item] for item in reference], dtype=np.int32)
     right = np.array([numbers[item] for item in hypothesis], dtype=np.int32)
-    scale = _STEPS * (min(len(left), len(right)) + 1) if times else 1
+    scale = STEPS * (min(len(left), len(right)) + 1) if times else 1
     kept = None if times is None else (np.array(times[0], float), np.array(times[1], float))
     table = _Table(left, right, costs or EditCosts(), scale, kept, free)
     return table.path(0, len(left), 0, len(right))
+
+
+def nearness(distances: "Row") -> "Row":
+    """What pairs of equal words cost, less than an edit by far: whole steps, growing with the distance.
+
+    Args:
+        distances: in seconds.
+    """
+    import numpy as np
+
+    found: Row = ((STEPS - 1) * distances / (1 + distances)).astype(np.int64)
+    return found
 
 
 class _Table:
@@ -104,7 +116,7 @@ class _Table:
             gaps[sorted(places)] = 0
         if times is not None:
             # Two substitutions fewer are one equal pair more, at as many edits.
-            self.substitution += _STEPS // 2
+            self.substitution += STEPS // 2
 
     def pairs(self, i: int, start: int, end: int) -> "Row":
         """(end - start,) costs of pairing item i with each of the right's, less the gap of each."""
@@ -114,8 +126,7 @@ class _Table:
         found: Row = differ * self.type(self.substitution) - self.gaps[1][start:end]
         if self.times is not None:
             distance = np.abs(self.times[1][start:end] - self.times[0][i])
-            nearness = ((_STEPS - 1) * distance / (1 + distance)).astype(self.type)
-            found = found + np.where(differ, 0, nearness)
+            found = found + np.where(differ, 0, nearness(distance))
         return found
 
     def row(self, i: int, above: "Row", pairs: "Row") -> "Row":
@@ -146,7 +157,7 @@ class _Table:
         parts = [(i0, i1, j0, j1)]
         while parts:
             i0, i1, j0, j1 = parts.pop()
-            if i1 - i0 < 2 or (i1 - i0 + 1) * (j1 - j0 + 1) <= _WHOLE:
+            if i1 - i0 < 2 or (i1 - i0 + 1) * (j1 - j0 + 1) <= WHOLE_TABLE:
                 found += self.whole(i0, i1, j0, j1)
                 continue
             middle = (i0 + i1) // 2

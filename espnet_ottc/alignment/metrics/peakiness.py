@@ -17,12 +17,22 @@ class Peakiness:
         frames: all frames.
         silence: seconds outside the reference's words; None where no reference times are known.
         seconds: seconds of all utterances; None likewise.
+
+    Raises:
+        ValueError: one of `silence` and `seconds` without the other, or not 0 <= silence <= seconds.
     """
 
     special_frames: int
     frames: int
     silence: float | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        silence, seconds = self.silence, self.seconds
+        if (silence is None) != (seconds is None):
+            raise ValueError(f"silence and seconds belong together, got {silence} and {seconds}")
+        if silence is not None and seconds is not None and not 0 <= silence <= seconds:
+            raise ValueError(f"0 <= silence <= seconds must hold, got {silence} and {seconds}")
 
     @classmethod
     def count(
@@ -40,15 +50,7 @@ class Peakiness:
             special: ids or symbols of the blank and the word separator.
             silence: seconds of real silence in these utterances (`silence_seconds`).
             seconds: seconds of these utterances.
-
-        Raises:
-            ValueError: one of `silence` and `seconds` without the other, or not 0 <= silence <=
-                seconds.
         """
-        if (silence is None) != (seconds is None):
-            raise ValueError(f"silence and seconds belong together, got {silence} and {seconds}")
-        if silence is not None and seconds is not None and not 0 <= silence <= seconds:
-            raise ValueError(f"0 <= silence <= seconds must hold, got {silence} and {seconds}")
         ids = frozenset(special)
         hits = total = 0
         for tokens in frame_tokens:
@@ -84,17 +86,27 @@ class Peakiness:
         }
 
 
-def silence_seconds(words: Sequence[Span], duration: float) -> float:
+def silence_seconds(words: Iterable[Span], duration: float) -> float:
     """Seconds of an utterance in which no word is spoken; words may overlap.
 
     Args:
         words: the reference's words, in any order.
         duration: the utterance's length in seconds.
     """
+    return uncovered_seconds(((word.start, word.end) for word in words), duration)
+
+
+def uncovered_seconds(times: Iterable[tuple[float, float]], duration: float) -> float:
+    """As `silence_seconds`, of starts and ends alone.
+
+    Args:
+        times: start and end of each word, seconds, in any order.
+        duration: the utterance's length in seconds.
+    """
     spoken = covered = 0.0
-    for word in sorted(words, key=lambda span: span.start):
-        end = min(word.end, duration)
-        spoken += max(end - max(word.start, covered), 0.0)
+    for start, word_end in sorted(times, key=lambda one: one[0]):
+        end = min(word_end, duration)
+        spoken += max(end - max(start, covered), 0.0)
         covered = max(covered, end)
     return max(duration - spoken, 0.0)
 

@@ -1,16 +1,20 @@
 """Word and character error rates with sclite's counts."""
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress, count
+from operator import add, eq, ne
 from typing import Any
 
 from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
-from espnet_ottc.alignment.metrics.edit_distance import EditCosts, edit_alignment
+from espnet_ottc.alignment.metrics.edit_distance import EditCosts, Positions, edit_alignment
 from espnet_ottc.utils.extras import require_extra
 
-_GAP = -1
+# Stands for no word, unless there is such a word.
+_GAP = "\n\n"
 # Cells of the largest table that kaldialign gets; beyond, memory would be the limit.
 _LARGEST_TABLE = 25_000_000
 
@@ -86,19 +90,80 @@ def count_errors(
     Raises:
         ImportError: kaldialign is not installed.
     """
-    allowed = 0
-    correct = substitutions = deletions = insertions = 0
     if optional or optional_hypothesis:
         free = (optional, optional_hypothesis)
         pairs = edit_alignment(reference, hypothesis, _costs(sclite_costs), free=free)
-    else:
-        pairs = align_words(reference, hypothesis, sclite_costs=sclite_costs)
+        return _counts(reference, hypothesis, pairs, free)
+    substitutions, deletions, insertions = count_edits(reference, hypothesis, sclite_costs)
+    return ErrorCounts(
+        sentences=1,
+        words=len(reference),
+        correct=len(reference) - substitutions - deletions,
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=insertions,
+        wrong_sentences=int(substitutions + deletions + insertions > 0),
+    )
+
+
+def count_edits(
+    reference: Sequence[str], hypothesis: Sequence[str], sclite_costs: bool = False
+) -> tuple[int, int, int]:
+    """Substitutions, deletions and insertions of an utterance, as `count_errors` counts them.
+
+    Args:
+        reference: words, or a text as its characters.
+        hypothesis: likewise.
+        sclite_costs: as there.
+
+    Raises:
+        ImportError: kaldialign is not installed.
+    """
+    if reference == hypothesis:
+        return 0, 0, 0
+    if len(reference) * len(hypothesis) > _LARGEST_TABLE:
+        pairs = edit_alignment(reference, hypothesis, _costs(sclite_costs))
+        counts = _counts(reference, hypothesis, pairs, (frozenset(), frozenset()))
+        return counts.substitutions, counts.deletions, counts.insertions
+    start = _shared(reference, hypothesis)
+    left, right = reference[start:], hypothesis[start:]
+    end = _shared(left[::-1], right[::-1])
+    # One word for another, or words on one side only: there is no cheaper way, nor another as cheap.
+    if len(left) == len(right) == end + 1:
+        return 1, 0, 0
+    if end == min(len(left), len(right)):
+        return 0, len(left) - end, len(right) - end
+    # Words that both begin with are pairs of some best alignment, and leave the choice among others as it is.
+    # Those at the end would not: they decide where costs tie.
+    gap = _GAP
+    while gap in left or gap in right:
+        gap += _GAP
+    aligned = _align()(left, right, gap, sclite_mode=sclite_costs)
+    firsts, seconds = zip(*aligned, strict=True)
+    insertions, deletions = firsts.count(gap), seconds.count(gap)
+    same = sum(map(eq, firsts, seconds))
+    return len(aligned) - same - insertions - deletions, deletions, insertions
+
+
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many words both begin with."""
+    return next(compress(count(), map(ne, first, second)), min(len(first), len(second)))
+
+
+def _counts(
+    reference: Sequence[str],
+    hypothesis: Sequence[str],
+    pairs: Positions,
+    optional: tuple[AbstractSet[int], AbstractSet[int]],
+) -> ErrorCounts:
+    allowed = 0
+    correct = substitutions = deletions = insertions = 0
     for left, right in pairs:
         if left is None:
-            insertions += right not in optional_hypothesis
+            insertions += right not in optional[1]
         elif right is None:
-            allowed += left in optional
-            deletions += left not in optional
+            allowed += left in optional[0]
+            deletions += left not in optional[0]
         elif reference[left] == hypothesis[right]:
             correct += 1
         else:
@@ -118,42 +183,8 @@ def _costs(sclite_costs: bool) -> EditCosts:
     return EditCosts(substitution=4, gap=3) if sclite_costs else EditCosts()
 
 
-def align_words(
-    reference: Sequence[str], hypothesis: Sequence[str], *, sclite_costs: bool = False
-) -> list[tuple[int | None, int | None]]:
-    """Align words (or characters) by minimum edit distance.
-
-    Args:
-        reference: what is right.
-        hypothesis: what the system said.
-        sclite_costs: as of `count_errors`.
-
-    Returns:
-        Pairs of positions in reference and hypothesis, both in order; None is a gap on that side.
-
-    Raises:
-        ImportError: kaldialign is not installed.
-    """
-    if len(reference) * len(hypothesis) > _LARGEST_TABLE:
-        return edit_alignment(reference, hypothesis, _costs(sclite_costs))
-    numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
-    pairs = _edit_alignment()(
-        [numbers[word] for word in reference],
-        [numbers[word] for word in hypothesis],
-        _GAP,
-        sclite_mode=sclite_costs,
-    )
-    positions: list[tuple[int | None, int | None]] = []
-    left = right = 0
-    for first, second in pairs:
-        positions.append((None if first == _GAP else left, None if second == _GAP else right))
-        left += first != _GAP
-        right += second != _GAP
-    return positions
-
-
 @cache
-def _edit_alignment() -> Callable[..., Any]:
+def _align() -> Callable[..., Any]:
     # Late, so that the help of a command needs no package; kept, since it is called for every utterance.
     require_extra("align", "an edit distance", ("kaldialign",))
     from kaldialign import align
@@ -165,6 +196,48 @@ def _edit_alignment() -> Callable[..., Any]:
 def characters(words: Sequence[str]) -> list[str]:
     """The characters of an utterance's words; one space between words counts, as in ESPnet."""
     return list(" ".join(words))
+
+
+class ErrorTotals:
+    """The counts of many utterances: their sums, and what a bootstrap over them needs.
+
+    Attributes:
+        words: reference words of each utterance.
+        errors: of each utterance.
+    """
+
+    def __init__(self) -> None:
+        self.words, self.errors = array("d"), array("d")
+        self._edits = [0, 0, 0]
+        self._wrong = 0
+
+    def add(self, words: int, edits: tuple[int, int, int]) -> None:
+        """Add an utterance.
+
+        Args:
+            words: of its reference.
+            edits: its substitutions, deletions and insertions.
+        """
+        self.words.append(words)
+        errors = sum(edits)
+        self.errors.append(errors)
+        if errors:
+            self._wrong += 1
+            self._edits = list(map(add, self._edits, edits))
+
+    @property
+    def counts(self) -> ErrorCounts:
+        """Of all utterances together."""
+        words = int(sum(self.words))
+        return ErrorCounts(
+            sentences=len(self.words),
+            words=words,
+            correct=words - self._edits[0] - self._edits[1],
+            substitutions=self._edits[0],
+            deletions=self._edits[1],
+            insertions=self._edits[2],
+            wrong_sentences=self._wrong,
+        )
 
 
 def error_interval(
@@ -186,10 +259,5 @@ def error_interval(
         ImportError: NumPy is not installed.
     """
     each = list(counts)
-    return bootstrap_ratio(
-        [float(c.errors) for c in each],
-        [float(c.words) for c in each],
-        level=level,
-        resamples=resamples,
-        seed=seed,
-    )
+    errors, words = [one.errors for one in each], [one.words for one in each]
+    return bootstrap_ratio(errors, words, level=level, resamples=resamples, seed=seed)

@@ -1,6 +1,6 @@
 """Options of both scorers, and what is compared under them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -163,12 +163,25 @@ def case_notes(
     return []
 
 
-def kept(items: Sequence[str], options: ScoringOptions) -> Iterator[str]:
-    """The words of an utterance under the names that are compared, in order.
+class Names(dict[str, str]):
+    """The names under which words are compared, found once for each; empty for one that is left out.
 
     Args:
-        items: words or phones, by their names in the files.
         options: what is skipped, folded and compared in lower case.
     """
-    skip = frozenset(options.skip)
-    return (name for item in items if item not in skip and (name := options.name_of(item)))
+
+    def __init__(self, options: ScoringOptions) -> None:
+        self.options = options
+        super().__init__(dict.fromkeys(options.skip, ""))
+
+    def __missing__(self, word: str) -> str:
+        name = self[word] = self.options.name_of(word)
+        return name
+
+    def of(self, words: Iterable[str]) -> list[str]:
+        """The names of those words that are compared, in order.
+
+        Args:
+            words: or phones, by their names in the files.
+        """
+        return list(filter(None, map(self.__getitem__, words)))

@@ -1,21 +1,25 @@
 """Scores of word (or phone) times against a reference, and peakiness."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.alignment.formats import SpansById, read_durations, read_spans, read_text
+from espnet_ottc.alignment.formats import read_durations, read_span_table, text_lines
 from espnet_ottc.alignment.metrics import (
     AlignmentScores,
+    Draws,
     Interval,
     Peakiness,
-    compare_spans,
-    silence_seconds,
+    compare_tables,
+    uncovered_seconds,
 )
-from espnet_ottc.alignment.metrics.alignment import COLLAR, THRESHOLDS_MS
-from espnet_ottc.alignment.scoring.options import ScoringOptions
+from espnet_ottc.alignment.metrics.alignment import THRESHOLDS_MS
+from espnet_ottc.alignment.metrics.compared_times import COLLAR
+from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
+from espnet_ottc.alignment.span_table import SpanTable
 from espnet_ottc.alignment.spans import Span
 
 _SETTINGS = ("collar", "level", "resamples", "seed", "ignore_case", "skip", "tier")
@@ -117,20 +121,58 @@ def score_times(
             without duration; a collar, a level or a number of resamples out of range.
         ImportError: kaldialign or NumPy is not installed.
     """
-    options = options or TimesScoringOptions()
-    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
-    references, hypotheses = (_kept(spans, options) for spans in (references, hypotheses))
-    scores = AlignmentScores.of(
-        compare_spans(*(_named(spans, options) for spans in pair), collar=options.collar)
-        for pair in options.pairs(references, hypotheses).values()
+    return _score(
+        lambda: SpanTable.of(references),
+        lambda: SpanTable.of(hypotheses),
+        options or TimesScoringOptions(),
+        None if frame_labels is None else frame_labels.items(),
+        durations,
+        names,
     )
-    intervals = scores.intervals(
-        level=options.level, resamples=options.resamples, seed=options.seed
-    )
+
+
+def _score(
+    read_reference: Callable[[], SpanTable],
+    read_hypothesis: Callable[[], SpanTable],
+    options: TimesScoringOptions,
+    frame_labels: Iterable[tuple[str, Sequence[str]]] | None,
+    durations: Mapping[str, float] | None,
+    names: tuple[str, str],
+) -> TimesReport:
+    reference = read_reference()
+    with ThreadPoolExecutor(1) as beside:
+        # It takes long, and goes on beside the rest.
+        draws = Draws(len(reference.rows), options.resamples, options.seed)
+        drawing = beside.submit(draws.draw_ahead)
+        hypothesis = read_hypothesis()
+        options, notes = options.settled(reference.vocabulary, hypothesis.vocabulary)
+        compared = Names(options)
+        scores = AlignmentScores.of(
+            compare_tables(
+                reference,
+                hypothesis,
+                [
+                    (_row(row), _row(guesses))
+                    for row, guesses in options.pairs(reference.rows, hypothesis.rows).values()
+                ],
+                names=(
+                    [compared[one] for one in reference.vocabulary],
+                    [compared[one] for one in hypothesis.vocabulary],
+                ),
+                collar=options.collar,
+            )
+        )
+        drawing.result()
+    intervals = scores.intervals(level=options.level, draws=draws)
     peakiness = None
     if frame_labels is not None:
-        peakiness = _peakiness(references, frame_labels, durations, options)
+        peakiness = _peakiness(reference, frame_labels, durations, options)
     return TimesReport(scores, intervals, peakiness, options, *names, notes=notes)
+
+
+def _row(found: Sequence[int]) -> range:
+    """An utterance's positions; none where it is missing."""
+    return found if isinstance(found, range) else range(0)
 
 
 def score_time_files(
@@ -156,56 +198,55 @@ def score_time_files(
         ImportError: a package that the format or the scoring needs is not installed.
     """
     options = options or TimesScoringOptions()
-    return score_times(
-        read_spans(reference, options.tier, options.channel, options.encoding),
-        read_spans(
+    return _score(
+        lambda: read_span_table(reference, options.tier, options.channel, options.encoding),
+        lambda: read_span_table(
             hypothesis, options.tier, options.hyp_channel or options.channel, options.encoding
         ),
         options,
-        frame_labels=None if frames is None else read_text(frames),
+        frame_labels=None if frames is None else text_lines(frames),
         durations=None if durations is None or frames is None else read_durations(durations),
         names=(str(reference), str(hypothesis)),
     )
 
 
-def _symbols(spans: Spans) -> Iterator[str]:
-    return (span.symbol for items in spans.values() for span in items)
-
-
-def _kept(spans: Spans, options: ScoringOptions) -> SpansById:
-    skip = frozenset(options.skip)
-    return {name: [one for one in items if one.symbol not in skip] for name, items in spans.items()}
-
-
-def _named(spans: Sequence[Span], options: ScoringOptions) -> list[Span]:
-    """The spans under the names that are compared; without those that the folding takes away."""
-    named = ((span, options.name_of(span.symbol)) for span in spans)
-    return [replace(span, symbol=name) for span, name in named if name]
-
-
 def _peakiness(
-    references: Spans,
-    frame_labels: Mapping[str, Sequence[str]],
+    references: SpanTable,
+    frame_labels: Iterable[tuple[str, Sequence[str]]],
     durations: Mapping[str, float] | None,
     options: TimesScoringOptions,
 ) -> Peakiness:
-    wanted: dict[str, Sequence[str]] = dict.fromkeys(references, ())
-    labels = (items for _, items in options.pairs(wanted, frame_labels).values())
+    special = frozenset(options.special)
+    # Of each utterance the special frames and all: the labels of many would not fit into memory.
+    frames = {
+        name: (sum(label in special for label in labels), len(labels))
+        for name, labels in frame_labels
+    }
+    counts = [found for _, found in options.pairs(references.rows, frames).values() if found]
+    hits, total = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     if durations is None:
-        return Peakiness.count(labels, options.special)
-    unknown = [name for name in references if name not in durations]
+        return Peakiness(hits, total)
+    unknown = [name for name in references.rows if name not in durations]
     if unknown:
         raise ValueError(
             f"{unknown[0]}: an utterance's duration is needed to know its silence; "
-            f"{len(unknown)} of {len(references)} have none"
+            f"{len(unknown)} of {len(references.rows)} have none"
         )
-    special = frozenset(options.special)
+    left_out = special | set(options.skip)
+    silent = {references.vocabulary[one] for one in left_out if one in references.vocabulary}
     silence = sum(
-        silence_seconds([one for one in spans if one.symbol not in special], durations[name])
-        for name, spans in references.items()
+        uncovered_seconds(
+            [
+                (references.starts[place], references.ends[place])
+                for place in row
+                if references.symbols[place] not in silent
+            ],
+            durations[name],
+        )
+        for name, row in references.rows.items()
     )
-    seconds = sum(durations[name] for name in references)
-    return Peakiness.count(labels, options.special, silence, seconds)
+    seconds = sum(durations[name] for name in references.rows)
+    return Peakiness(hits, total, silence, seconds)
 
 
 def _lines(

@@ -1,23 +1,27 @@
 """Word, phone and character error rates of a set of utterances."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from espnet_ottc.alignment.formats import holds_times, read_spans, read_stm, read_text, read_trn
 from espnet_ottc.alignment.metrics import (
+    Draws,
     ErrorCounts,
+    ErrorTotals,
     Interval,
-    characters,
+    count_edits,
     count_errors,
-    error_interval,
 )
 from espnet_ottc.alignment.scoring.glm import GlobalMapping
-from espnet_ottc.alignment.scoring.options import ScoringOptions, kept
+from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
 
 _SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip", "normalize")
+Texts = Mapping[str, Sequence[str]]
 # Their words in parentheses may be missing.
 _NIST = (".trn", ".stm")
 
@@ -131,38 +135,57 @@ def score_words(
             number of resamples out of range.
         ImportError: kaldialign or NumPy is not installed.
     """
-    options = options or WordScoringOptions()
-    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
-    pairs = [
-        (_Words.of(reference, options), _Words.of(hypothesis, options))
-        for reference, hypothesis in options.pairs(references, hypotheses).values()
+    return _score(lambda: references, lambda: hypotheses, options or WordScoringOptions(), names)
+
+
+def _score(
+    reference: Callable[[], Texts],
+    hypothesis: Callable[[], Texts],
+    options: WordScoringOptions,
+    names: tuple[str, str],
+) -> WordReport:
+    references = reference()
+    with ThreadPoolExecutor(1) as beside:
+        # The longest part: it goes on beside the others.
+        draws = Draws(len(references), options.resamples, options.seed)
+        drawing = beside.submit(draws.draw_ahead)
+        hypotheses = hypothesis()
+        options, notes = options.settled(_symbols(references), _symbols(hypotheses))
+        compared = Names(options)
+        totals = {options.unit: ErrorTotals()}
+        if options.characters and options.folding is None:
+            totals["char"] = ErrorTotals()
+        for pair in options.pairs(references, hypotheses).values():
+            ref, hyp = (_Words.of(given, options, compared) for given in pair)
+            for unit, total in totals.items():
+                total.add(*_count(ref, hyp, unit, options.sclite_costs))
+        drawing.result()
+    intervals = draws.intervals([(one.errors, one.words) for one in totals.values()], options.level)
+    rates = [
+        ErrorRate(unit, total.counts, interval)
+        for (unit, total), interval in zip(totals.items(), intervals, strict=True)
     ]
-    letters = None
-    if options.characters and options.folding is None:
-        # One pair after the other: those of a long utterance take room.
-        letters = [
-            count_errors(
-                characters(ref.words), characters(hyp.words), sclite_costs=options.sclite_costs
-            )
-            for ref, hyp in pairs
-        ]
-    counts = [
-        count_errors(
-            ref.words,
-            hyp.words,
-            sclite_costs=options.sclite_costs,
-            optional=ref.optional,
-            optional_hypothesis=hyp.optional,
-        )
-        for ref, hyp in pairs
-    ]
-    return WordReport(
-        _rate(options.unit, counts, options),
-        None if letters is None else _rate("char", letters, options),
-        options,
-        *names,
-        notes=notes,
+    return WordReport(rates[0], rates[1] if rates[1:] else None, options, *names, notes=notes)
+
+
+def _count(
+    ref: "_Words", hyp: "_Words", unit: str, sclite_costs: bool
+) -> tuple[int, tuple[int, int, int]]:
+    """Words of the reference, or characters, and its edits."""
+    if unit == "char":
+        # As `characters` gives them.
+        letters, others = " ".join(ref.words), " ".join(hyp.words)
+        return len(letters), count_edits(letters, others, sclite_costs)
+    if not (ref.optional or hyp.optional):
+        return len(ref.words), count_edits(ref.words, hyp.words, sclite_costs)
+    found = count_errors(
+        ref.words,
+        hyp.words,
+        sclite_costs=sclite_costs,
+        optional=ref.optional,
+        optional_hypothesis=hyp.optional,
     )
+    return found.words, (found.substitutions, found.deletions, found.insertions)
 
 
 @dataclass(frozen=True)
@@ -173,10 +196,10 @@ class _Words:
     optional: frozenset[int]
 
     @classmethod
-    def of(cls, given: Sequence[str], options: WordScoringOptions) -> "_Words":
-        named = list(kept(given, options))
+    def of(cls, given: Sequence[str], options: WordScoringOptions, names: Names) -> "_Words":
+        named = names.of(given)
         if options.mapping is not None:
-            named = [name for word in options.mapping.of(named) for name in kept([word], options)]
+            named = names.of(options.mapping.of(named))
         if not options.optional_words:
             return cls(named, frozenset())
         optional = frozenset(
@@ -188,8 +211,8 @@ class _Words:
         return cls(words, optional)
 
 
-def _symbols(words: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    return (word for items in words.values() for word in items)
+def _symbols(words: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    return frozenset(chain.from_iterable(words.values()))
 
 
 def score_word_files(
@@ -212,19 +235,12 @@ def score_word_files(
         path.suffix.lower() in _NIST for path in (reference, hypothesis)
     ):
         options = replace(options, optional_words=True)
-    return score_words(
-        _read_words(reference, options, options.channel),
-        _read_words(hypothesis, options, options.hyp_channel or options.channel),
+    return _score(
+        lambda: _read_words(reference, options, options.channel),
+        lambda: _read_words(hypothesis, options, options.hyp_channel or options.channel),
         options,
-        names=(str(reference), str(hypothesis)),
+        (str(reference), str(hypothesis)),
     )
-
-
-def _rate(unit: str, counts: Sequence[ErrorCounts], options: WordScoringOptions) -> ErrorRate:
-    interval = error_interval(
-        counts, level=options.level, resamples=options.resamples, seed=options.seed
-    )
-    return ErrorRate(unit, sum(counts, ErrorCounts()), interval)
 
 
 def _columns(counts: ErrorCounts) -> tuple[int, ...]:
