@@ -14,6 +14,7 @@ from espnet_ottc.report.evolution import Evolution, followed_utterance, read_evo
 from espnet_ottc.report.results import Group, Row, group_rows
 from espnet_ottc.report.sections import Picture, Recording, Sections
 from espnet_ottc.report.utterances import (
+    Lane,
     SystemTimes,
     Utterance,
     choose_cuts,
@@ -238,9 +239,10 @@ def _add_recordings(
     except (OSError, ValueError) as fault:
         sections.lacks("recordings", fault)
         return
+    lanes = _lanes(sections, times, [cut.id for cut in cuts])
     for number, cut in enumerate(cuts):
         try:
-            utterance = load_utterance(cut, times)
+            utterance = load_utterance(cut, [found[cut.id] for found in lanes])
             sections.recordings.append(_recording(utterance, systems, f"u{number}", audio_limit))
         except (OSError, ValueError) as fault:
             sections.lacks("recordings", fault)
@@ -250,6 +252,19 @@ def _add_recordings(
         for lane in utterance.lanes:
             if not lane.words:
                 sections.lacks("recordings", f"{cut.id}: {lane.title} gave no times.")
+
+
+def _lanes(
+    sections: Sections, times: Sequence[SystemTimes], names: Sequence[str]
+) -> list[dict[str, Lane]]:
+    """The times of some utterances by each system whose files can be read."""
+    lanes = []
+    for system in times:
+        try:
+            lanes.append(system.lanes(names))
+        except (OSError, ValueError) as fault:
+            sections.lacks("recordings", fault)
+    return lanes
 
 
 def _recording(

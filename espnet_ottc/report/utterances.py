@@ -1,16 +1,25 @@
 """A few utterances to look at and listen to: audio, reference words, and what each system says."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
-from espnet_ottc.alignment.formats import SpansById, read_ctm, read_manifest, spans_of, text_tier
+from espnet_ottc.alignment.formats import (
+    ctm_ids,
+    item_of,
+    json_lines,
+    read_ctm,
+    read_manifest,
+    spans_of,
+    text_tier,
+)
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.report.results import Group
 
@@ -67,13 +76,40 @@ class Utterance:
 
 @dataclass(frozen=True)
 class SystemTimes:
-    """The CTM files of one system, decoder and seed on one set."""
+    """The CTM files of one system, decoder and seed on one set.
+
+    Attributes:
+        system, decoder: names.
+        seed: of the training.
+        words: the file of its words.
+        tokens: that of its tokens; None where none were written.
+        ids: the utterances that have words.
+    """
 
     system: str
     decoder: str
     seed: int
-    words: SpansById
-    tokens: SpansById
+    words: Path
+    tokens: Path | None
+    ids: frozenset[str]
+
+    def lanes(self, names: Collection[str]) -> dict[str, Lane]:
+        """The times of some utterances by their ids, without times where the files have none.
+
+        Args:
+            names: ids.
+
+        Raises:
+            ValueError: a malformed file.
+            OSError: a file cannot be read.
+        """
+        words = read_ctm(self.words, only=names)
+        tokens = read_ctm(self.tokens, only=names) if self.tokens is not None else {}
+        about = (self.system, self.decoder, self.seed)
+        return {
+            name: Lane(*about, tuple(words.get(name, ())), tuple(tokens.get(name, ())))
+            for name in names
+        }
 
 
 def manifest(data: Path, name: str) -> Path:
@@ -96,17 +132,18 @@ def read_times(group: Group, expdir: Path) -> SystemTimes:
 
     Raises:
         FileNotFoundError: no `words.ctm`.
-        ValueError: a malformed file.
+        ValueError: bytes that are no text.
     """
     seed = group.seeds[0]
     folder = expdir / group.system / f"seed{seed}" / f"align_{group.decoder}" / group.set
-    tokens = folder / "tokens.ctm"
+    words, tokens = folder / "words.ctm", folder / "tokens.ctm"
     return SystemTimes(
         group.system,
         group.decoder,
         seed,
-        read_ctm(folder / "words.ctm"),
-        read_ctm(tokens) if tokens.exists() else {},
+        words,
+        tokens if tokens.exists() else None,
+        frozenset(ctm_ids(words)),
     )
 
 
@@ -118,23 +155,67 @@ def choose_cuts(path: Path, count: int, times: Sequence[SystemTimes]) -> list[Cu
 
     Raises:
         FileNotFoundError: no such manifest.
+        ValueError: a malformed one.
     """
     ranked: list[tuple[int, str]] = []
-    for cut in read_manifest(path, "cuts"):
-        known = sum(cut.id in system.words for system in times)
-        faults = (cut.duration > READABLE_SECONDS) + (not reference_words(cut)) + len(times) - known
-        ranked.append((faults, cut.id))
+    for name, duration, timed in _looks(path):
+        known = sum(name in system.ids for system in times)
+        faults = (duration > READABLE_SECONDS) + (not timed) + len(times) - known
+        ranked.append((faults, name))
     if not ranked:
         return []
     best = min(faults for faults, _ in ranked)
     names = [name for faults, name in ranked if faults == best]
     step = max(len(names) / count, 1.0)
     chosen = {names[int(step * (place + 0.5))] for place in range(min(count, len(names)))}
-    return [cut for cut in read_manifest(path, "cuts") if cut.id in chosen]
+    return list(read_manifest(path, "cuts", only=chosen))
 
 
-def load_utterance(cut: Cut, times: Sequence[SystemTimes]) -> Utterance:
+def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
+    """Id, duration and whether it has times, of each cut.
+
+    An object of Lhotse's is made of no cut of one recording, for it takes ten times as long.
+    """
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        for cut in read_manifest(path, "cuts"):
+            yield cut.id, cut.duration, bool(reference_words(cut))
+        return
+    for number, fields in json_lines(path):
+        look = _look(fields)
+        if look is None:
+            cut = item_of(fields, f"{path}, line {number}")
+            look = cut.id, cut.duration, bool(reference_words(cut))
+        yield look
+
+
+def _look(fields: Mapping[str, Any]) -> tuple[str, float, bool] | None:
+    """Id, duration and whether it has times, of a cut's fields; None where they are not as usual."""
+    name, duration, supervisions = (fields.get(one) for one in ("id", "duration", "supervisions"))
+    if (
+        fields.get("type") != "MonoCut"
+        or not (isinstance(name, str) and isinstance(duration, int | float))
+        or not isinstance(supervisions, list)
+    ):
+        return None
+    timed = False
+    for supervision in supervisions:
+        tiers = supervision.get("alignment") or {} if isinstance(supervision, dict) else None
+        if not isinstance(tiers, dict):
+            return None
+        # As `text_tier` chooses; items without a symbol are silence.
+        items = tiers.get("phone", tiers.get("word", []))
+        if not (isinstance(items, list) and all(isinstance(one, list) and one for one in items)):
+            return None
+        timed = timed or any(one[0] for one in items)
+    return name, duration, timed
+
+
+def load_utterance(cut: Cut, lanes: Sequence[Lane]) -> Utterance:
     """Read a cut's audio (channels averaged), and gather its times.
+
+    Args:
+        cut: with its reference.
+        lanes: the systems' times of it.
 
     Raises:
         OSError, ValueError: audio that cannot be read; it names the cut.
@@ -144,16 +225,6 @@ def load_utterance(cut: Cut, times: Sequence[SystemTimes]) -> Utterance:
     # Lhotse has an exception of its own for each of its readers.
     except Exception as error:
         raise ValueError(f"{cut.id}: cannot read its audio: {error}") from error
-    lanes = tuple(
-        Lane(
-            system.system,
-            system.decoder,
-            system.seed,
-            tuple(system.words.get(cut.id, ())),
-            tuple(system.tokens.get(cut.id, ())),
-        )
-        for system in times
-    )
     return Utterance(
         id=cut.id,
         text=" ".join(supervision.text or "" for supervision in cut.supervisions),
@@ -161,7 +232,7 @@ def load_utterance(cut: Cut, times: Sequence[SystemTimes]) -> Utterance:
         words=reference_words(cut),
         samples=audio.mean(0).astype(np.float32),
         sampling_rate=cut.sampling_rate,
-        lanes=lanes,
+        lanes=tuple(lanes),
     )
 
 
@@ -173,9 +244,9 @@ def find_cut(data: Path, name: str) -> Cut:
     """
     paths = sorted(data.glob(f"*/{_MANIFEST}"), key=lambda path: (path.stat().st_size, path))
     for path in paths:
-        for cut in read_manifest(path, "cuts"):
-            if cut.id == name:
-                return cut
+        for cut in read_manifest(path, "cuts", only=(name,)):
+            found: Cut = cut
+            return found
     raise FileNotFoundError(f"{name}: no {_MANIFEST} under {data} has this utterance")
 
 

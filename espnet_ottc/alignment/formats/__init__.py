@@ -8,9 +8,15 @@ Text and CTM need no other package; TextGrids need praatio, supervisions Lhotse,
 first read or written.
 """
 
-from espnet_ottc.alignment.formats.ctm import ctm_lines, read_ctm, write_ctm, write_ctm_lines
+from espnet_ottc.alignment.formats.ctm import (
+    ctm_ids,
+    ctm_lines,
+    read_ctm,
+    write_ctm,
+    write_ctm_lines,
+)
 from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, text_lines, write_columns
-from espnet_ottc.alignment.formats.manifests import read_manifest
+from espnet_ottc.alignment.formats.manifests import item_of, json_lines, read_manifest
 from espnet_ottc.alignment.formats.reading import holds_times, read_span_table, read_spans
 from espnet_ottc.alignment.formats.supervisions import (
     read_supervisions,
@@ -27,9 +33,12 @@ from espnet_ottc.alignment.spans import SpansById
 __all__ = [
     "SpansById",
     "Tier",
+    "ctm_ids",
     "ctm_lines",
     "fit_textgrid",
     "holds_times",
+    "item_of",
+    "json_lines",
     "read_ctm",
     "read_durations",
     "read_manifest",

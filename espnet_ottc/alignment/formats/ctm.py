@@ -1,7 +1,7 @@
 """CTM, NIST's format of time-marked words."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,12 @@ _BLOCK = 10_000
 _Entry = tuple[str, float, float, str, float | None]
 
 
-def read_ctm(path: Path, channel: str | None = None, encoding: str | None = None) -> SpansById:
+def read_ctm(
+    path: Path,
+    channel: str | None = None,
+    encoding: str | None = None,
+    only: Collection[str] | None = None,
+) -> SpansById:
     """Read a CTM of any tool: `id channel start duration word [confidence]`; `;;` and `#` open comments.
 
     Columns stand between blanks or tabs; a no-break space belongs to its word.  What `write_ctm` escaped is
@@ -34,6 +39,7 @@ def read_ctm(path: Path, channel: str | None = None, encoding: str | None = None
         path: the file.
         channel: the channel to read; None reads files that have one channel per id.
         encoding: of the file; None is UTF-8.
+        only: ids whose lines are read; others are passed over, faults and all.
 
     Returns:
         Spans by id, in order of time.  Fields after the confidence are ignored; `NA` is no
@@ -48,9 +54,26 @@ def read_ctm(path: Path, channel: str | None = None, encoding: str | None = None
     spans: SpansById = {}
     reader = _Reader(path, channel)
     for number, raw in raw_lines(path, encoding):
+        if only is not None and reader.id_of(raw) not in only:
+            continue
         for name, start, end, word, score in reader.entries(number, raw):
             spans.setdefault(name, []).append(Span(word, start, end, score))
     return {name: in_order(items) for name, items in spans.items()}
+
+
+def ctm_ids(path: Path, encoding: str | None = None) -> set[str]:
+    """The ids of a CTM; nothing else of it is looked at.
+
+    Args:
+        path: the file.
+        encoding: of the file; None is UTF-8.
+
+    Raises:
+        ValueError: bytes that are not so encoded.
+        OSError: the file cannot be read.
+    """
+    names = {raw.split(None, 1)[0] for _, raw in raw_lines(path, encoding) if raw.strip()}
+    return {unescaped(utf8(name, str(path))) for name in names if not name.startswith(_COMMENTS)}
 
 
 def read_ctm_table(
@@ -126,6 +149,18 @@ class _Reader:
             raise ValueError(_complaint(line, place, fault)) from fault
         if self.is_read(name, found, place):
             yield identity, span.start, span.end, span.symbol, span.score
+
+    def id_of(self, raw: bytes) -> str | None:
+        """The id that a line begins with; None where there is none.
+
+        Args:
+            raw: the line.
+        """
+        first = raw.split(None, 1)[:1]
+        try:
+            return self.names[first[0]] if first else None
+        except ValueError:
+            return None
 
     def is_read(self, name: bytes, channel: bytes, place: str) -> bool:
         """Whether an id's spans on a channel are read.

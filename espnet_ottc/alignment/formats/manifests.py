@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +22,13 @@ _CLASSES: dict[Kind, str | tuple[str, ...]] = {
 _FAULTS = (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, zlib.error)
 
 
-def read_manifest(path: Path, kind: Kind) -> Iterator[Any]:
+def read_manifest(path: Path, kind: Kind, only: Collection[str] | None = None) -> Iterator[Any]:
     """The items of a manifest, lazily where it is of JSON lines.
 
     Args:
         path: `.jsonl`, `.jsonl.gz`, or whatever else Lhotse reads (`.json`, `.yaml`, compressed).
         kind: of its items: `Cut`, `Recording`, `SupervisionSegment`, or either of two.
+        only: ids; no object is made of other items, which takes most of the time.
 
     Raises:
         FileNotFoundError: there is no such file, at the call.
@@ -36,7 +37,7 @@ def read_manifest(path: Path, kind: Kind) -> Iterator[Any]:
     """
     require_extra("align", f"a manifest of {kind}", ("lhotse",))
     _check_file(path)
-    return _items(path, kind)
+    return _items(path, kind, only)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -79,9 +80,9 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise ValueError(f"{path}, line {number}: {fault}") from fault
 
 
-def _items(path: Path, kind: Kind) -> Iterator[Any]:
-    empty = True
-    for where, item in _deserialized(path):
+def _items(path: Path, kind: Kind, only: Collection[str] | None) -> Iterator[Any]:
+    empty = only is None
+    for where, item in _deserialized(path, only):
         empty = False
         if not type(item).__name__.endswith(_CLASSES[kind]):
             raise ValueError(f"{where}: must be one of {kind}, got a {type(item).__name__}")
@@ -90,9 +91,8 @@ def _items(path: Path, kind: Kind) -> Iterator[Any]:
         raise ValueError(f"{path}: must have {kind}, it is empty")
 
 
-def _deserialized(path: Path) -> Iterator[tuple[str, Any]]:
+def _deserialized(path: Path, only: Collection[str] | None) -> Iterator[tuple[str, Any]]:
     from lhotse import load_manifest
-    from lhotse.serialization import deserialize_item
     from yaml import YAMLError  # of what Lhotse reads YAML with
 
     if not path.name.endswith(_JSON_LINES):
@@ -101,14 +101,32 @@ def _deserialized(path: Path) -> Iterator[tuple[str, Any]]:
         except (*_FAULTS, OSError, YAMLError) as fault:
             raise ValueError(f"{path}: must be a manifest of Lhotse's: {fault!r}") from fault
         for item in manifest:
-            yield f"{path}: {getattr(item, 'id', '')}", item
+            if only is None or getattr(item, "id", None) in only:
+                yield f"{path}: {getattr(item, 'id', '')}", item
         return
     for number, content in _objects(path):
-        try:
-            item = deserialize_item(content)
-        except _FAULTS as fault:
-            raise ValueError(f"{path}, line {number}: {_words(fault)}") from fault
-        yield f"{path}, line {number}", item
+        if only is not None and content.get("id") not in only:
+            continue
+        place = f"{path}, line {number}"
+        yield place, item_of(content, place)
+
+
+def item_of(content: Mapping[str, Any], place: str) -> Any:
+    """The object that a line of a manifest stands for.
+
+    Args:
+        content: of the line.
+        place: file and line, for messages.
+
+    Raises:
+        ValueError: what is no item of Lhotse's.
+    """
+    from lhotse.serialization import deserialize_item
+
+    try:
+        return deserialize_item(dict(content))
+    except _FAULTS as fault:
+        raise ValueError(f"{place}: {_words(fault)}") from fault
 
 
 def _words(fault: Exception) -> str:
