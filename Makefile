@@ -58,6 +58,8 @@ lock: venv
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.10 --no-annotate \
 		--no-emit-package espnet-ottc --custom-compile-command "make lock" requirements-older.in -o requirements-older.lock
 
-# Unchecked inputs through the C kernel under AddressSanitizer and UBSan: a fixed number of cases, about two minutes.
+# Unchecked inputs through the C kernel under AddressSanitizer and UBSan, and damaged files through every reader:
+# fixed numbers of cases, about two minutes and about half an hour.
 fuzz: venv
 	$(VENV)/bin/python tests/ops/kernel_fuzzer.py --cases 2000
+	$(VENV)/bin/python tests/faults/fuzz_readers.py --cases 10000

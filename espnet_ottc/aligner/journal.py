@@ -8,6 +8,10 @@ from typing import Any
 
 from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.utils.json_files import parsed_object
+
+# What a line gives that another version wrote, or nobody.
+_FAULTS = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class Journal:
@@ -46,17 +50,15 @@ class Journal:
         """
         with self.path.open("rb") as file:
             file.seek(self._places[key])
-            content = json.loads(file.readline().decode("utf-8", "surrogatepass"))
-        content.pop("key")
-        return _utterance(content)
+            return _parsed(file.readline())[1]
 
     def _read(self) -> None:
         whole = 0
         with self.path.open("rb") as file:
             for line in file:
                 try:
-                    key = json.loads(line.decode("utf-8", "surrogatepass"))["key"]
-                except (ValueError, KeyError, TypeError):
+                    key = _parsed(line)[0]
+                except _FAULTS:
                     # A kill leaves half a line, another version other content: both are done again.
                     key = None
                 if not line.endswith(b"\n"):
@@ -66,6 +68,11 @@ class Journal:
                 whole += len(line)
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)
+
+
+def _parsed(line: bytes) -> tuple[str, AlignedUtterance]:
+    content = parsed_object(line.decode("utf-8", "surrogatepass"), "a line")
+    return content.pop("key"), _utterance(content)
 
 
 def _utterance(content: dict[str, Any]) -> AlignedUtterance:

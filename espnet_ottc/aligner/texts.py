@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_ottc.alignment.formats import read_tiers
 from espnet_ottc.utils.extras import require_extra
 
 # In the order in which they are looked for.
@@ -139,27 +140,17 @@ def _subtitles(path: Path) -> list[Passage]:
 
 
 def _grid(path: Path, tier: str | None) -> list[Passage]:
-    require_extra("align", f"{path.name}", ("praatio",))
-    from praatio import textgrid
-    from praatio.utilities.errors import PraatioException
-
-    try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
-    except (PraatioException, ValueError, IndexError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as a TextGrid: {error}") from error
-    names = [
-        name for name in grid.tierNames if isinstance(grid.getTier(name), textgrid.IntervalTier)
-    ]
-    if tier is not None and tier not in names:
-        raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(names)}")
-    if tier is None and WORD_TIER in names:
+    tiers = {one.name: one for one in read_tiers(path) if not one.points}
+    if tier is not None and tier not in tiers:
+        raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(tiers)}")
+    if tier is None and WORD_TIER in tiers:
         tier = WORD_TIER
     found = []
-    for name in names if tier is None else [tier]:
-        entries = [one for one in grid.getTier(name).entries if one.label.strip()]
+    for name in tiers if tier is None else [tier]:
+        entries = [one for one in tiers[name].entries if one[2].strip()]
         if name == WORD_TIER:
-            return [Passage(" ".join(" ".join(one.label.split()) for one in entries))]
-        found += [Passage(" ".join(one.label.split()), one.start, one.end) for one in entries]
+            return [Passage(" ".join(" ".join(label.split()) for _, _, label in entries))]
+        found += [Passage(" ".join(label.split()), start, end) for start, end, label in entries]
     return _in_order(found, path)
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,12 @@ _RECORDS: list[Any] = [
     (_NUMBER, "numpy._core.multiarray.scalar"),
 ]
 
+# What PyTorch raises for a file that it did not write.
+_FAULTS = (
+    *(RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError),
+    *(AttributeError, ArithmeticError, AssertionError, struct.error),
+)
+
 
 def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
     """The content of a file that `torch.save` wrote, tensors and plain containers alone.
@@ -43,10 +50,10 @@ def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"there is no file of parameters {path}")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as fault:
+    except _FAULTS as fault:
         raise ValueError(
             f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
-            f"code; PyTorch says: {str(fault).splitlines()[0]}"
+            f"code; PyTorch says: {(str(fault) or repr(fault)).splitlines()[0]}"
         ) from fault
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: parameters must be a mapping, got {type(content).__name__}")

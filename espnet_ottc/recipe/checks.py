@@ -4,7 +4,6 @@ Nothing that an option, a path or a YAML holds is given to a shell.  What ESPnet
 Python object to make, is refused here.
 """
 
-import json
 import os
 import re
 import shlex
@@ -22,6 +21,7 @@ from espnet_ottc.recipe.paths import made_for_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.utils.files import write_json
+from espnet_ottc.utils.json_files import read_json_object
 
 # ESPnet's options take `path,name,type` and `key=value`.
 _UNFIT = re.compile(r"[,=\x00-\x1f\x7f]")
@@ -80,7 +80,7 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
     """
     path = made_for_file(folder)
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json_object(path)
     except FileNotFoundError:
         write_json(path, made_for)
         return
@@ -230,7 +230,7 @@ def _check_decoders(recipe: Recipe) -> None:
     for path in recipe.decoders.values():
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path}: must be YAML: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path}: must be a mapping of ESPnet's options, got {content!r}")

@@ -214,7 +214,7 @@ def _read(file: Path, because: Path | None) -> dict[str, Any]:
     except OSError as error:
         origin = f"{because}: its base " if because else ""
         raise ValueError(f"{origin}{shown} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{shown}: must be YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{shown}: must be a mapping of ESPnet's options, got {content!r}")

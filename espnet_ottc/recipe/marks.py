@@ -20,6 +20,7 @@ from typing import Any
 from espnet_ottc.utils.commands import UserError
 from espnet_ottc.utils.files import write_json
 from espnet_ottc.utils.holding import hold
+from espnet_ottc.utils.json_files import read_json_object
 
 Fingerprint = dict[str, Any]
 _BLOCK = 1 << 20
@@ -226,12 +227,11 @@ def _equal(left: Fingerprint, right: Fingerprint) -> bool:
 
 def _read(mark: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(mark.read_text(encoding="utf-8"))
+        return read_json_object(mark)
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise StepError(f"{mark} is damaged, remove it: {error}") from error
-    return content
 
 
 def _write(mark: Path, content: Mapping[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """Rows of results from the score files of an experiment folder; `report.records` writes them."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from espnet_ottc.recipe.paths import ALIGNED, DECODED, PROVENANCE, score_file
+from espnet_ottc.utils.json_files import read_json_object
 
 TIME_METRICS = (
     "boundary_mae_ms",
@@ -118,8 +118,4 @@ def _row(
 
 
 def _load(path: Path) -> Row:
-    try:
-        content: Row = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: must be JSON: {error}") from error
-    return content
+    return read_json_object(path)

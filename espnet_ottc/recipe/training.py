@@ -5,7 +5,6 @@ changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
 """
 
 import hashlib
-import json
 import os
 import shlex
 import sys
@@ -23,6 +22,7 @@ from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.training_progress import Progress
 from espnet_ottc.utils.commands import quiet_imports, say
 from espnet_ottc.utils.files import write_json
+from espnet_ottc.utils.json_files import read_json_object
 from espnet_ottc.utils.provenance import provenance
 from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
 
@@ -221,5 +221,4 @@ def _write_provenance(path: Path, about: dict[str, Any]) -> None:
 def _read_provenance(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_json_object(path)

@@ -6,7 +6,6 @@ OTTC's trainer leaves `alignments/<epoch>epoch.json`: {utterance: {frames, label
 utterance.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from espnet_ottc.alignment.spans import FrameGrid, Span, words_from_tokens
+from espnet_ottc.utils.json_files import read_json_object
 
 ALIGNMENT_DIR = "alignments"
 GRID_FILE = "frame_grid.json"
@@ -162,13 +162,7 @@ def _snapshot(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must map utterances to alignments, got {type(found).__name__}")
-    return found
+    return read_json_object(path)
 
 
 def _checked(entry: Any, utterance: str, path: Path, vocabulary: int) -> Mapping[str, Any]:
@@ -188,8 +182,10 @@ def _checked(entry: Any, utterance: str, path: Path, vocabulary: int) -> Mapping
 
 
 def _tokens(path: Path) -> tuple[list[str], str]:
-    with path.open(encoding="utf-8") as file:
-        config = yaml.safe_load(file)
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+        raise ValueError(f"{path}: must be YAML: {fault}") from fault
     found = config.get("token_list") if isinstance(config, dict) else None
     if not isinstance(found, list):
         raise ValueError(f"{path}: must have the list token_list")

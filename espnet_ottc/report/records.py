@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.utils.encodings import decoded
+from espnet_ottc.utils.json_files import parsed_object
+
 Record = dict[str, Any]
 Training = tuple[str, int]  # system, seed
 
@@ -54,7 +57,7 @@ def read_results(path: Path) -> list[tuple[str, Record]]:
     """
     trainings: dict[Training, Record] = {}
     scores: list[tuple[str, Record]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(decoded(path, "utf-8").splitlines(), 1):
         if not line.strip():
             continue
         place = f"{path}:{number}"
@@ -69,12 +72,7 @@ def read_results(path: Path) -> list[tuple[str, Record]]:
 
 
 def _record(line: str, place: str) -> Record:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{place}: must be JSON, one record a line: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{place}: must be an object, got {type(record).__name__}")
+    record = parsed_object(line, place)
     if record.get(_KIND) not in (_TRAINING, _SCORE):
         raise ValueError(
             f"{place}: {_KIND!r} must be {_TRAINING!r} or {_SCORE!r}, got {record.get(_KIND)!r}"

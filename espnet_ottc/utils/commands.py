@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Characters of a message: damaged files have ids, words and numbers without end.
+_LONGEST = 2000
+
 
 class UserError(Exception):
     """A fault that the user has to put right; its text is the message, and says how.
@@ -37,7 +40,7 @@ def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
     try:
         command()
     except (UserError, OSError, ValueError, ImportError) as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {message_of(fault)}", file=sys.stderr)
         return fault.status if isinstance(fault, UserError) else 1
     except KeyboardInterrupt:
         if not every_fault:
@@ -46,10 +49,22 @@ def run(command: Callable[[], object], *, every_fault: bool = False) -> int:
     except Exception as fault:
         if not every_fault:
             raise
-        text = " ".join(str(fault).split())
+        text = " ".join(message_of(fault).split())
         print(f"error: {type(fault).__name__}: {text} (--debug shows where)", file=sys.stderr)
         return 1
     return 0
+
+
+def message_of(fault: BaseException) -> str:
+    """What an error says, as a terminal shows it; of what is very long the middle is left out.
+
+    Args:
+        fault: an error.
+    """
+    text = str(fault)
+    return (
+        text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    )
 
 
 def say(line: str) -> None:

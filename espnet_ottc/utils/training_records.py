@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.json_files import parsed_object
 
 EPOCHS = "epochs.jsonl"
 BATCHES = "batches.jsonl"
@@ -95,7 +96,15 @@ def append_position(directory: Path, position: Position) -> None:
 def read_position(directory: Path) -> Position | None:
     """Where the training is; None before its first epoch."""
     found = _read(directory / BATCHES)
-    return Position(**found[-1][1]) if found else None
+    if not found:
+        return None
+    number, content = found[-1]
+    try:
+        return Position(**content)
+    except TypeError as fault:
+        raise ValueError(
+            f"{directory / BATCHES}: line {number} must be a position: {fault}"
+        ) from fault
 
 
 def finite(value: float) -> float | None:
@@ -123,11 +132,8 @@ def _read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Line number and content of each whole line."""
     if not path.exists():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append((number, dict(json.loads(line))))
-        except (TypeError, ValueError) as fault:
-            raise ValueError(f"{path}: line {number} must be a JSON object: {fault}") from fault
-    return found
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [
+        (number, parsed_object(line, f"{path}, line {number}"))
+        for number, line in enumerate(lines, 1)
+    ]

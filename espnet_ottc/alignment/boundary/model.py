@@ -1,7 +1,7 @@
 """The boundary model: how well each state fits each frame, from next to nothing but the frame."""
 
-import json
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,19 @@ from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
 from espnet_ottc.alignment.boundary.units import Units
 from espnet_ottc.utils.files import folder_written_aside, write_json
+from espnet_ottc.utils.json_files import read_json_object
 
 FORMAT = "espnet_ottc boundary model 1"
 _DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
 SAMPLING_RATE = 16000
 _FRAMES_AT_ONCE = 1 << 15
+
+
+# What files raise that nobody wrote as a model.
+_FAULTS = (
+    *(KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, IndexError),
+    *(EOFError, pickle.UnpicklingError),
+)
 
 
 class BoundaryNetwork(nn.Module):
@@ -128,7 +136,7 @@ class BoundaryModel:
                 f"{folder} holds no boundary model ({_DESCRIPTION}, {_PARAMETERS})"
             )
         try:
-            description = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+            description = read_json_object(folder / _DESCRIPTION)
             if description.get("format") != FORMAT:
                 raise ValueError(
                     f"its format must be {FORMAT!r}, got {description.get('format')!r}"
@@ -142,7 +150,7 @@ class BoundaryModel:
             parameters = torch.load(folder / _PARAMETERS, map_location="cpu", weights_only=True)
             network.load_state_dict(parameters["network"])
             log_prior, stays = parameters["log_prior"], parameters["stays"]
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as fault:
+        except _FAULTS as fault:
             raise ValueError(f"{folder}: not a readable boundary model: {fault}") from fault
         return cls(config, units, network.eval(), log_prior, stays)
 

@@ -13,6 +13,7 @@ from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_mode
 from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
 from espnet_ottc.alignment.boundary.units import Pronunciations
 from espnet_ottc.utils.files import folder_written_aside, write_json
+from espnet_ottc.utils.json_files import read_json_object
 from espnet_ottc.utils.progress import progress
 
 CHECKPOINT = "boundary_training.pt"
@@ -124,5 +125,5 @@ def _key(
 def _read_record(folder: Path, key: str) -> dict[str, Any] | None:
     if not is_boundary_model(folder) or not (folder / RECORD).is_file():
         return None
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    return record if isinstance(record, dict) and record.get("key") == key else None
+    record = read_json_object(folder / RECORD)
+    return record if record.get("key") == key else None

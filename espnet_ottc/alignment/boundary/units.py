@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from espnet_ottc.utils.encodings import decoded
+
 SILENCE = "<sil>"
 # What rare letters and words without letters are.
 OTHER = "<other>"
@@ -41,7 +43,7 @@ def read_lexicon(path: Path) -> dict[str, tuple[tuple[str, ...], ...]]:
         OSError: the file cannot be read.
     """
     found: dict[str, list[tuple[str, ...]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(decoded(path, "utf-8").splitlines(), 1):
         word, *phones = line.split() or [""]
         if not word:
             continue

@@ -1,13 +1,13 @@
 """Lhotse's manifests, read one item at a time; what is wrong with one is said with its file and line."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from espnet_ottc.utils.extras import require_extra
+from espnet_ottc.utils.json_files import parsed_object
 
 Kind = Literal["cuts", "recordings", "supervisions", "supervisions or cuts"]
 _JSON_LINES = (".jsonl", ".jsonl.gz")
@@ -19,7 +19,10 @@ _CLASSES: dict[Kind, str | tuple[str, ...]] = {
     "supervisions or cuts": ("SupervisionSegment", "Cut"),
 }
 # What Lhotse, and the readers beneath it, raise for what is no manifest.
-_FAULTS = (ValueError, KeyError, TypeError, AttributeError, AssertionError, EOFError, zlib.error)
+_FAULTS = (
+    *(ValueError, KeyError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    *(EOFError, RecursionError, zlib.error),
+)
 
 
 def read_manifest(path: Path, kind: Kind, only: Collection[str] | None = None) -> Iterator[Any]:
@@ -68,16 +71,11 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                item = json.loads(line)
-                if not isinstance(item, dict):
-                    raise ValueError(f"must be an object, got {line.strip()[:40]!r}")
-                yield number, item
+                yield number, parsed_object(line, f"{path}, line {number}")
     except UnicodeDecodeError as fault:
         raise ValueError(f"{path}, after line {number}: must be UTF-8: {fault}") from fault
     except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
         raise ValueError(f"{path}, after line {number}: damaged or cut off: {fault}") from fault
-    except ValueError as fault:
-        raise ValueError(f"{path}, line {number}: {fault}") from fault
 
 
 def _items(path: Path, kind: Kind, only: Collection[str] | None) -> Iterator[Any]:

@@ -155,10 +155,14 @@ def read_supervisions(path: Path, kind: str = "word") -> SpansById:
         ImportError: Lhotse is not installed.
     """
     spans: SpansById = {}
-    for name, found in _spans(path, kind):
-        if name in spans:
-            raise ValueError(f"{name}: each id must stand once; {path} repeats it")
-        spans[name] = found
+    try:
+        for name, found in _spans(path, kind):
+            if name in spans:
+                raise ValueError(f"{name}: each id must stand once")
+            spans[name] = found
+    except (ValueError, TypeError, ArithmeticError) as fault:
+        text = str(fault)
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from fault
     return spans
 
 

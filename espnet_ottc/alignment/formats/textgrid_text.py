@@ -4,13 +4,13 @@ Praat looks for numbers and strings that stand free, in a fixed order, and passe
 what stands in brackets, names of fields.  So the long and the short form are one.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ottc.utils.encodings import decoded
+from espnet_ottc.utils.json_files import parsed_object
 
 _TOKEN = re.compile(
     r'"(?P<string>(?:[^"]|"")*)"|<(?P<flag>exists|absent)>|!(?P<comment>[^\n]*)'
@@ -53,7 +53,7 @@ def read_tiers(path: Path, encoding: str | None = None) -> list[Tier]:
         is_json = text.lstrip().startswith("{")
         tiers = _json_tiers(text) if is_json else list(_text_tiers(_tokens(text)))
         return [_checked(tier) for tier in tiers]
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError) as fault:
         raise ValueError(f"{path.stem}: cannot read TextGrid {path}: {fault}") from fault
 
 
@@ -108,7 +108,7 @@ def _number(tokens: Iterator[str | float]) -> float:
 
 def _json_tiers(text: str) -> list[Tier]:
     """praatio's form of its own: the tiers as JSON."""
-    content = json.loads(text)
+    content = parsed_object(text, "its JSON")
     tiers = content["tiers"]
     named = tiers.items() if isinstance(tiers, dict) else [(tier["name"], tier) for tier in tiers]
     found = []

@@ -10,6 +10,7 @@ from typing import Any
 from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.utils.files import write_json
+from espnet_ottc.utils.json_files import read_json_object
 
 FORMAT = "espnet-ottc alignment"
 # Rises by one when a reader of the old version would misread the new one; new keys alone do not raise it.
@@ -50,13 +51,13 @@ def read_alignment(path: Path) -> list[AlignedUtterance]:
         OSError: the file cannot be read.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json_object(path)
         if values["format"] != FORMAT:
             raise ValueError(f"`format` must be {FORMAT!r}, got {values['format']!r}")
         if values["version"] > VERSION:
             raise ValueError(f"version {values['version']} is later than {VERSION}")
         return [_read(one, values) for one in values["utterances"]]
-    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as fault:
         raise ValueError(f"{path}: cannot read an alignment: {fault!r}") from fault
 
 

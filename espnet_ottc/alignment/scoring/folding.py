@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_ottc.utils.encodings import decoded
+
 
 @dataclass(frozen=True)
 class Folding:
@@ -38,7 +40,7 @@ def read_folding(path: Path) -> Folding:
         OSError: the file cannot be read.
     """
     classes: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(decoded(path, "utf-8").splitlines(), 1):
         fields = line.split()
         if not fields or line.startswith("# "):
             continue
