@@ -21,6 +21,7 @@ from espnet_ottc.ops.validation import check_lengths, check_targets, raise_first
 from espnet_ottc.ops.weights import check_label_weights
 
 _below_autograd = torch._C._AutoDispatchBelowAutograd
+_PLAIN = (Tensor, torch.nn.Parameter)
 _INPUTS = len(OTTCInputs._fields)
 # Where those inputs stand that have a gradient.
 _LOGITS, _FRAME_LOGITS, _LABEL_WEIGHTS = (
@@ -163,9 +164,8 @@ def _losses_backward(ctx: Any, grad_losses: Tensor | None, _: None) -> tuple[Ten
     if grad_losses is None:
         return tuple(grads)
     wanted = ctx.needs_input_grad
-    # The second is for create_graph=True, and for torch.func, which always asks for a graph.
-    backward = _Gradients.apply if torch.is_grad_enabled() else _Gradients.forward
-    found = backward(grad_losses, *ctx.saved_tensors, *ctx.options, wanted[_LOGITS])
+    # There is a graph under create_graph=True, and torch.func always asks for one.
+    found = _Gradients.call(grad_losses, *ctx.saved_tensors, *ctx.options, wanted[_LOGITS])
     for place, grad in zip((_LOGITS, _FRAME_LOGITS, _LABEL_WEIGHTS), found, strict=True):
         grads[place] = grad if wanted[place] else None
     return tuple(grads)
@@ -190,6 +190,18 @@ def _wishing(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         *others,
         frame_slopes or others[_FRAME_LOGITS].requires_grad,
         label_slopes or (weights is not None and weights.requires_grad),
+    )
+
+
+def _unwatched(arguments: tuple[Any, ...]) -> bool:
+    """Whether PyTorch's dispatcher has no part in a call: it costs as much as a small batch.
+
+    No mode or trace listens, and all tensors are PyTorch's own and have values.
+    """
+    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
+        return False
+    return not arguments[_LOGITS].is_meta and all(
+        type(argument) in _PLAIN for argument in arguments if isinstance(argument, Tensor)
     )
 
 
@@ -219,13 +231,11 @@ def _define(
     function: Callable[..., Any],
     fake: Callable[..., Any],
     rule: Callable[..., Any],
-    backward: Callable[..., Any],
-    *,
-    setup_context: Callable[..., Any] | None = None,
+    differentiable: "type[_Function]",
 ) -> Callable[..., Any]:
     """An operator on every device.
 
-    `torch.library.custom_op` does the same with more Python in each call.
+    `torch.library.custom_op` does the same with more Python in each call, as `register_autograd` does.
     """
     schema = torch.library.infer_schema(function, mutates_args=())
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
@@ -233,13 +243,18 @@ def _define(
     full_name = f"espnet_ottc::{name}"
     torch.library.register_fake(full_name, fake, lib=_LIBRARY)
     torch.library.register_vmap(full_name, rule, lib=_LIBRARY)
-    torch.library.register_autograd(full_name, backward, setup_context=setup_context, lib=_LIBRARY)
+    _LIBRARY.impl(name, differentiable.call, "Autograd")
     operator: Callable[..., Any] = getattr(torch.ops.espnet_ottc, name).default
     return operator
 
 
 class _Function(torch.autograd.Function):
     """A function whose `apply` costs less where `torch.func` has no part."""
+
+    @classmethod
+    def call(cls, *arguments: Any) -> Any:
+        """With a gradient where one is wanted; one costs more."""
+        return (cls.apply if torch.is_grad_enabled() else cls.forward)(*arguments)
 
     @classmethod
     def apply(cls, *arguments: Any) -> Any:
@@ -254,8 +269,9 @@ class _Losses(_Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+        call = _forward if _unwatched(arguments) else ottc_forward
         with _below_autograd():
-            losses, state = ottc_forward(*arguments)
+            losses, state = call(*arguments)
         return losses, state
 
     setup_context = staticmethod(_losses_setup)
@@ -269,8 +285,9 @@ class _Gradients(_Function):
 
     @staticmethod
     def forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        call = _backward if _unwatched(arguments[1:]) else ottc_backward
         with _below_autograd():
-            logits, frame_logits, label_weights = ottc_backward(*arguments)
+            logits, frame_logits, label_weights = call(*arguments)
         return logits, frame_logits, label_weights
 
     @staticmethod
@@ -286,15 +303,14 @@ ottc_forward: Callable[..., Any] = _define(
     _forward,
     _fake_forward,
     _batched(lambda *arguments: ottc_forward(*_wishing(arguments))),
-    _losses_backward,
-    setup_context=_losses_setup,
+    _Losses,
 )
 ottc_backward: Callable[..., Any] = _define(
     "ottc_backward",
     _backward,
     _fake_backward,
     _batched(lambda *arguments: ottc_backward(*arguments)),
-    _refuse,
+    _Gradients,
 )
 
 
