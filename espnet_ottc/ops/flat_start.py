@@ -156,27 +156,34 @@ def _of_frames(targets: Tensor, lengths: Tensor, frames: int) -> Tensor:
 def _posterior(
     scores: Tensor, logit_lengths: Tensor, target_lengths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(B, T, U) probability of each label's position, given the (B, T, U) scores, and (B,) where it is known.
-
-    CTC over positions instead of labels, with a blank that no path can afford: its gradient by a
-    log-probability is the probability itself less the posterior.
-    """
+    """(B, T, U) probability of each label's position, given (B, T, U) scores, and (B,) where it is known."""
     found = (target_lengths > 0) & (target_lengths <= logit_lengths)
-    if scores.numel() == 0:  # which ctc_loss refuses
+    if scores.numel() == 0:  # which CTC refuses
         return scores, found
+    return _position_posterior(scores, logit_lengths.long(), target_lengths.long()), found
+
+
+@torch.library.custom_op("espnet_ottc::position_posterior", mutates_args=())
+def _position_posterior(scores: Tensor, logit_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+    """CTC over positions instead of labels, with a blank that no path can afford.
+
+    Its gradient by a log-probability is the probability itself less the posterior.  An operator of its own,
+    since a compiler cannot look into CTC, whose memory depends on the lengths' values.
+    """
     batch, _, positions = scores.shape
     scores = scores.clamp(min=_LOG_ZERO)
-    symbols = F.pad(scores, (1, 0), value=_LOG_NEVER).transpose(0, 1).requires_grad_()
+    symbols = F.pad(scores, (1, 0), value=_LOG_NEVER).transpose(0, 1)
     names = torch.arange(1, positions + 1, device=scores.device).expand(batch, positions)
-    with torch.enable_grad():
-        losses = F.ctc_loss(
-            symbols,
-            names,
-            logit_lengths.long(),
-            target_lengths.long(),
-            reduction="none",
-            zero_infinity=True,
-        )
-        (grad,) = torch.autograd.grad(losses.sum(), symbols)
-    posterior = (symbols.detach().exp() - grad).transpose(0, 1)[..., 1:]
-    return posterior.clamp(min=0.0), found
+    arguments = (symbols, names, logit_lengths, target_lengths)
+    losses, sums = torch.ops.aten._ctc_loss.Tensor(*arguments, zero_infinity=True)
+    # Not by autograd, which does not reach into an operator.
+    grad = torch.ops.aten._ctc_loss_backward.Tensor(
+        torch.ones_like(losses), *arguments, losses, sums, 0, True
+    )
+    posterior: Tensor = (symbols.exp() - grad).transpose(0, 1)[..., 1:]
+    return posterior.clamp(min=0.0).contiguous()
+
+
+@_position_posterior.register_fake
+def _(scores: Tensor, _logit_lengths: Tensor, _target_lengths: Tensor) -> Tensor:
+    return scores.new_empty(scores.shape)

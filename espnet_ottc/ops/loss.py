@@ -24,6 +24,8 @@ from espnet_ottc.ops.weights import uniform_label_weights
 
 Reduction = Literal["mean", "sum", "none"]
 Scale = Literal["utterance", "labels", "frames"]
+# Not asked for in the call: PyTorch 2.6 cannot compile that.
+_REDUCTIONS, _SCALES = get_args(Reduction), get_args(Scale)
 
 
 @overload
@@ -138,7 +140,7 @@ def ottc_loss(
     inputs = _check_inputs(
         logits, frame_logits, targets, logit_lengths, target_lengths, label_weights
     )
-    checked = values_are_checked(validate, logits)
+    checked = values_are_checked(validate, logits, by_operator=True)
     capacity = check_null(null_capacity, null_weight, null, logits.shape[2])
     losses = ottc_losses(inputs, backend, checked, capacity)
     if zero_infinity:
@@ -258,8 +260,8 @@ def _plan(inputs: OTTCInputs) -> TransportPlan:
 
 def _check_options(reduction: str, scale: str) -> None:
     for name, value, known in (
-        ("reduction", reduction, get_args(Reduction)),
-        ("scale", scale, get_args(Scale)),
+        ("reduction", reduction, _REDUCTIONS),
+        ("scale", scale, _SCALES),
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")

@@ -13,9 +13,15 @@ import torch
 from torch import Tensor
 
 
-def values_are_checked(validate: bool | None, tensor: Tensor) -> bool:
-    """Resolve the option `validate`: None means on the CPU only, where reading a value is free."""
-    return tensor.device.type == "cpu" if validate is None else validate
+def values_are_checked(validate: bool | None, tensor: Tensor, *, by_operator: bool = False) -> bool:
+    """Resolve the option `validate`: None means where reading a value is free.
+
+    That is on the CPU, and in a compiled program only within an operator: it cannot stop to look at a value.
+    """
+    if validate is None:
+        free = by_operator or not torch.compiler.is_compiling()
+        return free and tensor.device.type == "cpu"
+    return validate
 
 
 def check_floating(name: str, tensor: Tensor, dims: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from espnet_ottc import OTTCHead
 from espnet_ottc.ops.flat_start import flat_start_loss, flat_start_share, searched_plan
 
 V = 5
@@ -114,6 +115,41 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert losses.dtype == torch.float32
     wide = flat_start_loss(logits.float(), frame_logits.float(), targets, frames, labels)
     torch.testing.assert_close(losses, wide)
+
+
+def test_the_search_is_an_operator() -> None:
+    logits, _, targets, frames, labels = batch(torch.float32)
+    ids = targets.clamp(0, V - 1)[:, None].expand(-1, 7, -1)
+    scores = logits.nan_to_num().log_softmax(2).gather(2, ids)
+    arguments = (scores, frames, labels)
+    found = torch.library.opcheck(torch.ops.espnet_ottc.position_posterior.default, arguments)
+    assert set(found.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_compiled_flat_start_has_no_graph_break_and_the_same_gradients(weighted: bool) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(flat_start_loss, fullgraph=True, backend="aot_eager")
+    logits, frame_logits, targets, frames, labels = batch(torch.float32)
+    weights = torch.full((5, 3), 1 / 3) if weighted else None
+    results = []
+    for function in (flat_start_loss, compiled):
+        leaves = logits.clone().requires_grad_(), frame_logits.clone().requires_grad_()
+        losses = function(*leaves, targets, frames, labels, weights)
+        results.append([losses, *torch.autograd.grad(losses.sum(), leaves)])
+    torch.testing.assert_close(results[1], results[0])
+
+
+def test_a_model_with_a_flat_start_is_compiled_as_a_whole() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    head = OTTCHead(4, V, dropout=0.0)
+    head.flat_start = 0.5
+    hidden = torch.randn(2, 7, 4)
+    arguments = (hidden, torch.tensor([7, 5]), torch.tensor([[1, 2, 3], [4, -100, -100]]))
+    expected = torch.autograd.grad(head.loss(*arguments), list(head.parameters()))
+    loss = torch.compile(head.loss, fullgraph=True, backend="aot_eager")(*arguments)
+    torch.testing.assert_close(torch.autograd.grad(loss, list(head.parameters())), expected)
 
 
 @pytest.mark.gpu

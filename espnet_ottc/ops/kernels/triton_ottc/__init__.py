@@ -10,7 +10,6 @@ where there is no GPU.
 """
 
 import torch
-import triton
 from torch import Tensor
 
 from espnet_ottc.ops.kernels import (
@@ -24,9 +23,13 @@ from espnet_ottc.ops.kernels import (
 from espnet_ottc.ops.kernels.memory import packed
 from espnet_ottc.ops.kernels.triton_ottc.gradients import write_gradients
 from espnet_ottc.ops.kernels.triton_ottc.inputs import read_inputs
+from espnet_ottc.ops.kernels.triton_ottc.launching import PlannedKernel
 from espnet_ottc.ops.kernels.triton_ottc.sums import sum_up
 from espnet_ottc.ops.transport import TIE
 
+_READ_INPUTS = PlannedKernel(read_inputs)
+_SUM_UP = PlannedKernel(sum_up)
+_WRITE_GRADIENTS = PlannedKernel(write_gradients)
 # Frames or labels of an utterance that one program works on at a time.
 _LARGEST_STEP = 1024
 # Logits that one program reads at a time: of one frame, or of several where the vocabulary is small.
@@ -58,19 +61,29 @@ def forward(
     # Any tensor will do where it is not read.
     weights = state if label_weights is None else label_weights
     strides = logits.stride(0), logits.stride(1)
-    step = min(_LARGEST_STEP, triton.next_power_of_2(max(T, 2)))
+    step = min(_LARGEST_STEP, _power_of_2(max(T, 2)))
     rows, columns, warps = _tile(V)
     # Triton launches on the current device, which need not be the tensors'.
     with torch.cuda.device_of(logits):
-        read_inputs[(B + B * triton.cdiv(T, rows),)](
-            logits, frame_logits, frame_lengths, label_lengths, weights, state, B, T, U, V, K, *strides,
-            UNIFORM=uniform, LABEL_STEPS=max(U, 1).bit_length(), TIE_WIDTH=TIE, STEP=step,
-            ROWS=rows, COLUMNS=columns, num_warps=max(warps, step // 256),
+        _READ_INPUTS.launch(
+            B + B * -(-T // rows),
+            (logits, frame_logits, frame_lengths, label_lengths, weights, state),
+            (B, T, U, V, K, *strides),
+            {
+                "UNIFORM": uniform, "LABEL_STEPS": max(U, 1).bit_length(), "TIE_WIDTH": TIE,
+                "STEP": step, "ROWS": rows, "COLUMNS": columns,
+            },
+            max(warps, step // 256),
         )  # fmt: skip
-        sum_up[(B,)](
-            logits, targets, frame_lengths, label_lengths, weights, state, losses, T, U, V, K, *strides,
-            *null, UNIFORM=uniform, FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
-            NULL=null.used, STEP=step, num_warps=max(1, step // 256),
+        _SUM_UP.launch(
+            B,
+            (logits, targets, frame_lengths, label_lengths, weights, state, losses),
+            (T, U, V, K, *strides, *null),
+            {
+                "UNIFORM": uniform, "FRAME_SLOPES": slopes.frame_logits,
+                "LABEL_SLOPES": slopes.label_weights, "NULL": null.used, "STEP": step,
+            },
+            max(1, step // 256),
         )  # fmt: skip
     return OTTCForward(losses, state, state[:, 2 * T : 3 * T])
 
@@ -93,18 +106,32 @@ def backward(
     label_grad = like.new_empty(targets.shape if slopes.label_weights else 0)
     rows, columns, warps = _tile(V)
     with torch.cuda.device_of(logits):
-        write_gradients[(B * max(triton.cdiv(T, rows), 1),)](
-            logits, targets, frame_lengths, label_lengths, state, grad_losses,
-            grad, frame_grad, label_grad, T, targets.shape[1], V, state.shape[1],
-            logits.stride(0), logits.stride(1), grad_losses.stride(0), *null,
-            UNIFORM=label_weights is None, LOGITS=logits_wanted and T > 0,
-            FRAME_SLOPES=slopes.frame_logits, LABEL_SLOPES=slopes.label_weights,
-            NULL=null.used, ROWS=rows, COLUMNS=columns, num_warps=warps,
+        _WRITE_GRADIENTS.launch(
+            B * max(-(-T // rows), 1),
+            (
+                logits, targets, frame_lengths, label_lengths, state, grad_losses,
+                grad, frame_grad, label_grad,
+            ),
+            (
+                T, targets.shape[1], V, state.shape[1],
+                logits.stride(0), logits.stride(1), grad_losses.stride(0), *null,
+            ),
+            {
+                "UNIFORM": label_weights is None, "LOGITS": logits_wanted and T > 0,
+                "FRAME_SLOPES": slopes.frame_logits, "LABEL_SLOPES": slopes.label_weights,
+                "NULL": null.used, "ROWS": rows, "COLUMNS": columns,
+            },
+            warps,
         )  # fmt: skip
     return OTTCGradients(grad, frame_grad, label_grad)
 
 
 def _tile(V: int) -> tuple[int, int, int]:
     """Frames and labels that a program reads at a time, and its warps."""
-    columns = min(triton.next_power_of_2(V), _TILE)
+    columns = min(_power_of_2(V), _TILE)
     return _TILE // columns, columns, 4
+
+
+def _power_of_2(n: int) -> int:
+    """The smallest that is not below n >= 1."""
+    return 1 << (n - 1).bit_length()
