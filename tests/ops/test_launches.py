@@ -1,11 +1,17 @@
 """What a step asks of a GPU: launches, and operations of PyTorch, none of which waits for it."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+import espnet_ottc
 from espnet_ottc import ottc_loss
 
 triton = pytest.importorskip("triton")
@@ -89,3 +95,33 @@ def test_lengths_of_a_gpu_are_not_read_by_the_host() -> None:
     assert loss.device.type == "cuda"
     assert step.names[-2:] == ["espnet_ottc.ottc_forward.default", "aten.mean.default"]
     assert set(step.names[:-2]) <= {"aten.select.int", "aten._to_copy.default"}, step.names
+
+
+def test_a_kind_of_arguments_is_asked_of_triton_once_and_launched_as_it_would() -> None:
+    """By a driver that notes launches; Triton compiles for a GPU that need not be there."""
+    found = json.loads(run_program("recorded_launches.py"))
+    kernels = ["read_inputs", "sum_up", "write_gradients"]
+    assert found["first"]["asked"] == kernels
+    assert [launch[0] for launch in found["first"]["launches"]] == kernels
+    # The same addresses, numbers, constants, grids and stream as from Triton itself.
+    assert found["again"] == {"launches": found["first"]["launches"], "asked": []}
+    # Other lengths that need no other program.
+    assert found["longer"]["asked"] == []
+    assert found["longer"]["launches"] != found["first"]["launches"]
+    # What Triton compiles for: divisible numbers, aligned addresses, dtypes.
+    for other in ("padded", "shifted", "half"):
+        assert found[other]["asked"] == kernels, other
+
+
+def run_program(name: str) -> str:
+    """The output of a file of this folder, where Triton does not interpret."""
+    variables = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    result = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(name))],
+        env={**variables, "PYTHONPATH": str(Path(espnet_ottc.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
