@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
+from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
-from espnet_ottc.alignment.aligners import ALIGNERS
+from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.confidence import Calibration
@@ -31,7 +32,8 @@ class AlignerOptions:
     """How an aligner works.
 
     Attributes:
-        search: a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits the model.
+        search: `boundary`, or a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits
+            the model, which is `boundary` where it has a boundary model, and no gaps are allowed.
         decoder: how words are recognised where there is no text: `best_path` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
@@ -48,8 +50,12 @@ class AlignerOptions:
 
     def __post_init__(self) -> None:
         check_decoder(self.decoder)
-        if self.search is not None and self.search not in ALIGNERS:
-            raise ValueError(f"the search must be one of {', '.join(ALIGNERS)}; got {self.search}")
+        if self.search is not None and self.search not in (*ALIGNERS, BOUNDARY):
+            raise ValueError(
+                f"the search must be one of {', '.join((*ALIGNERS, BOUNDARY))}; got {self.search}"
+            )
+        if self.search == BOUNDARY and self.allow_gaps:
+            raise ValueError("the search boundary knows no gaps in the text")
 
 
 def _with_calibration(options: AlignerOptions, model: Path) -> AlignerOptions:
@@ -66,12 +72,18 @@ class Aligner:
     Args:
         model: as `load_model` gives it.
         options: how it works.
+
+    Raises:
+        ValueError: the search of a boundary model, without one.
     """
 
     def __init__(self, model: SpeechModel, options: AlignerOptions | None = None) -> None:
         self.model = model
         self.options = options or AlignerOptions()
-        self.search = self.options.search or default_search(model)
+        sharp = model.boundary_model is not None and not self.options.allow_gaps
+        self.search = self.options.search or (BOUNDARY if sharp else default_search(model))
+        if self.search == BOUNDARY and not sharp:
+            raise ValueError(f"{model.name} has no boundary model; trainings with OTTC leave one")
         self.speller = Speller(model.alphabet, self.options.language, model.romanize)
 
     @classmethod
@@ -250,12 +262,17 @@ class Aligner:
         if text is None:
             text = self.model.recognise(outputs, self.options.decoder)
         words = self.speller.spell_text(text)
-        return aligned_words(
+        boundary = self.model.boundary_model if self.search == BOUNDARY else None
+        found = aligned_words(
             self.model,
             outputs,
             words,
-            search=self.search,
+            search=self.search if boundary is None else default_search(self.model),
             duration=duration,
             gaps=self.options.allow_gaps,
             calibration=self.options.calibration,
         )
+        if boundary is None:
+            return found
+        features = boundary.features(samples, self.sampling_rate)
+        return with_boundaries(found, words, boundary, features, self.model, outputs, duration)

@@ -1,7 +1,6 @@
 """Aligning with a boundary model, and training one on the recordings at hand."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,23 +8,23 @@ from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
+from espnet_ottc.aligner.boundaries import boundary_word, said_for
 from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
 from espnet_ottc.aligner.utterance import Utterance
-from espnet_ottc.alignment.aligned import DOUBTFUL, OK, AlignedWord
+from espnet_ottc.alignment.aligned import OK
+from espnet_ottc.alignment.aligners import BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.boundary.units import letters, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
-from espnet_ottc.alignment.spans import Span
-from espnet_ottc.alignment.text import Alphabet, SpelledWord, Speller
+from espnet_ottc.alignment.text import Alphabet, Speller
 from espnet_ottc.alignment.windows import FrameOutputs
 
-SEARCH = "boundary"
 # For models without one of their own; see docs/reference/confidence.md.
 DEFAULT_CALIBRATION = Calibration(
     word_slope=2.0, word_offset=0.0, utterance_slope=-4.0, utterance_offset=0.0
@@ -54,9 +53,9 @@ class BoundaryAligner(Aligner):
     ) -> None:
         self.boundary, self.name = model, name
         self.options = options or AlignerOptions()
-        if self.options.search not in (None, SEARCH) or self.options.allow_gaps:
+        if self.options.search not in (None, BOUNDARY) or self.options.allow_gaps:
             raise ValueError(f"{name} is a boundary model: it has a search of its own, and no gaps")
-        self.search = SEARCH
+        self.search = BOUNDARY
         self.speller = Speller(Alphabet(model.units.characters), self.options.language)
 
     @property
@@ -87,16 +86,20 @@ class BoundaryAligner(Aligner):
         if not words:
             return Assembled((), (), Evidence((), 0.0, 0), None, OK)
         features = self.boundary.features(samples, self.sampling_rate)
-        found = align_features(self.boundary, features, [_said(word) for word in words], duration)
+        found = align_features(
+            self.boundary, features, [said_for(word) for word in words], duration
+        )
         if isinstance(found, str):
             raise InfeasibleError(f"the text does not fit the sound: {found}")
         calibration = self.options.calibration or DEFAULT_CALIBRATION
         confidences = [calibration.word(score) for score in found.word_scores]
         aligned = tuple(
-            replace(
-                _word(found, number, word),
-                confidence=confidence,
-                status=calibration.word_status(confidence, wildcard=False),
+            boundary_word(
+                found,
+                number,
+                word,
+                confidence,
+                calibration.word_status(confidence, wildcard=False),
             )
             for number, (word, confidence) in enumerate(zip(words, confidences, strict=True))
         )
@@ -142,7 +145,7 @@ def train_on(
     spoken = [
         SpokenText(
             one.id,
-            tuple(_said(word) for word in speller.spell_text(texts[one.id] or "")),
+            tuple(said_for(word) for word in speller.spell_text(texts[one.id] or "")),
             lambda one=one: _load(one),  # type: ignore[misc]
         )
         for one in utterances
@@ -173,31 +176,3 @@ def _load(one: Utterance) -> tuple[Tensor, int]:
     if one.recording.path is not None:
         rate = min(sound.probe(one.recording.path).rate, SAMPLING_RATE)
     return torch.from_numpy(sound.load(one, rate)), rate
-
-
-def _said(word: SpelledWord) -> str:
-    return " ".join(word.spoken)
-
-
-def _word(found: BoundaryAlignment, number: int, word: SpelledWord) -> AlignedWord:
-    span = found.words[number]
-    tokens = tuple(
-        Span(
-            one.symbol, min(max(one.start, span.start), span.end), min(one.end, span.end), one.score
-        )
-        for one, owner in zip(found.tokens, found.token_words, strict=True)
-        if owner == number and one.end >= span.start
-    )
-    return AlignedWord(
-        word.given,
-        span.start,
-        span.end,
-        None,
-        DOUBTFUL if found.word_scores[number] < 0 else OK,
-        _said(word),
-        tokens,
-        word.sentence,
-        word.glued,
-        found.start_intervals[number],
-        found.end_intervals[number],
-    )

@@ -108,9 +108,9 @@ def _share(text: str) -> float:
 
 
 def _searches() -> list[str]:
-    from espnet_ottc.alignment.aligners import ALIGNERS
+    from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 
-    return sorted(set(ALIGNERS) - {_SPREADS})
+    return sorted({*ALIGNERS, BOUNDARY} - {_SPREADS})
 
 
 def _searching(name: str) -> str:
@@ -127,10 +127,11 @@ def _searching(name: str) -> str:
 def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> str:
     """Train on the utterances; returns the model's folder."""
     from espnet_ottc.aligner.boundary import train_on
+    from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
     if options.out is None:
         raise ValueError("--train needs --out, where the model is kept")
-    folder = options.out / "boundary_model"
+    folder = options.out / BOUNDARY_MODEL
     trained = train_on(
         folder, utterances, language=options.language or "en", lexicon=options.lexicon
     )
@@ -211,8 +212,8 @@ def _parser() -> argparse.ArgumentParser:
         "--again", action="store_true", help="do anew what an earlier run has done"
     )
     results.add_argument("--aligner", type=_searching, metavar="NAME",
-                         help=f"one of {', '.join(_searches())}; by default viterbi for OTTC, "
-                         "ctc for CTC")  # fmt: skip
+                         help=f"one of {', '.join(_searches())}; by default boundary where there is a "
+                         "boundary head, else viterbi for OTTC, ctc for CTC")  # fmt: skip
     results.add_argument("--processes", type=int, help="by default as many as help")
     results.add_argument(
         "--debug", action="store_true", help="stop at the first fault, with its traceback"

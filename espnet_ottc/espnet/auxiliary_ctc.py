@@ -7,6 +7,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from espnet_ottc.espnet.boundary_head import HEAD_OPTIONS, PREFIX
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.options import FORMER_NAME, SHARED_WITH_CTC
 from espnet_ottc.utils.files import written_aside
@@ -37,8 +38,8 @@ def export_auxiliary_ctc(experiment: Path, checkpoint: str, out: Path) -> None:
             f"{experiment / checkpoint}: the model must have an auxiliary CTC head "
             "(ctc_type: ottc with aux_ctc_weight above 0); it has none"
         )
-    # What else OTTC has of its own, CTC has no use for.
-    kept = {name: value for name, value in state.items() if not name.startswith("ctc.")}
+    # What else OTTC has of its own, CTC has no use for, and ESPnet's model no place for a boundary head.
+    kept = {name: value for name, value in state.items() if not name.startswith(("ctc.", PREFIX))}
     kept |= {_HEAD + name: value for name, value in auxiliary.items()}
     out.mkdir(parents=True, exist_ok=True)
     with written_aside(out / checkpoint) as aside:
@@ -51,9 +52,11 @@ def export_auxiliary_ctc(experiment: Path, checkpoint: str, out: Path) -> None:
 def _ctc_config(config: dict[str, Any], out: Path) -> dict[str, Any]:
     conf = config.get("ctc_conf") or {}
     shared = {name: conf[name] for name in (*SHARED_WITH_CTC, FORMER_NAME) if name in conf}
+    model = config.get("model_conf") or {}
     return {
         **config,
         "model": "espnet",
+        "model_conf": {name: model[name] for name in model if name not in HEAD_OPTIONS},
         "ctc_conf": {"ctc_type": "builtin", **shared},
         "output_dir": str(out),
     }

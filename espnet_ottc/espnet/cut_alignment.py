@@ -9,8 +9,22 @@ import torch
 from lhotse.cut import Cut
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, AlignmentResult, TokenAlignment
-from espnet_ottc.alignment.spans import Span, with_unaligned, words_from_tokens
+from espnet_ottc.alignment.aligners import (
+    Aligner,
+    AlignmentBatch,
+    AlignmentResult,
+    TokenAlignment,
+    make_aligner,
+)
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.pieces import LONGEST, align_long
+from espnet_ottc.alignment.boundary.wide import WideOutputs, wide_scores
+from espnet_ottc.alignment.spans import (
+    CHARACTER_SEPARATORS,
+    Span,
+    with_unaligned,
+    words_from_tokens,
+)
 from espnet_ottc.alignment.windows import FrameOutputs, together
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
@@ -26,6 +40,17 @@ _MOST_TOGETHER, _SECONDS_TOGETHER = 16, 640.0
 TextOf = Callable[[Cut, FrameOutputs], str]
 
 
+@dataclass(frozen=True, eq=False)
+class BoundarySearch:
+    """An aligner of cuts by a boundary head: one search over its scores and the model's own.
+
+    Attributes:
+        model: the head.
+    """
+
+    model: BoundaryModel
+
+
 @dataclass
 class AlignedCut:
     """One utterance with its alignments.
@@ -35,7 +60,7 @@ class AlignedCut:
         duration: of the cut, in seconds.
         text: what was aligned.
         frame_labels: the model's best token of each frame; `<blank>` for one that greedy decoding drops.
-        alignments: by aligner; none for a text without tokens.
+        alignments: by aligner of labels; none for a text without tokens.
         tokens: spans in seconds from the cut's start, by aligner; none where it is infeasible.
         words: the same.
         infeasible: aligner -> why it found no alignment.
@@ -97,9 +122,14 @@ def transcript(cut: Cut, _: FrameOutputs) -> str:
 
 
 def aligned_cuts(
-    model: "TrainedModel", cuts: Iterable[Cut], aligners: Mapping[str, Aligner], text: TextOf
+    model: "TrainedModel",
+    cuts: Iterable[Cut],
+    aligners: Mapping[str, Aligner | BoundarySearch],
+    text: TextOf,
 ) -> Iterator[AlignedCut]:
     """See `TrainedModel.aligned`."""
+    of_labels = {n: one for n, one in aligners.items() if not isinstance(one, BoundarySearch)}
+    of_boundaries = {n: one.model for n, one in aligners.items() if isinstance(one, BoundarySearch)}
     for group in _grouped(cuts):
         posteriors = model.posteriors(group)
         texts = [text(cut, found) for cut, found in zip(group, posteriors, strict=True)]
@@ -107,10 +137,67 @@ def aligned_cuts(
         batch = _batch(model, [cut.id for cut in group], tokens, posteriors)
         results = {
             name: AlignmentResult() if batch is None else aligner.align(batch)
-            for name, aligner in aligners.items()
+            for name, aligner in of_labels.items()
         }
         for cut, words, said in zip(group, texts, posteriors, strict=True):
-            yield _aligned_cut(model, cut, words, said, results)
+            found = _aligned_cut(model, cut, words, said, results)
+            for name, boundary in of_boundaries.items():
+                _find_boundaries(model, boundary, name, cut, said, found)
+            yield found
+
+
+def _find_boundaries(
+    model: "TrainedModel",
+    boundary: BoundaryModel,
+    name: str,
+    cut: Cut,
+    posteriors: FrameOutputs,
+    found: AlignedCut,
+) -> None:
+    """Enter the spans by a boundary model under a name."""
+    words = found.text.split()
+    if not words:
+        found.tokens[name], found.words[name] = [], []
+        return
+    features = boundary.features(model.samples(cut), model.sampling_rate)
+    silence = {i for i, token in enumerate(model.token_list) if token in CHARACTER_SEPARATORS}
+    silence |= set() if model.boundary is None else {model.boundary}
+    wide = wide_scores(
+        boundary,
+        WideOutputs(
+            posteriors.log_probs,
+            model.grid,
+            model.token_list,
+            frozenset(silence),
+            model.blank,
+        ),
+        len(features),
+    )
+    roughly = _rough_words(model, cut, found.text, posteriors) if cut.duration > LONGEST else []
+    times = align_long(
+        boundary,
+        features,
+        words,
+        cut.duration,
+        wide,
+        [(span.start, span.end) for span in roughly],
+        LONGEST if roughly else cut.duration,
+    )
+    if isinstance(times, str):
+        found.infeasible[name] = times
+    else:
+        found.tokens[name], found.words[name] = times.tokens, times.words
+
+
+def _rough_words(
+    model: "TrainedModel", cut: Cut, text: str, posteriors: FrameOutputs
+) -> list[Span]:
+    """Spans by the model alone; none where it finds none."""
+    tokens = model.token_ids(text, cut.id)
+    batch = _batch(model, [cut.id], [tokens], [posteriors])
+    result = AlignmentResult() if batch is None else make_aligner(model.label_aligner).align(batch)
+    found = result.alignments.get(cut.id)
+    return [] if found is None else _spans(model, cut, text, found)[1]
 
 
 def _grouped(cuts: Iterable[Cut]) -> Iterator[list[Cut]]:

@@ -12,6 +12,7 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
+from espnet_ottc.espnet.boundary_head import BoundaryHead, parse_boundary_conf
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
@@ -45,9 +46,14 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     smallest token mass of the batch, as a share of its weight), `frame_mass_kept` (the share of the frames'
     weight that is moved) and `uot_residual`.
 
+    With a boundary head it knows sharper times (`espnet_ottc.espnet.boundary_head`); the trainer trains one
+    when all epochs are done.
+
     Args:
         arguments: of ESPnet's model.
         transfer_conf: options of the transfer; None: none.
+        boundary_head: whether it gets one; None: if the criterion is OTTC's.
+        boundary_conf: options of the head.
 
     Raises:
         ValueError, TypeError: an unknown option or a bad value; a transfer without its adapter.
@@ -58,9 +64,17 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     _stats: dict[str, Any] | None = None
 
     def __init__(
-        self, *arguments: Any, transfer_conf: Mapping[str, Any] | None = None, **named: Any
+        self,
+        *arguments: Any,
+        transfer_conf: Mapping[str, Any] | None = None,
+        boundary_head: bool | None = None,
+        boundary_conf: Mapping[str, Any] | None = None,
+        **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
+        self.wants_boundary_head = boundary_head
+        self.boundary_options = parse_boundary_conf(boundary_conf)
+        self.boundary_head = BoundaryHead()
         self.transfer: Transfer | None = None
         if transfer_conf is not None:
             self.transfer = Transfer(parse_transfer_conf(transfer_conf), self.token_list)

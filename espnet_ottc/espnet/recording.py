@@ -14,6 +14,7 @@ from espnet2.train.trainer import Trainer
 from torch import nn
 from torch.optim import Optimizer
 
+from espnet_ottc.espnet.boundary_head import restore_head, train_head, wants_head
 from espnet_ottc.espnet.checkpoints import checked_training_state, fit_optimizer_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
 from espnet_ottc.espnet.model import OTTCASRModel
@@ -42,13 +43,14 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
 
     While an epoch lasts, `batches.jsonl` says how many of its batches are done.  With `--keep_checkpoint
     true`, the checkpoint of the epoch before stays in `checkpoint.kept.pth`.  A folder has one training at a
-    time.
+    time.  When all epochs are done, a model that has a place for a boundary head gets one.
     """
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Any:
-        """ESPnet's options of a training, and `keep_checkpoint`."""
+        """ESPnet's options of a training, `keep_checkpoint`, and all that the command line said."""
         options = super().build_options(args)
+        options.arguments = args
         options.keep_checkpoint = getattr(args, "keep_checkpoint", False)
         return options
 
@@ -84,8 +86,14 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
             start_positions(directory)
             # ESPnet makes its reporter inside, and that alone has the means over an epoch.
             reporter = recording_reporter(directory, trainer_options.max_epoch)
+            model = arguments["model"]
+            headed = wants_head(model)
+            if headed:
+                restore_head(model, directory)
             with mock.patch.object(espnet_trainer, "Reporter", reporter):
                 super().run(**arguments)
+            if headed:
+                train_head(model, trainer_options.arguments)
 
     @classmethod
     def train_one_epoch(cls, model: nn.Module, **arguments: Any) -> bool:

@@ -14,14 +14,17 @@ from lhotse.cut import Cut
 from torch import Tensor, nn
 
 import espnet_ottc.espnet.register  # noqa: F401
-from espnet_ottc.alignment.aligners import Aligner, ctc_aligner, make_aligner
+from espnet_ottc.alignment.aligners import BOUNDARY, Aligner, ctc_aligner, make_aligner
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 from espnet_ottc.alignment.writing import Times
+from espnet_ottc.espnet.boundary_head import BoundaryHead
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
 from espnet_ottc.espnet.cut_alignment import (
     AlignedCut,
+    BoundarySearch,
     CutAlignments,
     TextOf,
     aligned_cuts,
@@ -73,6 +76,10 @@ class TrainedModel:
         self.grid = frame_grid(self.model, self.sampling_rate)
         self.stride = round(self.grid.shift * self.sampling_rate)
         self.least_samples = self.stride
+        head = getattr(self.model, "boundary_head", None)
+        self.boundary_model: BoundaryModel | None = (
+            head.model() if isinstance(head, BoundaryHead) else None
+        )
         self._preprocess = ASRTask.build_preprocess_fn(self.args, False)
 
     @property
@@ -116,15 +123,35 @@ class TrainedModel:
 
     @property
     def default_aligner(self) -> str:
-        """Name of the aligner that suits: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
+        """Name of the aligner that suits: the boundary head's where there is one, else `label_aligner`."""
+        return self.label_aligner if self.boundary_model is None else BOUNDARY
+
+    @property
+    def label_aligner(self) -> str:
+        """Without a boundary head: Viterbi for OTTC's label sequences, forced alignment for CTC's."""
         if self.aligns_sequences:
             return "viterbi"
         return ctc_aligner("auto")
 
+    def aligner(self, name: str) -> Aligner | BoundarySearch:
+        """One of its aligners.
+
+        Args:
+            name: `boundary`, or a key of `espnet_ottc.alignment.aligners.ALIGNERS`.
+
+        Raises:
+            ValueError: an unknown name, or `boundary` without a boundary head.
+        """
+        if name != BOUNDARY:
+            return make_aligner(name)
+        if self.boundary_model is None:
+            raise ValueError(f"{self.directory}: the model has no boundary head")
+        return BoundarySearch(self.boundary_model)
+
     def align(
         self,
         cuts: Iterable[Cut],
-        aligners: Mapping[str, Aligner] | None = None,
+        aligners: Mapping[str, Aligner | BoundarySearch] | None = None,
         *,
         text: TextOf = transcript,
         title: str | None = None,
@@ -142,7 +169,7 @@ class TrainedModel:
             ValueError: what the model or an aligner refuses; it names the utterance.
         """
         if aligners is None:
-            aligners = {self.default_aligner: make_aligner(self.default_aligner)}
+            aligners = {self.default_aligner: self.aligner(self.default_aligner)}
         if title is not None:
             cuts = progress(cuts, title=title, unit="utterance")
         result = CutAlignments({name: Times() for name in aligners})
@@ -151,7 +178,11 @@ class TrainedModel:
         return result
 
     def aligned(
-        self, cuts: Iterable[Cut], aligners: Mapping[str, Aligner], *, text: TextOf = transcript
+        self,
+        cuts: Iterable[Cut],
+        aligners: Mapping[str, Aligner | BoundarySearch],
+        *,
+        text: TextOf = transcript,
     ) -> Iterator[AlignedCut]:
         """The utterances of `align` one after the other, for sets that do not fit into memory."""
         return aligned_cuts(self, cuts, aligners, text)
@@ -166,7 +197,7 @@ class TrainedModel:
         Raises:
             ValueError: a cut with several channels, or without a frame; it names the cut.
         """
-        samples = [self._samples(cut) for cut in cuts]
+        samples = [self.samples(cut) for cut in cuts]
         return frame_outputs(self, samples, windows)
 
     def prepare(self, samples: Tensor) -> Tensor:
@@ -266,7 +297,12 @@ class TrainedModel:
             )
         return self._preprocess
 
-    def _samples(self, cut: Cut) -> Tensor:
+    def samples(self, cut: Cut) -> Tensor:
+        """(N,) samples of a mono cut at `sampling_rate`.
+
+        Raises:
+            ValueError: several channels.
+        """
         if cut.sampling_rate != self.sampling_rate:
             cut = cut.resample(self.sampling_rate)
         audio = np.atleast_2d(cut.load_audio())

@@ -9,7 +9,6 @@ import logging
 
 from lhotse import CutSet
 
-from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.alignment.formats import read_manifest, write_columns
 from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
@@ -36,8 +35,9 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
     model, grid_file = paths.model(*training), paths.frame_grid(*training)
     labels = paths.frame_labels(*training, set_name)
     durations = paths.durations(*training, set_name)
-    folders = {name: paths.aligned(*training, name, set_name) for name in system.aligners}
-    chosen = {name: recipe.aligner(name) for name in system.aligners}
+    decoders = recipe.time_decoders(system, seed)
+    folders = {name: paths.aligned(*training, name, set_name) for name in decoders}
+    chosen = {name: recipe.aligner(name) for name in decoders}
     step = Step(
         title=f"stage 9: align {set_name} by {system.name}, seed {seed}",
         mark=paths.align_mark(*training, set_name),
@@ -65,7 +65,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         with written_aside(grid_file) as aside:
             grid = {"shift": trained.grid.shift, "offset": trained.grid.offset}
             aside.write_text(json.dumps(grid) + "\n", encoding="utf-8")
-        aligners = {name: make_aligner(aligner) for name, aligner in chosen.items()}
+        aligners = {name: trained.aligner(aligner) for name, aligner in chosen.items()}
         title = f"align {set_name}, {system.name}, seed {seed}"
         cuts = CutSet.from_cuts(read_manifest(paths.cuts(set_name), "cuts"))
         found = trained.align(cuts, aligners, title=title)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
+
 # Folders of one training: `decode_<decoder>/<set>` and `align_<decoder>/<set>`.
 DECODED = "decode_"
 ALIGNED = "align_"
@@ -172,6 +174,10 @@ class Paths:
     def checkpoint(self, system: str, seed: int) -> Path:
         """ESPnet's parameters after the last epoch."""
         return self.experiment(system, seed) / "latest.pth"
+
+    def boundary_model(self, system: str, seed: int) -> Path:
+        """The boundary head of one training; there is none where it found no words."""
+        return self.experiment(system, seed) / BOUNDARY_MODEL
 
     def train_log(self, system: str, seed: int) -> Path:
         """Log of one training."""

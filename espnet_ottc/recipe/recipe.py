@@ -134,6 +134,17 @@ class Recipe:
             )
         return "cuda"
 
+    def time_decoders(self, system: System, seed: int) -> tuple[str, ...]:
+        """Names of the decoders in time that a trained model has: the system's, and its boundary head's."""
+        # Late: it imports torch.
+        from espnet_ottc.alignment.aligners import BOUNDARY
+        from espnet_ottc.alignment.boundary.model import is_boundary_model
+
+        headed = system.head_of is None and is_boundary_model(
+            self.paths.boundary_model(system.name, seed)
+        )
+        return (*system.aligners, BOUNDARY) if headed else system.aligners
+
     def aligner(self, decoder: str) -> str:
         """The aligner (see espnet_ottc.alignment.aligners) behind a decoder in time."""
         if decoder != "forced_align":

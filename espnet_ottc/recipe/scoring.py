@@ -45,7 +45,7 @@ def score(recipe: Recipe) -> None:
                     _score_words(recipe, system, seed, decoder, set_name)
                 # Nothing is scored against itself.
                 if set_name in timed and system.name != recipe.paths.reference_system:
-                    for aligner in system.aligners:
+                    for aligner in recipe.time_decoders(system, seed):
                         _score_times(recipe, system, seed, aligner, set_name)
     rows = collect_rows(
         recipe.paths.expdir, next(iter(recipe.decoders)), recipe.paths.reference_system

@@ -11,6 +11,8 @@ from pathlib import Path
 CHECKPOINT = "checkpoint.pth"
 # The parameters that are used unless others are named.
 DEFAULT_CHECKPOINT = "valid.loss.best.pth"
+# A boundary head that was trained with the model, in the folder of the training.
+BOUNDARY_MODEL = "boundary_model"
 KEPT_CHECKPOINT = "checkpoint.kept.pth"
 
 

@@ -37,6 +37,7 @@ class ESPnetModel:
         self.token_type = model.token_type
         self.blank = model.blank
         self.boundary, self.null = model.boundary, model.null
+        self.boundary_model = model.boundary_model
         self.topology = "sequence" if model.aligns_sequences else "ctc"
         separators = [i for i, token in enumerate(self.tokens) if token in CHARACTER_SEPARATORS]
         separators = [one for one in separators if one != model.unaligned]

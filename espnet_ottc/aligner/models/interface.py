@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameModel, FrameOutputs
@@ -26,6 +27,7 @@ class SpeechModel(FrameModel, Protocol):
             where every frame belongs to a label, and for CTC.
         topology: `ctc`: blanks are optional, one is needed between equal labels; `sequence`: every label
             has frames of its own, as OTTC is trained.
+        boundary_model: knows times better; None for models without.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SpeechModel(FrameModel, Protocol):
     boundary: int | None
     null: int | None
     topology: str
+    boundary_model: BoundaryModel | None
 
     def encode(self, word: str) -> list[int]:
         """Token ids of one word that is spelled with the alphabet.

@@ -14,6 +14,7 @@ from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.utils.extras import require_extra
@@ -26,6 +27,7 @@ class TorchaudioModel:
 
     token_type = "char"
     topology = "ctc"
+    boundary_model: BoundaryModel | None = None
     blank = 0
     unknown: int | None = None
     boundary: int | None = None

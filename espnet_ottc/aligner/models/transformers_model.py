@@ -13,6 +13,7 @@ from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
 from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.ops.validation import valid_mask
@@ -28,6 +29,7 @@ class TransformersModel:
 
     token_type = "char"
     topology = "ctc"
+    boundary_model: BoundaryModel | None = None
     boundary: int | None = None
     null: int | None = None
 

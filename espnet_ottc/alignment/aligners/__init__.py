@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALIGNERS",
+    "BOUNDARY",
     "Aligner",
     "AlignmentBatch",
     "AlignmentResult",
@@ -41,6 +42,9 @@ ALIGNERS = {
     "torchaudio_ctc": ("espnet_ottc.alignment.aligners.torchaudio_ctc", "TorchaudioCTCAligner"),
     "k2_ctc": ("espnet_ottc.alignment.aligners.k2_ctc", "K2CTCAligner"),
 }
+# The search of a boundary model, alone or with a recogniser's scores (`espnet_ottc.alignment.boundary`).  It
+# reads sound, so that it is no aligner of labels with posteriors.
+BOUNDARY = "boundary"
 _INTERFACE = ("Aligner", "AlignmentBatch", "AlignmentResult", "TokenAlignment")
 
 

@@ -1,10 +1,12 @@
 """The boundary model: how well each state fits each frame, from next to nothing but the frame."""
 
+import json
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from espnet_ottc.utils.json_files import read_json_object
 
 FORMAT = "espnet_ottc boundary model 1"
 _DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
+# Of a model as tensors: its description as UTF-8, and the other entries that are no parameter.
+_WRITTEN, _PRIOR, _STAYS, _NETWORK = "description", "log_prior", "stays", "network."
 SAMPLING_RATE = 16000
 _FRAMES_AT_ONCE = 1 << 15
 
@@ -109,19 +113,72 @@ class BoundaryModel:
 
     def write_into(self, folder: Path) -> None:
         """Write the model's two files into a folder that is there."""
-        description = {
+        write_json(folder / _DESCRIPTION, self._description())
+        torch.save(self._parameters(), folder / _PARAMETERS)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The whole model as tensors, for a file that holds nothing else.
+
+        The description is bytes as float32, which the mean over equal files leaves as they are.
+        """
+        written = json.dumps(self._description()).encode()
+        named = self._parameters()
+        network = {f"{_NETWORK}{name}": value for name, value in named.pop("network").items()}
+        return {_WRITTEN: torch.tensor(list(written), dtype=torch.float32), **named, **network}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "BoundaryModel":
+        """From `to_tensors`, whatever floating type and device the tensors have had since.
+
+        Raises:
+            ValueError: tensors of something else.
+        """
+        try:
+            written = bytes(tensors[_WRITTEN].cpu().float().round().to(torch.uint8).tolist())
+            parameters = {
+                name: value.cpu().float() if value.is_floating_point() else value.cpu()
+                for name, value in tensors.items()
+                if name != _WRITTEN
+            }
+            network = {
+                name.removeprefix(_NETWORK): value
+                for name, value in parameters.items()
+                if name.startswith(_NETWORK)
+            }
+            return cls._of(
+                json.loads(written),
+                {"network": network, _PRIOR: parameters[_PRIOR], _STAYS: parameters[_STAYS]},
+            )
+        except _FAULTS as fault:
+            raise ValueError(f"not the tensors of a boundary model: {fault}") from fault
+
+    def _description(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "config": self.config.to_json(),
             "units": list(self.units.names[:-1]),
             "lexicon": self.units.lexicon,
         }
-        write_json(folder / _DESCRIPTION, description)
-        parameters = {
+
+    def _parameters(self) -> dict[str, Any]:
+        return {
             "network": self.network.state_dict(),
-            "log_prior": self.log_prior,
-            "stays": self.stays,
+            _PRIOR: self.log_prior,
+            _STAYS: self.stays,
         }
-        torch.save(parameters, folder / _PARAMETERS)
+
+    @classmethod
+    def _of(cls, description: Mapping[str, Any], parameters: Mapping[str, Any]) -> "BoundaryModel":
+        if description.get("format") != FORMAT:
+            raise ValueError(f"its format must be {FORMAT!r}, got {description.get('format')!r}")
+        config = BoundaryConfig.from_json(description["config"])
+        lexicon = description["lexicon"]
+        if lexicon is not None:
+            lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
+        units = Units(description["units"], lexicon)
+        network = BoundaryNetwork(config, config.context, columns_of(len(units.names), config))
+        network.load_state_dict(parameters["network"])
+        return cls(config, units, network.eval(), parameters[_PRIOR], parameters[_STAYS])
 
     @classmethod
     def load(cls, folder: Path) -> "BoundaryModel":
@@ -137,22 +194,10 @@ class BoundaryModel:
             )
         try:
             description = read_json_object(folder / _DESCRIPTION)
-            if description.get("format") != FORMAT:
-                raise ValueError(
-                    f"its format must be {FORMAT!r}, got {description.get('format')!r}"
-                )
-            config = BoundaryConfig.from_json(description["config"])
-            lexicon = description["lexicon"]
-            if lexicon is not None:
-                lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
-            units = Units(description["units"], lexicon)
-            network = BoundaryNetwork(config, config.context, columns_of(len(units.names), config))
             parameters = torch.load(folder / _PARAMETERS, map_location="cpu", weights_only=True)
-            network.load_state_dict(parameters["network"])
-            log_prior, stays = parameters["log_prior"], parameters["stays"]
+            return cls._of(description, parameters)
         except _FAULTS as fault:
             raise ValueError(f"{folder}: not a readable boundary model: {fault}") from fault
-        return cls(config, units, network.eval(), log_prior, stays)
 
 
 def is_boundary_model(folder: Path) -> bool:

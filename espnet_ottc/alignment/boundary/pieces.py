@@ -1,0 +1,108 @@
+"""Long utterances in pieces, cut in pauses that another search found: the memory is that of a piece."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.features import grid
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.spans import Span
+
+# Seconds; an utterance that is not longer is searched as a whole.
+LONGEST = 60.0
+
+Times = tuple[float, float]
+
+
+def align_long(
+    model: BoundaryModel,
+    features: Tensor,
+    words: Sequence[str],
+    duration: float,
+    wide: Tensor | None,
+    roughly: Sequence[Times],
+    longest: float = LONGEST,
+) -> BoundaryAlignment | str:
+    """`align_features`, piece by piece where an utterance is long.
+
+    The search in each piece is exact.  Where one has no path, the whole utterance is searched at once.
+
+    Args:
+        model, features, words, duration, wide: of `align_features`.
+        roughly: start and end of each word in seconds, as another aligner has them.
+        longest: seconds of a piece.
+    """
+    if duration <= longest or len(words) < 2:
+        return align_features(model, features, words, duration, wide)
+    axis = grid(model.config)
+    pieces = []
+    for first, last, begin, end in _pieces(roughly, duration, longest):
+        frames = slice(round(axis.position(begin)), round(axis.position(end)))
+        offset = axis.seconds(frames.start)
+        found = align_features(
+            model,
+            features[frames],
+            words[first:last],
+            min(duration - offset, axis.seconds(frames.stop) - offset),
+            None if wide is None else wide[frames],
+        )
+        if isinstance(found, str):
+            return align_features(model, features, words, duration, wide)
+        pieces.append((_moved(found, offset, first), frames.stop - frames.start))
+    return _joined(pieces)
+
+
+def _pieces(
+    roughly: Sequence[Times], duration: float, longest: float
+) -> list[tuple[int, int, float, float]]:
+    """First word, the word behind the last, start and end of each piece: cut in the longest pauses."""
+    middles = [(before[1] + behind[0]) / 2 for before, behind in itertools.pairwise(roughly)]
+    pauses = [behind[0] - before[1] for before, behind in itertools.pairwise(roughly)]
+    found = []
+    first, begin = 0, 0.0
+    while duration - begin > longest:
+        # Pause k lies between the words k and k + 1; a piece has a word at least.
+        within = [k for k in range(first, len(middles)) if middles[k] <= begin + longest]
+        late = [k for k in within if middles[k] > begin + longest / 2]
+        choice = late or within[-1:] or ([first] if first < len(middles) else [])
+        choice = [k for k in choice if middles[k] > begin]
+        if not choice:
+            break
+        cut = max(choice, key=lambda k: pauses[k])
+        found.append((first, cut + 1, begin, middles[cut]))
+        first, begin = cut + 1, middles[cut]
+    return [*found, (first, len(roughly), begin, duration)]
+
+
+def _moved(found: BoundaryAlignment, offset: float, first: int) -> BoundaryAlignment:
+    def span(one: Span) -> Span:
+        return replace(one, start=one.start + offset, end=one.end + offset)
+
+    def both(times: Times) -> Times:
+        return times[0] + offset, times[1] + offset
+
+    return replace(
+        found,
+        words=[span(one) for one in found.words],
+        tokens=[span(one) for one in found.tokens],
+        token_words=[word + first for word in found.token_words],
+        start_intervals=[both(one) for one in found.start_intervals],
+        end_intervals=[both(one) for one in found.end_intervals],
+    )
+
+
+def _joined(pieces: Sequence[tuple[BoundaryAlignment, int]]) -> BoundaryAlignment:
+    found = [piece for piece, _ in pieces]
+    frames = sum(count for _, count in pieces)
+    return BoundaryAlignment(
+        words=[one for piece in found for one in piece.words],
+        tokens=[one for piece in found for one in piece.tokens],
+        token_words=[one for piece in found for one in piece.token_words],
+        start_intervals=[one for piece in found for one in piece.start_intervals],
+        end_intervals=[one for piece in found for one in piece.end_intervals],
+        word_scores=[one for piece in found for one in piece.word_scores],
+        score=sum(piece.score * count for piece, count in pieces) / frames,
+    )

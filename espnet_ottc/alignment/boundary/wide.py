@@ -1,0 +1,105 @@
+"""What a recogniser says about the frames, beside what a boundary model says: both scores in one search.
+
+A recogniser hears seconds and knows which word is said; a boundary model hears one frame and knows when.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.features import grid
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.spans import SENTENCEPIECE_MARK, FrameGrid
+
+# Nothing is less likely than that: a recogniser may be wrong.
+_FLOOR = -12.0
+_FRAMES_AT_ONCE = 1 << 12
+
+
+@dataclass(frozen=True, eq=False)
+class WideOutputs:
+    """A recogniser's outputs for one utterance.
+
+    Attributes:
+        log_probs: (T, V) log-probabilities of the tokens; columns beyond the tokens are passed over.
+        grid: where its frames lie in time.
+        tokens: V symbols.
+        silence: ids of tokens that are no speech: a separator that takes the pauses, a boundary label.
+        blank: id of the blank, which may be a letter's time as well as silence.
+    """
+
+    log_probs: Tensor
+    grid: FrameGrid
+    tokens: Sequence[str]
+    silence: frozenset[int]
+    blank: int
+
+
+def wide_scores(model: BoundaryModel, outputs: WideOutputs, frames: int) -> Tensor:
+    """Log-probabilities of a boundary model's states by a recogniser.
+
+    A unit has the probability of all tokens that are spelled with it, and the blank's; silence has that of
+    the tokens without speech.  A unit that no token is spelled with, as a phone beside letters, has the
+    probability of speech.  Between the recogniser's frames probabilities are interpolated.
+
+    Args:
+        model: the boundary model.
+        outputs: of the recogniser, of at least one frame.
+        frames: F of the boundary model.
+
+    Returns:
+        (F, columns) float32, at least −12.
+    """
+    spelled = _spelled(model, outputs)
+    probabilities = torch.cat(
+        [
+            piece[:, : len(outputs.tokens)].float().exp() @ spelled
+            for piece in outputs.log_probs.detach().cpu().split(_FRAMES_AT_ONCE)
+        ]
+    )
+    own = grid(model.config)
+    centres = own.offset + (torch.arange(frames, dtype=torch.float64) + 0.5) * own.shift
+    places = ((centres - outputs.grid.offset) / outputs.grid.shift - 0.5).clamp(
+        0, len(probabilities) - 1
+    )
+    before = places.floor().long()
+    behind = (before + 1).clamp(max=len(probabilities) - 1)
+    weight = (places - before)[:, None].float()
+    between = torch.lerp(probabilities[before], probabilities[behind], weight)
+    # A whole of several tokens may exceed 1 by a rounding.
+    logs = between.clamp(max=1.0).log().clamp(min=_FLOOR)
+    columns = torch.arange(len(model.log_prior))
+    units = columns.div(model.config.states, rounding_mode="floor").clamp(max=model.units.silence)
+    scores: Tensor = logs[:, units]
+    return scores
+
+
+def _spelled(model: BoundaryModel, outputs: WideOutputs) -> Tensor:
+    """(V, units) 1 where a token speaks for a unit."""
+    units, found = model.units, torch.zeros(len(outputs.tokens), len(model.units.names))
+    quiet = [*outputs.silence, outputs.blank]
+    for token, symbol in enumerate(outputs.tokens):
+        written = symbol.replace(SENTENCEPIECE_MARK, "")
+        if token in quiet or not _is_spelling(written) or not _comparable(model, written):
+            continue
+        for spelling in units.spell(written):
+            found[token, list(spelling)] = 1
+    named = found.any(0)
+    named[units.silence] = True
+    speech = torch.ones(len(outputs.tokens))
+    speech[quiet] = 0
+    found[:, ~named] = speech[:, None]
+    found[quiet, units.silence] = 1
+    found[outputs.blank] = 1
+    return found
+
+
+def _is_spelling(symbol: str) -> bool:
+    return bool(symbol) and not (symbol.startswith("<") and symbol.endswith(">"))
+
+
+def _comparable(model: BoundaryModel, symbol: str) -> bool:
+    """Whether the token is spelled in the model's units; a lexicon's phones are no letters."""
+    return model.units.lexicon is None or symbol in model.units.lexicon

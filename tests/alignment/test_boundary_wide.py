@@ -1,0 +1,156 @@
+"""A recogniser's scores beside a boundary model's, against slow references; and models as tensors."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary.graph import columns_of
+from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
+from espnet_ottc.alignment.boundary.pieces import _pieces, align_long
+from espnet_ottc.alignment.boundary.units import OTHER, Units
+from espnet_ottc.alignment.boundary.wide import WideOutputs, wide_scores
+from espnet_ottc.alignment.spans import FrameGrid
+
+CHARACTERS = ("<blank>", "<unk>", "<space>", "A", "B", "É", "'", "<word_break>")
+QUIET = frozenset({2, 7})
+
+
+def _model(units=("a", "b"), lexicon=None, **options):
+    config = BoundaryConfig(mels=4, width=8, **options)
+    inventory = Units(units, lexicon)
+    torch.manual_seed(5)
+    columns = columns_of(len(inventory.names), config)
+    network = BoundaryNetwork(config, 0, columns).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=1.0)
+    prior = torch.full((columns,), -math.log(columns))
+    return BoundaryModel(config, inventory, network, prior, torch.full((columns,), 0.6))
+
+
+def _outputs(tokens=CHARACTERS, silence=QUIET, frames=7, shift=0.04, offset=-0.01):
+    generator = torch.Generator().manual_seed(3)
+    log_probs = torch.randn(frames, len(tokens), generator=generator).mul(3).log_softmax(1)
+    return WideOutputs(log_probs, FrameGrid(shift, offset), tokens, silence, 0)
+
+
+def _slow(outputs, spelled, frame, hop=0.01):
+    """log Σ p(token) over the tokens of a unit, interpolated between frames."""
+    p = outputs.log_probs.double().exp()
+    place = ((frame + 0.5) * hop - outputs.grid.offset) / outputs.grid.shift - 0.5
+    place = min(max(place, 0.0), len(p) - 1.0)
+    before = math.floor(place)
+    behind = min(before + 1, len(p) - 1)
+    values = [sum(float(p[t, token]) for token in spelled) for t in (before, behind)]
+    value = values[0] + (place - before) * (values[1] - values[0])
+    return max(math.log(value), -12.0)
+
+
+def test_letters_have_the_probability_of_their_tokens_and_the_blanks():
+    model, outputs = _model(), _outputs()
+    found = wide_scores(model, outputs, 29)
+    # É is spelled by no unit, so that it is what other letters are.
+    tokens = {"a": [0, 3], "b": [0, 4], OTHER: [0, 5, 6], "<sil>": [0, 2, 7]}
+    states = model.config.states
+    for frame in (0, 3, 4, 17, 28):
+        for number, unit in enumerate(model.units.names):
+            expected = _slow(outputs, tokens[unit], frame)
+            for column in range(number * states, min((number + 1) * states, found.shape[1])):
+                assert math.isclose(float(found[frame, column]), expected, abs_tol=1e-4), unit
+
+
+def test_a_piece_of_a_word_speaks_for_each_of_its_letters():
+    tokens = ("<blank>", "▁AB", "B", "▁A")
+    found = wide_scores(_model(), (outputs := _outputs(tokens, frozenset())), 12)
+    assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 1, 3], 5), abs_tol=1e-4)
+    assert math.isclose(float(found[5, 3]), _slow(outputs, [0, 1, 2], 5), abs_tol=1e-4)
+
+
+def test_words_that_are_units_have_their_own_token():
+    words = {"ab": (("ab",),), "ba": (("ba",),)}
+    model = _model(("ab", "ba"), words)
+    outputs = _outputs(("<blank>", "ba", "ab"), frozenset())
+    found = wide_scores(model, outputs, 12)
+    assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 2], 5), abs_tol=1e-4)
+    assert math.isclose(float(found[5, 3]), _slow(outputs, [0, 1], 5), abs_tol=1e-4)
+
+
+def test_phones_beside_letters_have_the_probability_of_speech():
+    model = _model(("EY", "B"), {"a": (("EY",),), "b": (("B",),)})
+    outputs = _outputs(("<blank>", "<space>", "x", "y"), frozenset({1}))
+    found = wide_scores(model, outputs, 12)
+    assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 2, 3], 5), abs_tol=1e-4)
+
+
+def test_what_is_impossible_for_the_recogniser_stays_possible():
+    outputs = _outputs()
+    sure = torch.full_like(outputs.log_probs, -torch.inf)
+    sure[:, 3] = 0.0
+    found = wide_scores(_model(), replace(outputs, log_probs=sure), 12)
+    assert float(found[:, 0].min()) == 0.0
+    assert float(found[:, 3].max()) == -12.0
+
+
+def test_one_search_adds_both_scores():
+    model = _model(noise=0.0, median=False, start_shift=0.0, end_shift=0.0)
+    features = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    wide = torch.zeros(40, len(model.log_prior))
+    # The recogniser is sure of b from frame 25 on, and of no silence.
+    wide[:, 9:] = -1000.0
+    wide[:25, 3:6] = wide[25:, 0:3] = -1000.0
+    alone = align_features(model, features, ["a", "b"], 0.4)
+    both = align_features(model, features, ["a", "b"], 0.4, wide)
+    assert both.words[1].start == pytest.approx(0.25)
+    assert alone.words[1].start != pytest.approx(0.25)
+
+
+def test_pieces_end_in_the_longest_pause_of_their_second_half():
+    words = [(0.0, 4.0), (4.5, 6.0), (6.2, 9.0), (9.1, 12.0), (14.0, 19.0)]
+    assert _pieces(words, 20.0, 10.0) == [(0, 2, 0.0, 6.1), (2, 4, 6.1, 13.0), (4, 5, 13.0, 20.0)]
+    # A word that is longer than a piece stays whole.
+    assert _pieces([(0.0, 15.0), (15.2, 16.0)], 16.0, 5.0) == [
+        (0, 1, 0.0, 15.1),
+        (1, 2, 15.1, 16.0),
+    ]
+
+
+def test_pieces_give_what_the_whole_gives_where_pauses_are_clear():
+    model = _model(noise=0.0)
+    features = torch.randn(400, 4, generator=torch.Generator().manual_seed(1))
+    wide = torch.zeros(400, len(model.log_prior))
+    spoken = [(0.5, 0.8), (1.5, 1.9), (2.5, 3.0), (3.4, 3.8)]
+    quiet = torch.ones(400, dtype=torch.bool)
+    for number, (start, end) in enumerate(spoken):
+        frames = slice(round(start * 100), round(end * 100))
+        quiet[frames] = False
+        wide[frames] = -1000.0
+        wide[frames, 3 * (number % 2) : 3 * (number % 2) + 3] = 0.0
+    wide[quiet] = -1000.0
+    wide[quiet, 9:] = 0.0
+    words = ["a", "b", "a", "b"]
+    whole = align_features(model, features, words, 4.0, wide)
+    cut = align_long(model, features, words, 4.0, wide, spoken, longest=1.5)
+    for name in ("words", "tokens"):
+        for one, other in zip(getattr(whole, name), getattr(cut, name), strict=True):
+            assert one.symbol == other.symbol
+            assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=1e-6)
+    assert cut.token_words == whole.token_words
+    assert cut.word_scores == pytest.approx(whole.word_scores)
+    assert torch.tensor(cut.start_intervals).allclose(torch.tensor(whole.start_intervals))
+
+
+def test_a_model_as_tensors_is_the_same_model():
+    model = _model(lexicon={"ab": (("a", "b"),)})
+    tensors = model.to_tensors()
+    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
+    again = BoundaryModel.from_tensors({name: value.double() for name, value in tensors.items()})
+    assert (again.config, again.units.names) == (model.config, model.units.names)
+    assert again.units.lexicon == model.units.lexicon
+    features = torch.randn(9, 4)
+    assert torch.equal(again.scores(features), model.scores(features))
+    del tensors["log_prior"]
+    with pytest.raises(ValueError, match="not the tensors of a boundary model"):
+        BoundaryModel.from_tensors(tensors)
