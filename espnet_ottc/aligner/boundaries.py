@@ -46,7 +46,13 @@ def with_boundaries(
         return found
     wide = wide_scores(
         boundary,
-        WideOutputs(outputs.log_probs, model.grid, model.tokens, silence_of(model), model.blank),
+        WideOutputs(
+            outputs.log_probs,
+            model.grid,
+            model.tokens,
+            silence_of(model) - ({model.blank} if model.null is None else set()),
+            model.blank if model.null is None else None,
+        ),
         len(features),
     )
     roughly = [(word.start, word.end) for word in found.words]

@@ -28,7 +28,9 @@ from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
 PREFIX = "boundary_head."
 HEAD_OPTIONS = ("boundary_head", "boundary_conf")  # in model_conf
-UNITS = ("letters", "words")
+UNITS = ("auto", "letters", "words")
+# Longer words are no phones.
+_LONGEST_PHONE = 3
 # No corpus has so many utterances in an hour.
 _UTTERANCES_PER_HOUR = 7200
 _NOT_PARAMETERS = ("checkpoint",)
@@ -39,7 +41,8 @@ class HeadOptions:
     """`boundary_conf` of the model: `units`, and the fields of `BoundaryConfig`.
 
     Attributes:
-        units: "letters", words are spelled; "words", each word is a unit, as where the words are phones.
+        units: "letters", words are spelled; "words", each word is a unit, as where the words are phones;
+            "auto", the latter where the token type is word or phn and no word has more than three letters.
         config: of the boundary model.
     """
 
@@ -141,7 +144,7 @@ def train_head(model: nn.Module, args: argparse.Namespace) -> None:
     options: HeadOptions = model.boundary_options  # type: ignore[assignment]
     try:
         utterances = spoken_texts(args, options)
-        lexicon = _lexicon(utterances) if options.units == "words" else None
+        lexicon = lexicon_of(options, args, utterances)
         trained = train_into(directory / BOUNDARY_MODEL, utterances, options.config, lexicon)
     except NotConvergedError as fault:
         logging.warning("the model gets no boundary head: %s", fault)
@@ -198,8 +201,16 @@ def _names(args: argparse.Namespace) -> list[str]:
     return [line.split(maxsplit=1)[0] for line in lines if line.strip()]
 
 
-def _lexicon(utterances: list[SpokenText]) -> Pronunciations:
+def lexicon_of(
+    options: HeadOptions, args: argparse.Namespace, utterances: list[SpokenText]
+) -> Pronunciations | None:
+    """Each word as a unit, if the options say so; None spells by letters."""
     words = sorted({word for utterance in utterances for word in utterance.words})
+    phones = getattr(args, "token_type", None) in ("word", "phn") and all(
+        len(word) <= _LONGEST_PHONE for word in words
+    )
+    if options.units == "letters" or (options.units == "auto" and not phones):
+        return None
     return {word: ((word,),) for word in words}
 
 

@@ -161,7 +161,7 @@ def _find_boundaries(
         return
     features = boundary.features(model.samples(cut), model.sampling_rate)
     silence = {i for i, token in enumerate(model.token_list) if token in CHARACTER_SEPARATORS}
-    silence |= set() if model.boundary is None else {model.boundary}
+    silence |= {one for one in (model.boundary, model.null) if one is not None}
     wide = wide_scores(
         boundary,
         WideOutputs(
@@ -169,7 +169,7 @@ def _find_boundaries(
             model.grid,
             model.token_list,
             frozenset(silence),
-            model.blank,
+            model.blank if model.null is None else None,
         ),
         len(features),
     )

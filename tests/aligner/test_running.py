@@ -37,6 +37,7 @@ class LoudModel:
     tokens = ("-", "|", "A", "B")
     token_type, topology = "char", "ctc"
     blank, separator, unknown, boundary, null = 0, 1, None, None, None
+    boundary_model = None
     alphabet, romanize = Alphabet(frozenset("AB")), None
     pads, device = True, torch.device("cpu")
 

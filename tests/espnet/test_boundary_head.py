@@ -1,5 +1,6 @@
 """A boundary head: trained with the recogniser, kept in its parameters, used for times."""
 
+import argparse
 import logging
 import shutil
 import zipfile
@@ -15,6 +16,7 @@ from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.session import NotConvergedError
+from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.espnet import boundary_head
 from espnet_ottc.espnet.boundary_head import PREFIX, BoundaryHead
 from espnet_ottc.espnet.checkpoints import load_parameters
@@ -190,6 +192,24 @@ def test_a_head_that_finds_no_words_is_left_out_with_a_warning(lab, caplog, monk
     assert "the model gets no boundary head: the training did not find the words" in caplog.text
     assert not any(_heads(folder).values())
     assert TrainedModel(folder).default_aligner == "viterbi"
+
+
+@pytest.mark.parametrize(
+    ("token_type", "words", "units", "expected"),
+    [
+        ("word", "sil aa b epi", "auto", True),
+        ("word", "zero one", "auto", False),
+        ("char", "it is so", "auto", False),
+        ("word", "sil aa b", "letters", False),
+        ("char", "zero one", "words", True),
+    ],
+)
+def test_phones_that_are_words_are_units_by_themselves(token_type, words, units, expected):
+    options = boundary_head.parse_boundary_conf({"units": units})
+    said = [SpokenText("one", tuple(words.split()), lambda: None)]
+    args = argparse.Namespace(token_type=token_type)
+    lexicon = boundary_head.lexicon_of(options, args, said)
+    assert lexicon == ({word: ((word,),) for word in words.split()} if expected else None)
 
 
 @pytest.mark.parametrize(

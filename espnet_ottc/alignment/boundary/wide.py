@@ -26,15 +26,16 @@ class WideOutputs:
         log_probs: (T, V) log-probabilities of the tokens; columns beyond the tokens are passed over.
         grid: where its frames lie in time.
         tokens: V symbols.
-        silence: ids of tokens that are no speech: a separator that takes the pauses, a boundary label.
-        blank: id of the blank, which may be a letter's time as well as silence.
+        silence: ids of tokens that are no speech: a separator that takes the pauses, a boundary label, the
+            label of frames that belong to none.
+        blank: id of the blank, where it may be a letter's time as well as silence; else None.
     """
 
     log_probs: Tensor
     grid: FrameGrid
     tokens: Sequence[str]
     silence: frozenset[int]
-    blank: int
+    blank: int | None
 
 
 def wide_scores(model: BoundaryModel, outputs: WideOutputs, frames: int) -> Tensor:
@@ -79,7 +80,8 @@ def wide_scores(model: BoundaryModel, outputs: WideOutputs, frames: int) -> Tens
 def _spelled(model: BoundaryModel, outputs: WideOutputs) -> Tensor:
     """(V, units) 1 where a token speaks for a unit."""
     units, found = model.units, torch.zeros(len(outputs.tokens), len(model.units.names))
-    quiet = [*outputs.silence, outputs.blank]
+    blanks = [] if outputs.blank is None else [outputs.blank]
+    quiet = [*outputs.silence, *blanks]
     for token, symbol in enumerate(outputs.tokens):
         written = symbol.replace(SENTENCEPIECE_MARK, "")
         if token in quiet or not _is_spelling(written) or not _comparable(model, written):
@@ -92,7 +94,7 @@ def _spelled(model: BoundaryModel, outputs: WideOutputs) -> Tensor:
     speech[quiet] = 0
     found[:, ~named] = speech[:, None]
     found[quiet, units.silence] = 1
-    found[outputs.blank] = 1
+    found[blanks] = 1
     return found
 
 
