@@ -37,6 +37,7 @@ SIZES = (
 SWEEP = (1_000, 3_000, 10_000, 30_000, 100_000)
 PACKAGES = ("torch", "numpy", "POT", "tslearn", "k2", "triton")
 OURS = "ottc"
+NULL = "ottc, null capacity"
 RUNS_A_TURN = 10
 
 Step = Callable[[], None]
@@ -87,6 +88,11 @@ def make_problem(
 def ottc_step(problem: Problem, backend: str) -> Step:
     """The loss of this package."""
     return lambda: ottc_loss(*problem.loss_arguments, backend=backend).backward()
+
+
+def null_step(problem: Problem) -> Step:
+    """The loss with a place for mass that matches nothing."""
+    return lambda: ottc_loss(*problem.loss_arguments, null_capacity=0.65, null_weight=3.0).backward()
 
 
 def frozen_step(problem: Problem) -> Step:
@@ -180,6 +186,7 @@ def compared(problem: Problem) -> dict[str, Step | None]:
     """Name to one forward and backward pass; None where it cannot run here."""
     return {
         OURS: ottc_step(problem, "auto"),
+        NULL: null_step(problem),
         "ottc, frozen alpha": frozen_step(problem),
         "ottc, plain PyTorch": ottc_step(problem, "eager"),
         "cross-entropy": cross_entropy_step(problem),
@@ -268,6 +275,7 @@ def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> dic
         "peak_memory_over_logits": memory,
         "times_faster_than_ctc": times["torch CTC"] / times[OURS],
         "cost_over_cross_entropy": times[OURS] / times["cross-entropy"],
+        "cost_of_null_capacity": times[NULL] / times[OURS],
     }
     if options.device == "cuda":
         row["device"] = device_figures(problem, options.rounds, device_time)
@@ -359,7 +367,12 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
     lines += ["", "– : not run (too large for it, or not installed).", ""]
     on_gpu = "device" in report["sizes"][0]
-    headings = ["times faster than CTC", "cost over cross-entropy", "peak memory over the logits'"]
+    headings = [
+        "times faster than CTC",
+        "cost over cross-entropy",
+        "with null capacity",
+        "peak memory over the logits'",
+    ]
     if on_gpu:
         headings += ["on the GPU alone: ms", "over cross-entropy's", "forward / backward"]
         lines += [
@@ -373,6 +386,7 @@ def markdown(report: dict[str, Any]) -> str:
         cells = [
             f"{row['times_faster_than_ctc']:.0f}",
             f"{row['cost_over_cross_entropy']:.2f}",
+            f"{row['cost_of_null_capacity']:.2f}",
             f"{row['peak_memory_over_logits'][OURS]:.2f}",
         ]
         if on_gpu:

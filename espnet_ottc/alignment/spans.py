@@ -138,7 +138,9 @@ def with_unaligned(tokens: Sequence[Span], given: Sequence[str], symbol: str) ->
             found.append(None)
             continue
         place = next((i for i, token in enumerate(rest) if token.symbol == one), len(rest))
-        found += rest[: place + 1]
+        # A blank between equal labels on either side is the pause itself.
+        skipped = place if found and found[-1] is None else 0
+        found += rest[skipped : place + 1]
         rest = rest[place + 1 :]
     found += rest
     begins = [span.start for span in found if span is not None]

@@ -124,7 +124,7 @@ def test_a_token_that_was_not_aligned_lies_between_its_neighbours() -> None:
     ]
     found = with_unaligned(tokens, [" ", "a", "l", " ", "l", " "], " ")
     assert [(one.symbol, one.start, one.end) for one in found] == [
-        (" ", 0.1, 0.1), ("a", 0.1, 0.2), ("l", 0.2, 0.3), (" ", 0.3, 0.35), ("<blank>", 0.35, 0.4),
-        ("l", 0.4, 0.5), (" ", 0.5, 0.5),
+        (" ", 0.1, 0.1), ("a", 0.1, 0.2), ("l", 0.2, 0.3), (" ", 0.3, 0.4), ("l", 0.4, 0.5),
+        (" ", 0.5, 0.5),
     ]  # fmt: skip
     assert with_unaligned([], [" "], " ") == [Span(" ", 0.0, 0.0)]

@@ -4,14 +4,14 @@ import pytest
 from silence_toy import new_world, score, train
 
 SEEDS = (1, 2, 3)
-CAPACITY = 0.9
+CAPACITY, WEIGHT = 0.65, 3.0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_silence_is_found_from_letters_alone(seed: int) -> None:
     world = new_world(seed)
-    found = score(train(world, seed, CAPACITY), world)
+    found = score(train(world, seed, CAPACITY, WEIGHT), world)
     assert found.silence_f1 >= 0.9
     assert found.null_on_speech <= 0.02
 
@@ -26,4 +26,10 @@ def test_without_a_null_capacity_it_is_not() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_where_nobody_is_silent_the_null_label_takes_next_to_nothing(seed: int) -> None:
     world = new_world(seed, at_ends=0, in_gaps=(0, 0))
-    assert score(train(world, seed, CAPACITY), world).null <= 0.03
+    assert score(train(world, seed, CAPACITY, WEIGHT), world).null <= 0.03
+
+
+@pytest.mark.slow
+def test_more_capacity_than_the_longest_letters_can_use_takes_their_frames() -> None:
+    world = new_world(1, at_ends=0, in_gaps=(0, 0))
+    assert score(train(world, 1, 0.9), world).null > 0.03

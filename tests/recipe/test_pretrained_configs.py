@@ -17,7 +17,7 @@ from espnet_ottc.recipe.systems import System
 EGS = Path(__file__).parents[2] / "egs2"
 CORPORA = ("librispeech", "timit", "ami")
 ENCODERS = {"wav2vec2_large": "WAV2VEC2_LARGE_LV60K", "xlsr300m": "WAV2VEC2_XLSR_300M"}
-CTC_TYPES = {"ctc": "builtin", "ottc": "ottc"}
+CTC_TYPES = {"ctc": "builtin", "ottc": "ottc", "ottc_null": "ottc"}
 TOKENS = ["<blank>", "<unk>", "<space>", "▁", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "<sos/eos>"]
 TRAINING = [
     (corpus, system)
@@ -49,7 +49,7 @@ def test_every_corpus_has_both_encoders_with_both_criteria():
     wanted = {
         (corpus, f"{criterion}_{encoder}")
         for corpus in CORPORA
-        for criterion in ("ctc", "ottc")
+        for criterion in CTC_TYPES
         for encoder in ENCODERS
     }
     assert set(PRETRAINED) == wanted
@@ -64,7 +64,8 @@ def test_a_pretrained_configuration_builds(corpus, system, tmp_path):
     options = _options(corpus, system, tmp_path)
     with torch.device("meta"):
         model = ASRTask.build_model(options)
-    criterion, encoder = system.split("_", 1)
+    encoder = next(name for name in ENCODERS if system.endswith(f"_{name}"))
+    criterion = system.removesuffix(f"_{encoder}")
     assert model.ctc.ctc_type == CTC_TYPES[criterion]
     assert model.encoder.bundle == ENCODERS[encoder]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -86,7 +87,7 @@ def test_a_conformer_builds(corpus, system, tmp_path):
     np.savez(stats, count=2, sum=np.zeros(80), sum_square=np.full(80, 2.0))
     options.normalize_conf = {"stats_file": str(stats)}
     model = ASRTask.build_model(options)
-    criterion = system.split("_")[0]
+    criterion = system.removesuffix("_conformer")
     assert model.ctc.ctc_type == CTC_TYPES[criterion]
     assert isinstance(model.encoder, ConformerEncoder)
     assert isinstance(model.normalize, GlobalMVN)
@@ -125,19 +126,21 @@ def test_the_schedule_is_the_papers(corpus, system, tmp_path):
 
 @pytest.mark.parametrize(("corpus", "system"), TRAINING)
 def test_a_system_differs_from_its_twin_in_the_criterion_alone(corpus, system):
-    twin = system.replace("ottc_", "ctc_") if system.startswith("ottc_") else system
+    twin = system.replace("ottc_null_", "ctc_").replace("ottc_", "ctc_")
     ctc, other = _load(corpus, twin), _load(corpus, system)
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
     conf = other.pop("ctc_conf")
     if system != twin:
         label = {"librispeech": "<word_break>", "timit": None, "ami": None}
         assert conf["ctc_type"] == "ottc"
-        assert conf.get("boundary_label") == label[corpus]
+        null = system.startswith("ottc_null_")
+        assert conf.get("boundary_label") == (None if null else label[corpus])
+        assert (conf.get("null_capacity", 0) > 0) is null
     assert ctc == other
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-@pytest.mark.parametrize("criterion", ["ctc", "ottc"])
+@pytest.mark.parametrize("criterion", CTC_TYPES)
 def test_encoders_differ_in_the_bundle_alone(corpus, criterion):
     configs = [_load(corpus, f"{criterion}_{encoder}") for encoder in ENCODERS]
     for config, bundle in zip(configs, ENCODERS.values(), strict=True):
