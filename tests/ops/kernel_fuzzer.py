@@ -42,6 +42,8 @@ class FuzzCase:
         weighted: whether label weights are given.
         threads: threads of the kernel.
         values: tensor's name, index and value, in that order.
+        null_capacity: of the loss.
+        null: the label that it teaches.
     """
 
     seed: int
@@ -51,6 +53,8 @@ class FuzzCase:
     weighted: bool = False
     threads: int = 1
     values: list[tuple[str, list[int], float]] = field(default_factory=list)
+    null_capacity: float = 0.0
+    null: int = 0
 
 
 def random_case(seed: int) -> FuzzCase:
@@ -78,6 +82,7 @@ def random_case(seed: int) -> FuzzCase:
         if all(shape):
             place = [draw.randrange(size) for size in shape]
             case.values.append((name, place, draw.choice(values)))
+    case.null_capacity, case.null = draw.choice([0.0, 0.3, 1.0]), draw.randrange(V)
     return case
 
 
@@ -112,7 +117,14 @@ def run(case: FuzzCase, backend: str) -> list[Tensor]:
     ]
     torch.set_num_threads(case.threads)
     try:
-        losses = ottc_loss(*arguments, reduction="none", validate=False, backend=backend)
+        losses = ottc_loss(
+            *arguments,
+            reduction="none",
+            validate=False,
+            backend=backend,
+            null_capacity=case.null_capacity,
+            null=case.null,
+        )
         return [losses.detach(), *torch.autograd.grad(losses.sum(), leaves)]
     finally:
         torch.set_num_threads(1)
