@@ -93,7 +93,7 @@ def ottc_step(problem: Problem, backend: str) -> Step:
 def null_step(problem: Problem) -> Step:
     """The loss with a place for mass that matches nothing."""
     return lambda: ottc_loss(
-        *problem.loss_arguments, null_capacity=0.65, null_weight=3.0
+        *problem.loss_arguments, null_capacity=0.6, null_weight=3.0
     ).backward()
 
 

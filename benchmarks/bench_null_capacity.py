@@ -62,7 +62,7 @@ class System:
 
 
 # Penalties and null capacity of OTTC are those of the recipes' systems of these names.
-_NULL = System("ottc_null", capacity=0.65, weight=3.0, kl=0.03, roughness=0.3)
+_NULL = System("ottc_null", capacity=0.6, weight=3.0, kl=0.03, roughness=0.3)
 SYSTEMS = {
     system.name: system
     for system in (
