@@ -92,9 +92,7 @@ def ottc_step(problem: Problem, backend: str) -> Step:
 
 def null_step(problem: Problem) -> Step:
     """The loss with a place for mass that matches nothing."""
-    return lambda: ottc_loss(
-        *problem.loss_arguments, null_capacity=0.6, null_weight=3.0
-    ).backward()
+    return lambda: ottc_loss(*problem.loss_arguments, null_capacity=0.6, null_weight=3.0).backward()
 
 
 def frozen_step(problem: Problem) -> Step:

@@ -1,4 +1,4 @@
-"""A training with a null capacity: silence between tones is nobody's, and words have no label between them."""
+"""A training with a null capacity: silence is nobody's, and words have no label between them."""
 
 import json
 
