@@ -23,7 +23,7 @@ class LettersModel:
     grid = FrameGrid(STRIDE / RATE)
     tokens = TOKENS
     token_type, topology = "char", "ctc"
-    blank, separator, unknown, boundary = 0, 1, None, None
+    blank, separator, unknown, boundary, null = 0, 1, None, None, None
     alphabet, romanize = Alphabet(frozenset("ABCDEF")), None
     pads, device = True, torch.device("cpu")
     boundary_model = None
