@@ -26,7 +26,7 @@ from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.formats import spans_of
-from espnet_ottc.alignment.metrics.alignment import AlignmentScores, compare_spans
+from espnet_ottc.alignment.metrics import AlignmentScores, compare_spans, count_edits
 from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.ops.flat_start import flat_start_share
 from espnet_ottc.ops.targets import collapse
@@ -319,9 +319,9 @@ def measured(model: Model, utterances: Sequence[Utterance]) -> dict[str, float]:
         found, silent = found + int(null.sum()), silent + int(quiet.sum())
         on_speech, speech = on_speech + int((null & ~quiet).sum()), speech + int((~quiet).sum())
         labels, count = collapse(best[None], torch.tensor([len(best)]), BLANK)
-        said = [int(label) for label in labels[0, : int(count)] if label != SPACE]
-        wanted = [label for label in model.ids(one.text)[0] if label != SPACE]
-        wrong, letters = wrong + edits(said, wanted), letters + len(wanted)
+        said = [model.symbols[label] for label in labels[0, : int(count)] if label != SPACE]
+        wanted = list("".join(one.text))
+        wrong, letters = wrong + sum(count_edits(wanted, said)), letters + len(wanted)
         spans = [word.span for word in aligned(model, one.features, one.text)]
         pairs.append(compare_spans(list(one.words), spans))
     scores = AlignmentScores.of(pairs).as_row()
@@ -331,16 +331,6 @@ def measured(model: Model, utterances: Sequence[Utterance]) -> dict[str, float]:
         "letter errors": 100 * wrong / letters,
         **{name: float(scores[name] or 0.0) for name in ("boundary_mae_ms", "iou", "idr")},
     }
-
-
-def edits(one: Sequence[int], other: Sequence[int]) -> int:
-    """Levenshtein's distance."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        above, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (a != b))
-    return row[-1]
 
 
 def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
