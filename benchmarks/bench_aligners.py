@@ -10,17 +10,13 @@ packages must find paths of the same score.
 """
 
 import argparse
-import json
 import multiprocessing
-import random
-import statistics
-import time
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from common import environment, optional, peak_growth, provenance_lines, size_option, write
+from common import environment, optional, parse_options, peak_over, provenance_lines, publish, timed
 
 from espnet_ottc.alignment.aligners import Aligner, AlignmentBatch, make_aligner
 
@@ -101,43 +97,18 @@ def check_scores(batch: AlignmentBatch, aligners: dict[str, Aligner]) -> None:
         )  # fmt: skip
 
 
-def time_aligners(
-    batch: AlignmentBatch, aligners: dict[str, Aligner], rounds: int
-) -> dict[str, float]:
-    """Median milliseconds of each, taking turns in an order drawn anew each round."""
-    shuffle = random.Random(0).shuffle
-    times: dict[str, list[float]] = {name: [] for name in aligners}
-    for _ in range(rounds):
-        order = list(aligners)
-        shuffle(order)
-        for name in order:
-            # Unmeasured first: the one before has filled the caches.
-            aligners[name].align(batch)
-            start = time.perf_counter()
-            aligners[name].align(batch)
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def peak_memory(
     size: tuple[int, int, int, int], name: str, device: str, dtype: str, seed: int
 ) -> float:
     """Peak of what aligning one batch takes, as a multiple of the log-probabilities' own size.
 
-    On the CPU it is what the process grows by, as the system counts it: run it in a fresh one.  On a GPU
-    it is what PyTorch allocates there, which is also where k2 gets its memory.
+    Run it in a fresh process.  On a GPU, k2 gets its memory from PyTorch, too.
     """
     aligner = make_aligner(ALIGNERS[name])
     # Imports and first-time set-up do not count.
     aligner.align(make_batch((2, 20, 8, 4), device, getattr(torch, dtype), seed))
     batch = make_batch(size, device, getattr(torch, dtype), seed)
-    used = batch.log_probs.numel() * batch.log_probs.element_size()
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        aligner.align(batch)
-        return (torch.cuda.max_memory_allocated() - before) / used
-    return peak_growth(lambda: aligner.align(batch)) / used
+    return peak_over(batch.log_probs, lambda: aligner.align(batch))
 
 
 def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> Row:
@@ -150,7 +121,8 @@ def measure(size: tuple[int, int, int, int], options: argparse.Namespace) -> Row
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             arguments = (size, name, options.device, options.dtype, options.seed)
             memory[name] = fresh.apply(peak_memory, arguments)
-    times = time_aligners(batch, aligners, options.rounds)
+    work = {name: partial(aligner.align, batch) for name, aligner in aligners.items()}
+    times = timed(work, options.rounds)
     return Row(size, int(batch.lengths.sum()), times, memory)
 
 
@@ -186,30 +158,11 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
 
 def main() -> None:
     """Run, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="turns of each package (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the document here")
-    options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: PyTorch sees no CUDA device")
+    options = parse_options(__doc__, SIZES, turns="each package")
     about = {**environment(options, PACKAGES), "device": options.device}
     rows = [measure(size, options) for size in options.size]
-    document = markdown(about, rows)
-    print(document)
-    if options.json:
-        figures = {"environment": about, "sizes": [vars(row) for row in rows]}
-        write(options.json, json.dumps(figures, indent=2) + "\n")
-    if options.markdown:
-        write(options.markdown, document)
+    figures = {"environment": about, "sizes": [vars(row) for row in rows]}
+    publish(markdown(about, rows), figures, options)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,18 @@ figures are medians.  Only ratios within one run mean anything.
 """
 
 import argparse
-import json
 import math
 import random
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import environment, optional, provenance_lines, size_option, write
+from common import environment, optional, parse_options, provenance_lines, publish
 from torch import Tensor
 
 from espnet_ottc import ottc_loss
@@ -415,32 +413,13 @@ def markdown(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="turns of each loss (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the document here")
-    options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: PyTorch sees no CUDA device")
+    options = parse_options(__doc__, SIZES, turns="each loss")
     report = {
         "environment": environment(options, PACKAGES),
         "sizes": [measure(size, options) for size in options.size],
         "sweep": sweep(options),
     }
-    document = markdown(report)
-    print(document)
-    if options.json:
-        write(options.json, json.dumps(report, indent=2) + "\n")
-    if options.markdown:
-        write(options.markdown, document)
+    publish(markdown(report), report, options)
 
 
 if __name__ == "__main__":

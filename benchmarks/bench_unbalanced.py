@@ -10,18 +10,13 @@ the plans against POT's.
 """
 
 import argparse
-import json
 import multiprocessing
-import random
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import environment, optional, peak_growth, provenance_lines, write
+from common import environment, optional, parse_options, peak_over, provenance_lines, publish, timed
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -128,46 +123,13 @@ def check(batch: Batch) -> None:
             )
 
 
-def timed(batch: Batch, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each way."""
-    shuffle = random.Random(0).shuffle
-    work = ways(batch)
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds):
-        order = list(work)
-        shuffle(order)
-        for name in order:
-            # Unmeasured first: the one before has filled the caches.
-            work[name]()
-            _wait(batch.cost)
-            start = time.perf_counter()
-            work[name]()
-            _wait(batch.cost)
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def _wait(tensor: Tensor) -> None:
-    if tensor.device.type == "cuda":
-        torch.cuda.synchronize()
-
-
 def peak_memory(size: Size, name: str, device: str, seed: int) -> float:
-    """Peak of what plan and gradient take, as a multiple of one (B, T, U) float32 tensor.
-
-    On the CPU it is what the process grows by: run it in a fresh one.
-    """
+    """Peak of what plan and gradient take in a fresh process, as a multiple of one (B, T, U) tensor."""
     # Imports and first-time set-up do not count.
     ways(make_batch((2, 20, 4, 8), device, seed))[name]()
     batch = make_batch(size, device, seed)
     work = ways(batch)[name]
-    used = batch.cost.numel() * batch.cost.element_size()
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        work()
-        return (torch.cuda.max_memory_allocated() - before) / used
-    return peak_growth(work) / used
+    return peak_over(batch.cost, work)
 
 
 def measure(size: Size, options: argparse.Namespace) -> Row:
@@ -178,7 +140,7 @@ def measure(size: Size, options: argparse.Namespace) -> Row:
     for name in (IMPLICIT, UNROLLED):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             memory[name] = fresh.apply(peak_memory, (size, name, options.device, options.seed))
-    return Row(size, timed(batch, options.rounds), memory)
+    return Row(size, timed(ways(batch), options.rounds), memory)
 
 
 def markdown(about: dict[str, Any], rows: list[Row]) -> str:
@@ -213,41 +175,15 @@ def markdown(about: dict[str, Any], rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def size_option(text: str) -> Size:
-    """B,T,U,d."""
-    try:
-        B, T, U, d = (int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a size is B,T,U,d, got {text!r}") from None
-    return B, T, U, d
-
-
 def main() -> None:
     """Run, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = parse_options(
+        __doc__, SIZES, turns="each way", letters="B,T,U,d", dtypes=("float32",)
     )
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,U,d")
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="turns of each way (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the document here")
-    options = parser.parse_args()
-    options.dtype = "float32"
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: PyTorch sees no CUDA device")
     about = {**environment(options, PACKAGES), "device": options.device}
     rows = [measure(size, options) for size in options.size]
-    document = markdown(about, rows)
-    print(document)
-    if options.json:
-        figures = {"environment": about, "sizes": [vars(row) for row in rows]}
-        write(options.json, json.dumps(figures, indent=2) + "\n")
-    if options.markdown:
-        write(options.markdown, document)
+    figures = {"environment": about, "sizes": [vars(row) for row in rows]}
+    publish(markdown(about, rows), figures, options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from espnet_ottc.report.results import Group, Row, group_rows, unit_of
 # Columns beside the system's name.
 _SHOWN = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
 _BY_KEY = {metric.key: metric for metric in METRICS}
-OVERVIEW = "overview"
+# What follows the name of a system in those that add knowledge transfer to it; the last is the control.
+_TRANSFERS = ("adapter_only", "uniform", "balanced", "", "plan", "random_teacher")
 PAPER = Path(__file__).with_name("paper.yaml")
 
 
@@ -42,14 +43,15 @@ def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
     Args:
         name: one of `TABLES`.
         rows: of one experiment; sets whose names start with "dev" choose the decoder in time.
-        systems: those that an overview shows, in this order; no other table takes any.
+        systems: those that an overview shows, in this order; those without transfer for `transfer`; no other
+            table takes any.
 
     Raises:
         ValueError: an unknown table; no rows of a test set, or of a system that is named; systems for a
             table that takes none.
     """
-    if name == OVERVIEW:
-        return _overview(_evidence(rows), systems)
+    if name in _OF_SYSTEMS:
+        return _OF_SYSTEMS[name](_evidence(rows), systems)
     if name not in _MAKERS:
         raise ValueError(f"a table must be one of {', '.join(TABLES)}; got {name}")
     if systems:
@@ -107,6 +109,42 @@ def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
     header = ["system", *(m.heading for m in metrics)]
     groups = [evidence.groups[name] for name in systems]
     return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)}"
+
+
+def _transfer(evidence: Evidence, systems: Sequence[str]) -> str:
+    """Systems with knowledge transfer beside the same without, and beside the random teacher."""
+    lines, groups = [], []
+    for base in systems:
+        names = (base, *(f"{base}_transfer_{way}".rstrip("_") for way in _TRANSFERS))
+        found = [evidence.groups[name] for name in names if name in evidence.groups]
+        if not found or found[0].system != base or len(found) == 1:
+            raise ValueError(
+                f"the table transfer needs results on {evidence.name} of {base} and of {base}_transfer..., "
+                f"got {', '.join(evidence.groups)}"
+            )
+        control = evidence.groups.get(names[-1])
+        groups += found
+        lines += [
+            [f"`{group.system}`", _with_seeds(group, _BY_KEY["wer"])]
+            + [_change(group, than) for than in (found[0], control)]
+            + [_with_seeds(group, _BY_KEY[key]) for key in ("boundary_mae_ms", "peaky")]
+            for group in found
+        ]
+    wer, boundary, peaky = (
+        _BY_KEY[key].of(evidence.unit).heading for key in ("wer", "boundary_mae_ms", "peaky")
+    )
+    header = ["system", wer, "minus that without", "minus the random teacher's", boundary, peaky]
+    caption = "In brackets each seed's value; differences are those within a seed."
+    return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)} {caption}"
+
+
+def _change(group: Group, than: Group | None) -> str:
+    """How much higher the word error rate is, seed by seed."""
+    pairs = [] if than is None or than.system == group.system else _pairs(group, than, "wer")
+    if not pairs:
+        return "–"
+    changes = [one - other for one, other in pairs]
+    return f"{fmean(changes):+.2f} ({', '.join(f'{change:+.2f}' for change in changes)})"
 
 
 def _summary(evidence: Evidence) -> str:
@@ -263,4 +301,8 @@ _MAKERS: Mapping[str, Callable[[Evidence], str]] = {
     "claims": _claims,
     "baselines": _baselines,
 }
-TABLES = (OVERVIEW, *_MAKERS)
+_OF_SYSTEMS: Mapping[str, Callable[[Evidence, Sequence[str]], str]] = {
+    "overview": _overview,
+    "transfer": _transfer,
+}
+TABLES = (*_OF_SYSTEMS, *_MAKERS)

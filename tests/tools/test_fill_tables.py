@@ -56,6 +56,27 @@ def test_an_overview_has_the_means_of_the_systems_that_it_names():
         make_table("overview", rows, ())
 
 
+def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_the_same_seed():
+    rows = _rows("ctc", "forced_align", (10.0, 12.0), (90.0, 91.0))
+    rows += _rows("ctc_transfer_random_teacher", "forced_align", (9.0, 12.5), (90.0, 91.0))
+    rows += _rows("ctc_transfer", "forced_align", (9.5, 11.0), (80.0, 82.0))
+    rows += _rows("ottc_transfer", "viterbi", (1.0, 1.0), (80.0, 82.0))
+    table = make_table("transfer", rows, ("ctc",))
+    end = "2.0 (2.0, 2.0)"
+    assert _cells(table) == [
+        ["`ctc`", "11.00 (10.00, 12.00)", "–", "+0.25 (+1.00, -0.50)", "90.5 (90.0, 91.0)", end],
+        ["`ctc_transfer`", "10.25 (9.50, 11.00)", "-0.75 (-0.50, -1.00)", "-0.50 (+0.50, -1.50)",
+         "81.0 (80.0, 82.0)", end],
+        ["`ctc_transfer_random_teacher`", "10.75 (9.00, 12.50)", "-0.25 (-1.00, +0.50)", "–",
+         "90.5 (90.0, 91.0)", end],
+    ]  # fmt: skip
+    assert "Set test-clean, means over 2 seeds." in table
+    # Of a system alone, or of one that has no transfer, there is nothing to compare.
+    for systems in (("ottc",), ("cr_ctc",)):
+        with pytest.raises(ValueError, match="needs results on test-clean of"):
+            make_table("transfer", rows, systems)
+
+
 def test_phones_get_the_words_of_phones():
     rows = [Row("ottc", "viterbi", "TEST", 1, {"wer": 1.0, "unit": "phone"})]
     table = make_table("summary", rows, ())

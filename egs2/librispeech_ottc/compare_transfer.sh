@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The comparison of docs/unbalanced.md: what a language model that teaches does, and what its controls do.
+#
+#   ./compare_transfer.sh synthetic                                   synthetic sentences, CTC and OTTC
+#   ./compare_transfer.sh digits --librispeech DIR                    a corpus of one's own
+#   criteria=ottc variants=transfer ./compare_transfer.sh digits --librispeech DIR     some systems alone
+#
+# Each criterion's systems go on from one model of its own, with three seeds and the same steps. The folders
+# are data_transfer_NAME and exp_transfer_NAME. What follows NAME are options of run.sh. What is done is skipped.
+set -euo pipefail
+cd "$(dirname "$0")"
+name=${1:?the name of the comparison, as synthetic}
+shift
+criteria=${criteria:-ctc ottc}
+variants=${variants:-transfer transfer_plan transfer_balanced transfer_uniform transfer_random_teacher}
+. ../TEMPLATE/path.sh
+
+exp=exp_transfer_$name
+options=(--datadir "data_transfer_$name" "$@")
+if [ "$name" = synthetic ]; then
+    # Little speech, and text that nearly all is in no speech.
+    mkdir -p downloads
+    [ -f downloads/sentences.txt ] || python -m espnet_ottc.bin.make_sentences --out downloads/sentences.txt
+    options+=(--synthetic_hours 1 --teacher_text downloads/sentences.txt)
+fi
+with() { # WORDS: each criterion's systems
+    for criterion in $criteria; do
+        for word in "$@"; do echo "$criterion$word"; done
+    done
+}
+read -ra taught <<<"$variants"
+mapfile -t starts < <(with "")
+mapfile -t all < <(with "" _transfer_adapter_only "${taught[@]/#/_}")
+
+./run.sh "${options[@]}" --conf conf/transfer --expdir "${exp}_start" --systems "${starts[@]}" --stop_stage 7
+going=("${options[@]}" --conf conf/transfer_continued --expdir "$exp" --seed 1 2 3 --decoders greedy)
+for criterion in $criteria; do
+    start="--init_param ${exp}_start/$criterion/seed1/valid.loss.best.pth"
+    mapfile -t mine < <(criteria=$criterion with "${taught[@]/#/_}")
+    ./run.sh "${going[@]}" --train_args "$start" --stop_stage 7 \
+        --systems "$criterion" "${criterion}_transfer_adapter_only"
+    # From the first step: what the overlays wait for is there.
+    ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0" --stop_stage 7 \
+        --systems "${mine[@]}"
+done
+./run.sh "${going[@]}" --systems "${all[@]}" --stage 8
