@@ -21,7 +21,7 @@ if [ "$name" = synthetic ]; then
     # Little speech, and text that nearly all is in no speech.
     mkdir -p downloads
     [ -f downloads/sentences.txt ] || python -m espnet_ottc.bin.make_sentences --out downloads/sentences.txt
-    options+=(--synthetic_hours 1 --teacher_text downloads/sentences.txt)
+    options+=(--synthetic_hours 1 --eval_sets test-clean --teacher_text downloads/sentences.txt --teacher_steps 1200)
 fi
 with() { # WORDS: each criterion's systems
     for criterion in $criteria; do
