@@ -40,6 +40,14 @@ def test_each_system_stands_with_the_decoder_that_is_better_on_the_development_s
     assert cells[:4] == ["`ottc`", "viterbi", "1.50", "95.5"]
 
 
+def test_without_development_set_viterbi_is_shown():
+    rows = _rows("ottc", "transport", (1.0, 2.0), (90.0, 90.0))
+    rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0))
+    tests = [row for row in rows if row.set == "test-clean"]
+    (cells,) = _cells(make_table("summary", tests, ()))
+    assert cells[1] == "viterbi"
+
+
 def test_an_overview_has_the_means_of_the_systems_that_it_names():
     rows = _rows("ctc", "forced_align", (1.0, 2.0), (90.0, 90.0))
     rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0))
