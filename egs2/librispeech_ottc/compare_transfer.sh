@@ -13,6 +13,7 @@ name=${1:?the name of the comparison, as synthetic}
 shift
 criteria=${criteria:-ctc ottc}
 variants=${variants:-transfer transfer_plan transfer_balanced transfer_uniform transfer_random_teacher}
+# shellcheck disable=SC1091 # a file beside this folder
 . ../TEMPLATE/path.sh
 
 exp=exp_transfer_$name
