@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 import yaml
 from lhotse import CutSet, SupervisionSet
+from tiny_recipe import HOURS, WAV2VEC2, recipe_folder, run_command
 
 from espnet_ottc.alignment.formats import read_ctm, read_supervisions, read_text, read_textgrid
 from espnet_ottc.corpora.timit_phones import SILENCES
@@ -23,26 +23,6 @@ from espnet_ottc.report.records import read_results
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
 pytest.importorskip("matplotlib", reason="the report has figures")
 
-ROOT = Path(__file__).parents[2]
-TINY = {"max_epoch": 1, "num_iters_per_epoch": 2, "batch_size": 4}
-ENCODER = {"channels": 16, "dilations": [1], "output_dilations": [1]}
-WAV2VEC2 = {
-    "extractor_mode": "layer_norm",
-    "extractor_conv_layer_config": [
-        [8, width, stride]
-        for width, stride in [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
-    ],
-    "extractor_conv_bias": True,
-    "encoder_embed_dim": 16,
-    "encoder_projection_dropout": 0.0,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 2,
-    "encoder_num_layers": 2,
-    "encoder_num_heads": 2,
-    "encoder_ff_interm_features": 16,
-    "encoder_ff_interm_dropout": 0.0,
-    "encoder_layer_norm_first": True,
-}
 # What each has times by; the joint training of `ottc` leaves a CTC model too.
 ROWS = [
     ("ctc", "forced_align"),
@@ -50,52 +30,19 @@ ROWS = [
     ("ottc", "viterbi"),
     ("ottc_aux_ctc", "forced_align"),
 ]
-HOURS = ("--synthetic_hours", "0.012", "--synthetic_dev_hours", "0.006")
 
 
 def _run(folder: Path, *words: str, eval_set: str = "test-clean") -> subprocess.CompletedProcess:
     sizes = [*HOURS, "--synthetic_test_hours", "0.006"]
-    command, environment = _command(*words, "--eval_sets", eval_set, *sizes)
+    command, environment = run_command(*words, "--eval_sets", eval_set, *sizes)
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 
-def _command(*words: str) -> tuple[list[str], dict[str, str]]:
-    """run.sh with these options, and its environment."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("AMI", "LIBRISPEECH", "TIMIT")}
-    environment |= {
-        # The interpreter of the tests, and the package under test.
-        "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
-    return ["./run.sh", "--conf", "conf/tiny", "--nj", "1", *words], environment
-
-
-def _recipe_folder(folder: Path, recipe_name: str = "librispeech_ottc") -> Path:
-    """A copy of a recipe with a tiny configuration."""
-    for name in ("TEMPLATE", recipe_name):
-        ignored = shutil.ignore_patterns("data", "exp", "downloads", "dump")
-        shutil.copytree(ROOT / "egs2" / name, folder / "egs2" / name, ignore=ignored)
-    recipe = folder / "egs2" / recipe_name
-    (recipe / "conf" / "tiny").mkdir()
-    for system in ("ctc", "ottc"):
-        config = dict(resolve_system(recipe / "conf/mini", system).values)
-        config |= {**TINY, "num_workers": 0}
-        config["encoder_conf"] |= ENCODER
-        config["scheduler_conf"]["total_steps"] = 2
-        if system == "ottc":
-            config["ctc_conf"]["aux_ctc_weight"] = 0.3
-            # So little speech of so many words teaches a boundary head nothing.
-            config["model_conf"] = {**config["model_conf"], "boundary_head": False}
-        (recipe / f"conf/tiny/train_{system}.yaml").write_text(yaml.safe_dump(config))
-    return recipe
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    return _recipe_folder(tmp_path_factory.mktemp("recipe"))
+    return recipe_folder(tmp_path_factory.mktemp("recipe"))
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +124,7 @@ def test_a_killed_training_goes_on_where_it_was(recipe, first):
     (folder / "train_ottc.yaml").write_text(yaml.safe_dump(config))
     sizes = [*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean"]
     words = ["--conf", "conf/twelve", "--expdir", "exp_killed", "--systems", "ottc", *sizes]
-    command, environment = _command(*words, "--stage", "4", "--stop_stage", "7")
+    command, environment = run_command(*words, "--stage", "4", "--stop_stage", "7")
     experiment = recipe / "exp_killed/ottc/seed1"
     with subprocess.Popen(
         command, cwd=recipe, env=environment, stdout=subprocess.PIPE, start_new_session=True
@@ -203,7 +150,7 @@ def test_faults_of_a_corpus_stop_the_run_and_are_named(recipe, first):
     (made,) = (recipe / "downloads").iterdir()
     corpus = shutil.copytree(made, recipe / "downloads" / "LibriSpeech")
     words = ["--librispeech", str(corpus), "--datadir", "data_faults", "--expdir", "exp_faults"]
-    command, environment = _command(*words, "--stop_stage", "2")
+    command, environment = run_command(*words, "--stop_stage", "2")
 
     def run() -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -279,7 +226,7 @@ def test_a_broken_configuration_stops_the_recipe_with_the_end_of_the_log(recipe,
 
 @pytest.mark.slow
 def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path):
-    recipe = _recipe_folder(tmp_path, "ami_ottc")
+    recipe = recipe_folder(tmp_path, "ami_ottc")
     done = _run(recipe, "--nbpe", "60", eval_set="test")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO AMI WAS GIVEN (--ami DIR" in done.stdout
@@ -312,7 +259,7 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
 
 @pytest.mark.slow
 def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
-    recipe = _recipe_folder(tmp_path, "timit_ottc")
+    recipe = recipe_folder(tmp_path, "timit_ottc")
     done = _run(recipe, eval_set="TEST")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO TIMIT WAS GIVEN (--timit DIR" in done.stdout
@@ -354,7 +301,7 @@ def test_every_job_runs_on_the_cluster_where_there_is_one(tmp_path, monkeypatch)
     names = {"train_cmd": "ottc_train", "decode_cmd": "ottc_decode"}
     for variable, name in names.items():
         monkeypatch.setenv(variable, f"srun --quiet --job-name={name}")
-    done = _run(_recipe_folder(tmp_path))
+    done = _run(recipe_folder(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(row["system"], row["decoder"]) for row in _results(tmp_path)] == ROWS
     jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
