@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.utils.extras import require_extra
 
 Samples = npt.NDArray[np.float32]
@@ -111,11 +111,22 @@ def load(utterance: Utterance, rate: int) -> Samples:
         (N,) in [-1, 1].
 
     Raises:
-        AudioError: no decoder reads it, it is damaged, it has no such channel or ends before the utterance.
+        AudioError: no decoder reads it, it is damaged, it has no such channel or ends before the utterance,
+            samples are no numbers.
     """
+    samples = _load_cut if utterance.recording.cut is not None else _load_file
+    found = samples(utterance, rate)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise AudioError(
+            f"its samples must be numbers: {len(bad)} are NaN or infinite, the first at "
+            f"{utterance.start + int(bad[0]) / rate:.2f} s"
+        )
+    return found
+
+
+def _load_file(utterance: Utterance, rate: int) -> Samples:
     recording = utterance.recording
-    if recording.cut is not None:
-        return _load_cut(recording, utterance, rate)
     assert recording.path is not None
     stream = _open(recording.path)
     info, end = stream.info, utterance.end
@@ -174,7 +185,8 @@ def _check_whole(info: AudioInfo, utterance: Utterance, seen: int) -> None:
         )
 
 
-def _load_cut(recording: Recording, utterance: Utterance, rate: int) -> Samples:
+def _load_cut(utterance: Utterance, rate: int) -> Samples:
+    recording = utterance.recording
     cut = recording.cut
     assert cut is not None
     try:

@@ -235,6 +235,8 @@ def audio_problems(cut: MonoCut) -> list[Problem]:
     if samples is None or samples.shape[1] != cut.num_samples:
         got = None if samples is None else samples.shape[1]
         return [Problem(cut.id, f"audio must have {cut.num_samples} samples, got {got}")]
+    if not math.isfinite(float(samples.sum())):
+        return [Problem(cut.id, "audio must have numbers for samples, got NaN or infinite ones")]
     return []
 
 

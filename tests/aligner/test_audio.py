@@ -138,3 +138,15 @@ def test_without_other_decoders_the_error_says_what_to_install(
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + b"\0" * 100)
     with pytest.raises(AudioError, match=r"install PyAV \(pip install av\), torchcodec or ffmpeg"):
         _load(tmp_path / "a.m4a")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("rate", [RATE, 8000])
+def test_samples_that_are_no_numbers_are_said_with_their_place(
+    tmp_path: Path, bad: float, rate: int
+) -> None:
+    samples = _tone(rate)
+    samples[rate // 2] = bad
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"samples must be numbers: .* the first at 0\.[45]\d s"):
+        _load(tmp_path / "a.wav")

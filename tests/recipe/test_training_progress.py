@@ -107,3 +107,15 @@ def test_a_collapse_is_shown_once(experiment, capsys):
             append_epoch(experiment, replace(RECORD, epoch=epoch, warnings=(message,)))
     shown = capsys.readouterr().out.splitlines()
     assert [line for line in shown if "warning" in line] == [f"  ottc, seed 1: warning: {message}"]
+
+
+def test_trainings_side_by_side_write_no_codes_for_cursors_into_a_log(tmp_path, capsys):
+    with Progress("ottc, seed 1", tmp_path / "1") as one, Progress("ctc", tmp_path / "2") as other:
+        for epoch in (1, 2):
+            for number, progress in (("1", one), ("2", other)):
+                append_position(tmp_path / number, Position(epoch, 2, 5))
+                append_epoch(tmp_path / number, replace(RECORD, epoch=epoch, time=str(epoch)))
+                progress.look()
+    written = capsys.readouterr()
+    assert len(written.out.splitlines()) == 4
+    assert not set(written.out + written.err) & {"\x1b", "\r", "\b"}
