@@ -88,13 +88,14 @@ def test_lengths_of_a_gpu_are_not_read_by_the_host() -> None:
 
     with FakeTensorMode(), torch.no_grad():
         logits = torch.empty(2, 9, 5, device="cuda")
+        frame_logits = torch.empty(2, 9, device="cuda")  # no view: PyTorch 2.6 asks the GPU for one
         targets = torch.empty(2, 3, dtype=torch.int64, device="cuda")
         lengths = [torch.empty(2, dtype=torch.int64, device="cuda") for _ in range(2)]
         with Operations() as step:
-            loss = ottc_loss(logits, logits[..., 0], targets, *lengths)
+            loss = ottc_loss(logits, frame_logits, targets, *lengths)
     assert loss.device.type == "cuda"
     assert step.names[-2:] == ["espnet_ottc.ottc_forward.default", "aten.mean.default"]
-    assert set(step.names[:-2]) <= {"aten.select.int", "aten._to_copy.default"}, step.names
+    assert set(step.names[:-2]) <= {"aten._to_copy.default"}, step.names
 
 
 def test_a_kind_of_arguments_is_asked_of_triton_once_and_launched_as_it_would() -> None:

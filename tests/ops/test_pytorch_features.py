@@ -59,12 +59,14 @@ class Model(nn.Module):
         super().__init__()
         self.labels, self.frames = nn.Linear(5, V), nn.Linear(5, 1)
         self.loss = OTTCLoss(**options)
+        # PyTorch 2.6 exports no tensors but a model's.
+        for name, tensor in zip("yts", (TARGETS, *LENGTHS), strict=True):
+            self.register_buffer(name, tensor)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """The mean loss."""
-        loss: Tensor = self.loss(
-            self.labels(hidden), self.frames(hidden).squeeze(-1), TARGETS, *LENGTHS
-        )
+        scores = self.labels(hidden), self.frames(hidden).squeeze(-1)
+        loss: Tensor = self.loss(*scores, self.y, self.t, self.s)
         return loss
 
 
@@ -257,8 +259,9 @@ def test_fake_tensors_of_a_gpu_that_is_not_there_have_the_right_device(dtype: to
 
     with FakeTensorMode(), torch.no_grad():
         logits = torch.empty(B, T, V, device="cuda", dtype=dtype)
+        frame_logits = torch.empty(B, T, device="cuda", dtype=dtype)
         lengths = [torch.empty(*x.shape, dtype=x.dtype, device="cuda") for x in (TARGETS, *LENGTHS)]
-        arguments = (logits, logits[..., 0], *lengths, None)
+        arguments = (logits, frame_logits, *lengths, None)
         losses, state = operators.ottc_forward(*arguments, "auto", False, *NULL, True, False)
         options = ("auto", *NULL, True, False, True)
         grads = operators.ottc_backward(losses, *arguments, state, *options)
