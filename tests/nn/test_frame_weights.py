@@ -1,5 +1,8 @@
 """The frame-weight head starts from uniform weights, whatever initialises the model around it."""
 
+import inspect
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -20,16 +23,16 @@ def is_uniform(head: FrameWeightHead) -> bool:
     return bool((head(torch.randn(2, 5, WIDTH)) == 0).all())
 
 
-@pytest.mark.parametrize(
-    "init", ["xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "chainer"]
-)
-def test_every_init_of_espnet_leaves_the_start_uniform(init):
+def test_every_init_of_espnet_leaves_the_start_uniform():
     initialize = pytest.importorskip("espnet2.torch_utils.initialize").initialize
-    model = Model()
-    before = model.head.hidden.weight.clone()
-    initialize(model, init)
-    assert is_uniform(model.head)
-    assert not torch.equal(before, model.head.hidden.weight)  # the rest was initialised
+    names = re.findall(r'init == "(\w+)"', inspect.getsource(initialize))  # other releases, others
+    assert {"xavier_uniform", "kaiming_normal"} <= set(names)
+    for name in names:
+        model = Model()
+        before = model.head.hidden.weight.clone()
+        initialize(model, name)
+        assert is_uniform(model.head), name
+        assert not torch.equal(before, model.head.hidden.weight)  # the rest was initialised
 
 
 def xavier(module: nn.Module) -> None:
