@@ -31,6 +31,13 @@ HEAD_OPTIONS = ("boundary_head", "boundary_conf")  # in model_conf
 UNITS = ("auto", "letters", "words")
 # Longer words are no phones.
 _LONGEST_PHONE = 3
+# Beside minutes of a recogniser's training the head's must be short.
+_DEFAULTS: Mapping[str, Any] = {
+    "hours": 1.0,
+    "gaussian_rounds": 8,
+    "most_steps": 160,
+    "stages": [{"rounds": 16, "epochs": 2}],
+}
 # No corpus has so many utterances in an hour.
 _UTTERANCES_PER_HOUR = 7200
 _NOT_PARAMETERS = ("checkpoint",)
@@ -94,7 +101,7 @@ def parse_boundary_conf(conf: Mapping[str, Any] | None) -> HeadOptions:
     Raises:
         ValueError: an unknown option, or a value out of range.
     """
-    values = dict(conf or {})
+    values = {**_DEFAULTS, **(conf or {})}
     units = values.pop("units", UNITS[0])
     if units not in UNITS:
         raise ValueError(f"boundary_conf: units must be one of {', '.join(UNITS)}; got {units!r}")

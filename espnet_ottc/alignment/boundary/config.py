@@ -96,6 +96,7 @@ class BoundaryConfig:
         gaussian_rounds: of expectation-maximisation with a Gaussian for each state, from the shares on and
             before any network, ≥ 0.
         batch_frames: frames of a step, > 0.
+        most_steps: steps of an epoch, > 0; of more speech each step takes more frames.
         learning_rate: the largest of a round's, > 0.
         weight_decay: of AdamW, ≥ 0.
         prior_floor: frames that every state is counted to have at least, > 0.
@@ -137,6 +138,7 @@ class BoundaryConfig:
     start: str = "loud"
     gaussian_rounds: int = 16
     batch_frames: int = 512
+    most_steps: int = 1000
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     prior_floor: float = 10.0
@@ -164,6 +166,7 @@ class BoundaryConfig:
         _at_least(
             1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
         )
+        _at_least(1, most_steps=self.most_steps)
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)

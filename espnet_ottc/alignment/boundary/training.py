@@ -362,7 +362,7 @@ class _Training:
         """Train the network; returns the mean loss of the last epoch."""
         config, network, F = self.config, state.network, len(self.frames)
         network.train()
-        steps = max(F // config.batch_frames, 1)
+        steps = min(max(F // config.batch_frames, 1), config.most_steps)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             state.optimizer, config.learning_rate, total_steps=stage.epochs * steps + 1
         )
