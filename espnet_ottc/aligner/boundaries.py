@@ -80,7 +80,7 @@ def said_for(word: SpelledWord) -> str:
 
 
 def boundary_word(
-    found: BoundaryAlignment, number: int, word: SpelledWord, confidence: float, status: str
+    found: BoundaryAlignment, number: int, word: SpelledWord, confidence: float | None, status: str
 ) -> AlignedWord:
     """A word as a boundary model alone has found it."""
     span = found.words[number]
