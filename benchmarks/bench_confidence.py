@@ -255,6 +255,14 @@ def main() -> None:
                 for one in scored(again, Path(cuts), options.limit)
             ]
         print(f"{name}, {model}: done", flush=True)
+        # What is there stays if a later set fails.
+        _publish(found, options, about)
+
+
+def _publish(
+    found: dict[tuple[str, str], list[Scored]], options: argparse.Namespace, about: dict[str, Any]
+) -> None:
+    """Write what was found so far."""
     rows = []
     for (name, model), mine in found.items():
         others = [one for key, items in found.items() if key != (name, model) for one in items]

@@ -3,8 +3,9 @@
 The numerical core imports PyTorch alone; ESPnet is entered through `espnet_ottc.espnet` only.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from espnet_ottc.utils.late import late_names
 
 if TYPE_CHECKING:
     from espnet_ottc.nn.head import OTTCHead
@@ -27,12 +28,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

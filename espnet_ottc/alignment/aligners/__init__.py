@@ -11,7 +11,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from espnet_ottc.utils.late import late_names
 
 if TYPE_CHECKING:
     from espnet_ottc.alignment.aligners.interface import (
@@ -99,9 +101,6 @@ def ctc_aligner(package: str = "auto") -> str:
     return "k2_ctc"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _INTERFACE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module("espnet_ottc.alignment.aligners.interface"), name)
-    globals()[name] = value
-    return value
+__getattr__ = late_names(
+    __name__, dict.fromkeys(_INTERFACE, "espnet_ottc.alignment.aligners.interface")
+)
