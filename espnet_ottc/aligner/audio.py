@@ -247,7 +247,9 @@ def _open(path: Path) -> _Stream:
             said.append(f"{name}: {_first_line(error)}")
     if not available:
         raise AudioError("nothing that decodes sound is installed: pip install soundfile av")
-    raise AudioError(f"{_kind(path)}; {'; '.join(said)}" + _advice(path, available))
+    if _is_text(path):
+        raise AudioError("it is a text file, no sound")
+    raise AudioError(f"no decoder reads it; {'; '.join(said)}" + _advice(path, available))
 
 
 def _advice(path: Path, available: list[str]) -> str:
@@ -256,17 +258,16 @@ def _advice(path: Path, available: list[str]) -> str:
     return "" if len(available) > 1 else f"; {_INSTALL}"
 
 
-def _kind(path: Path) -> str:
-    """A word on files that are no sound at all."""
+def _is_text(path: Path) -> bool:
+    """Whether a file that is no sound at all holds text."""
     with path.open("rb") as file:
         start = file.read(512)
-    if b"\0" not in start:
-        try:
-            start.decode("utf-8")
-        except UnicodeDecodeError:
-            return "no decoder reads it"
-        return "it is a text file, no sound"
-    return "no decoder reads it"
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character that 512 bytes cut in two is no fault.
+        return b"\0" not in start and error.start > len(start) - 4
+    return b"\0" not in start
 
 
 def _is_shorten(path: Path) -> bool:

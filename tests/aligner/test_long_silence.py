@@ -1,0 +1,53 @@
+"""Long silence around speech moves no word, by any search that the command offers."""
+
+import numpy as np
+import pytest
+from letters_model import RATE, TOKENS, LettersModel
+
+from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
+from espnet_ottc.bin import align
+
+SILENCE = 10.0
+TEXT = "bad cafe dead face"
+
+
+class SequenceModel(LettersModel):
+    """As OTTC is trained: silence is the separator, which stands at both ends too."""
+
+    topology, boundary = "sequence", 1
+
+
+def _said(text: str, quiet: float) -> np.ndarray:
+    """(N,) samples: 60 ms a letter, 100 ms of silence between words, 0.1 s at the ends."""
+    levels = [quiet] * 100
+    previous = ""
+    for letter in text.upper():
+        # Two equal letters are apart, as speakers of CTC's letters are.
+        levels += [0.0] * 20 if letter == previous else []
+        levels += [quiet] * 100 if letter == " " else [TOKENS.index(letter) / 10] * 60
+        previous = letter
+    return np.array(levels + [quiet] * 100, dtype=np.float32)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("search", align._searches())
+def test_words_stay_where_they_are_beside_long_silence(search: str, side: str) -> None:
+    if search == "k2_ctc":
+        pytest.importorskip("k2")
+    if search == "torchaudio_ctc":
+        pytest.importorskip("torchaudio")
+    model = SequenceModel() if search == "viterbi" else LettersModel()
+    quiet = model.separator / 10 if search == "viterbi" else 0.0
+    speech = _said(TEXT, quiet)
+    silence = np.full(round(SILENCE * RATE), quiet, dtype=np.float32)
+    aligner = Aligner(model, AlignerOptions(search=search))  # type: ignore[arg-type]
+    expected = aligner.align(speech, TEXT, sampling_rate=RATE).words
+    pieces = [silence, speech] if side == "before" else [speech, silence]
+    found = aligner.align(np.concatenate(pieces), TEXT, sampling_rate=RATE)
+    offset = SILENCE if side == "before" else 0.0
+    assert found.status == "ok"
+    starts = np.cumsum([0.1, 3 * 0.06 + 0.1, 4 * 0.06 + 0.1, 4 * 0.06 + 0.1])
+    for word, alone, start in zip(found.words, expected, starts, strict=True):
+        assert word.start == pytest.approx(alone.start + offset, abs=0.011)
+        assert word.end == pytest.approx(alone.end + offset, abs=0.011)
+        assert word.start == pytest.approx(start + offset, abs=0.1)
