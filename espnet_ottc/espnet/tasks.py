@@ -34,6 +34,7 @@ from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.schedule import count_updates, scale_learning_rates
 from espnet_ottc.espnet.trainer import OTTCTrainer
+from espnet_ottc.espnet.training_texts import check_training_texts
 from espnet_ottc.espnet.transfer.adapter import LinguisticAdapter
 from espnet_ottc.espnet.transfer.options import TransferOptions
 
@@ -179,6 +180,8 @@ def _build_optimizers(original: Callable[..., Any]) -> Any:
     ) -> list[torch.optim.Optimizer]:
         if args.collect_stats:  # nothing is trained, and there are no batches yet
             args.scheduler = None
+        else:
+            check_training_texts(cls, args)
         count_updates(args)
         for given in args.init_param:
             check_parameters(Path(given.partition(":")[0]))

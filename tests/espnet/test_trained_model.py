@@ -1,5 +1,6 @@
 """A trained model: alignments of cuts, and files of parameters that are refused."""
 
+import argparse
 import pickle
 import shutil
 from types import SimpleNamespace
@@ -7,15 +8,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from espnet2.tasks.asr import ASRTask
 from espnet_lab import cut_of
 from lhotse import CutSet
 
 from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.alignment.windows import Windows
+from espnet_ottc.bin import asr_train
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.decoding.windowed import WindowedEncoding
 from espnet_ottc.espnet.forced_alignment import check_alignment_source, write_forced_alignment
 from espnet_ottc.espnet.trained_model import TrainedModel
+from espnet_ottc.espnet.training_texts import check_training_texts
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,34 @@ def test_alignments_for_trainings_come_from_ctc_with_the_same_tokens(lab, ottc, 
     other.write_text(tokens.read_text().replace("C", "E"))
     with pytest.raises(ValueError, match="token 5 is 'C' there and 'E' here"):
         check_alignment_source(ctc, other)
+
+
+def test_texts_that_the_tokens_cannot_spell_are_refused_before_a_training(lab, tmp_path):
+    text = lab.data["train"].directory / "text"
+    lower = tmp_path / "text"
+    lines = [line.split(maxsplit=1) for line in text.read_text().splitlines()]
+    lower.write_text("".join(f"{name} {words.lower()}\n" for name, words in lines))
+    command = lab.command("lower", ctc_conf={"ctc_type": "builtin"}, max_epoch=1)
+    command = [part.replace(f"{text},text", f"{lower},text") for part in command]
+    with pytest.raises(ValueError, match=rf"{lower}: \d+ % of its tokens are <unk>; in upper case"):
+        asr_train.main(command)
+    assert not (lab.folder / "lower" / "1epoch.pth").exists()
+
+
+def test_texts_with_some_unknown_tokens_are_warned_of(lab, tmp_path, caplog):
+    path = tmp_path / "text"
+    args = argparse.Namespace(
+        token_list=["<blank>", "<unk>", "<space>", "A", "B", "<sos/eos>"],
+        train_data_path_and_name_and_type=[(str(path), "text", "text"), ("x", "speech", "sound")],
+        **dict.fromkeys(("bpemodel", "non_linguistic_symbols", "cleaner", "g2p")),
+        use_preprocessor=True,
+        token_type="char",
+    )
+    for text, said in (("A B A", False), ("A B A Z", True)):
+        path.write_text(f"utt {text}\n")
+        caplog.clear()
+        check_training_texts(ASRTask, args)
+        assert ("of its tokens are <unk>" in caplog.text) == said
 
 
 class _Hostile:
