@@ -27,7 +27,6 @@ class LettersModel:
     alphabet, romanize = Alphabet(frozenset("ABCDEF")), None
     pads, device = True, torch.device("cpu")
     boundary_model = None
-    null = None
 
     def prepare(self, samples: Tensor) -> Tensor:
         return samples
