@@ -167,6 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=size_option, nargs="+", default=SIZES, metavar="B,T,V,U")
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--alone", action="store_true", help="leave the model out")
     parser.add_argument(
         "--before", type=Path, help="a checkout with its kernel built, to compare with"
     )
@@ -208,8 +209,11 @@ def _rows(options: argparse.Namespace) -> list[str]:
         pairs = {
             "loss alone: plain, compiled": loss_compiled_over_plain(size, options.rounds),
             "nothing: plain, compiled": nothing_compiled_over_plain(size, options.rounds),
-            "model with loss: plain, compiled": model_compiled_over_plain(size, options.rounds),
         }
+        if not options.alone:
+            pairs["model with loss: plain, compiled"] = model_compiled_over_plain(
+                size, options.rounds
+            )
         if options.before:
             pairs["loss alone: before, now"] = now_over_before(
                 size, options.before.resolve(), options.rounds
