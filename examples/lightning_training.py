@@ -6,7 +6,6 @@ A LightningModule of one's own encoder and an `OTTCHead`.  Needs the extra [exam
 """
 
 import argparse
-from typing import Any
 
 import lightning
 import torch
@@ -29,7 +28,7 @@ class Recogniser(lightning.LightningModule):
         self.learning_rate = learning_rate
         layers: list[nn.Module] = []
         for inputs, stride in ((WINDOW // 2 + 1, 1), (64, 2), (64, 1), (64, 1)):
-            layers += [nn.Conv1d(inputs, 64, 5, stride, padding=2), nn.BatchNorm1d(64), nn.GELU()]
+            layers += [nn.Conv1d(inputs, 64, 3, stride, padding=1), nn.BatchNorm1d(64), nn.GELU()]
         self.encoder = nn.Sequential(*layers)
         self.head = OTTCHead(64, SYMBOLS, boundary=SEPARATOR, blank="<pad>")
 
@@ -47,16 +46,8 @@ class Recogniser(lightning.LightningModule):
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), self.learning_rate)
 
     @torch.no_grad()
     def words(self, some: list[Call]) -> list[list[Span]]:
@@ -85,7 +76,7 @@ def collate(some: list[Call]) -> Batch:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--numbers", type=int, default=640, help="in the training set")
+    parser.add_argument("--numbers", type=int, default=320, help="in the training set")
     args = parser.parse_args()
     lightning.seed_everything(1, verbose=False)
     model = Recogniser()
