@@ -103,6 +103,8 @@ class Aligner:
             # late, since it is a kind of this class
             from espnet_ottc.aligner.boundary import BoundaryAligner
 
+            if weights is not None:
+                raise ValueError(f"{name} is a boundary model: it takes no other parameters")
             return BoundaryAligner(BoundaryModel.load(Path(name)), name, options)
         return cls(load_model(name, device=device, language=language, weights=file), options)
 

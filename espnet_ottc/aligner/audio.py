@@ -9,6 +9,7 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -391,23 +392,27 @@ def _ffmpeg(path: Path) -> _Stream:
     if not content.get("streams"):
         raise AudioError("it has no sound")
     stream = content["streams"][0]
-    duration = content.get("format", {}).get("duration")
+    duration = content.get("format", {}).get("duration", "N/A")
     channels = int(stream["channels"])
     info = AudioInfo(
-        int(stream["sample_rate"]), channels, None if duration is None else float(duration)
+        int(stream["sample_rate"]), channels, None if duration == "N/A" else float(duration)
     )
 
     def blocks(start: float) -> Iterator[Samples]:
         command = ["ffmpeg", "-v", "error", "-nostdin", "-ss", str(start), "-i", _plain(path)]
         command += ["-map", "a:0", "-f", "f32le", "-"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # What it says goes to a file: a pipe that nobody reads yet would stop it when full.
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process,
+        ):
             assert process.stdout is not None
-            assert process.stderr is not None
             while found := process.stdout.read(_BLOCK * channels * 4):
                 yield np.frombuffer(found, dtype="<f4").reshape(-1, channels).astype(np.float32)
-            fault = process.stderr.read().decode(errors="replace").strip()
-        if process.returncode:
-            raise AudioError(f"it is damaged: {fault.splitlines()[0] if fault else 'ffmpeg fails'}")
+            if process.wait():
+                said.seek(0)
+                fault = said.read(1000).decode(errors="replace").strip() or "ffmpeg fails"
+                raise AudioError(f"it is damaged: {fault.splitlines()[0]}")
 
     return _Stream(info, blocks)
 

@@ -1,5 +1,6 @@
 """Aligning with a boundary model, and training one on the recordings at hand."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
-from espnet_ottc.alignment.boundary.units import letters, read_lexicon
+from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.text import Alphabet, Speller
+from espnet_ottc.alignment.text.spelling import APOSTROPHES
 from espnet_ottc.alignment.windows import FrameOutputs
 
 # For models without one of their own: near to what 60 real sentences gave; it doubts whole texts later.
@@ -56,7 +58,7 @@ class BoundaryAligner(Aligner):
         if self.options.search not in (None, BOUNDARY) or self.options.allow_gaps:
             raise ValueError(f"{name} is a boundary model: it has a search of its own, and no gaps")
         self.search = BOUNDARY
-        self.speller = Speller(Alphabet(model.units.characters), self.options.language)
+        self.speller = _speller(self.options.language, model.units.lexicon)
 
     @property
     def sampling_rate(self) -> int:
@@ -117,6 +119,7 @@ def train_on(
     lexicon: Path | None = None,
     config: BoundaryConfig | None = None,
     anyway: bool = False,
+    again: bool = False,
 ) -> Trained:
     """Train a boundary model on utterances with texts, and keep it in a folder.
 
@@ -127,6 +130,7 @@ def train_on(
         lexicon: a file of `word phone phone ...` lines; None spells by letters.
         config: None takes the defaults.
         anyway: keep a model that did not converge.
+        again: train anew where the folder has such a model, or a part of its training.
 
     Raises:
         NotConvergedError: the training did not find the words; nothing is kept.
@@ -137,11 +141,7 @@ def train_on(
     if not texts:
         raise ValueError("--train needs texts: none of the recordings has one")
     pronunciations = None if lexicon is None else read_lexicon(lexicon)
-    found = {one for text in texts.values() for word in text.split() for one in letters(word)}
-    characters = frozenset("".join(one for one in found if not one.isnumeric()))
-    if pronunciations is not None:
-        characters |= frozenset("".join(pronunciations))
-    speller = Speller(Alphabet(characters), language)
+    speller = _speller(language, pronunciations)
     spoken = [
         SpokenText(
             one.id,
@@ -151,7 +151,7 @@ def train_on(
         for one in utterances
         if one.id in texts
     ]
-    trained = train_into(folder, spoken, config, pronunciations, anyway=anyway)
+    trained = train_into(folder, spoken, config, pronunciations, anyway=anyway, again=again)
     if not (folder / CALIBRATION).exists():
         _calibrate(folder, trained.model, [one for one in utterances if one.id in texts], language)
     return trained
@@ -168,6 +168,23 @@ def _calibrate(
     except ValueError:
         return
     found.calibration.save(folder / CALIBRATION)
+
+
+class _EveryLetter(Alphabet):
+    """Letters and marks of every script, besides its characters: the units decide which of them are one.
+
+    Unicode takes some apostrophes for letters; they are none.
+    """
+
+    def __contains__(self, character: str) -> bool:
+        if character in self.characters:
+            return True
+        return unicodedata.category(character)[0] in "LM" and character not in APOSTROPHES
+
+
+def _speller(language: str, lexicon: Pronunciations | None) -> Speller:
+    """For training and for aligning alike: digits are read out, and a lexicon's words keep what they have."""
+    return Speller(_EveryLetter(frozenset("".join(lexicon or ()))), language)
 
 
 def _load(one: Utterance) -> tuple[Tensor, int]:

@@ -1,6 +1,7 @@
 """From what a user gives to utterances: files, folders, patterns, lists, Kaldi directories, Lhotse cuts."""
 
 import glob
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,6 +90,8 @@ def gather(inputs: Sequence[str], options: InputOptions) -> Gathered:
             loose += files
     recordings = _named(loose)
     if options.text is None or options.text.is_dir():
+        if options.text is not None:
+            _take_texts(options.text, options, found)
         for recording in recordings:
             _add_with_text(recording, options, found)
     else:
@@ -111,7 +114,7 @@ class _Found:
 def _listed(inputs: Sequence[str]) -> Iterator[str]:
     for given in inputs:
         if given == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         else:
             yield given
 
@@ -181,21 +184,46 @@ def _add_with_text(recording: Recording, options: InputOptions, found: Gathered)
     if not options.recognise:
         beside = texts.text_beside(recording.path, options.text)
         if options.text is not None and beside is None:
-            named = options.text / recording.id
-            beside = texts.text_beside(named.with_name(named.name + ".wav"), named.parent)
+            beside = _text_named(options.text, recording.id)
             if beside is None:
-                reason = f"there is no text of it in {options.text}"
-                found.failures.append(Failure(recording.id, reason, str(recording.path)))
+                found.failures.append(_without_text(recording, recording.id, options.text))
                 return
+    whole = Utterance(recording.id, recording)
     if beside is None:
-        found.utterances.append(Utterance(recording.id, recording))
-        return
+        found.utterances.append(whole)
+    else:
+        _add_passages(whole, beside, options, found)
+
+
+def _take_texts(folder: Path, options: InputOptions, found: Gathered) -> None:
+    """The texts in the folder of --text for what cuts and Kaldi directories have."""
+    utterances, found.utterances = found.utterances, []
+    for one in utterances:
+        path = _text_named(folder, one.id) or _text_named(folder, one.recording.id)
+        if path is None:
+            found.failures.append(_without_text(one.recording, one.id, folder))
+        else:
+            _add_passages(one, path, options, found)
+
+
+def _text_named(folder: Path, name: str) -> Path | None:
+    named = folder / name
+    return texts.text_beside(named.with_name(named.name + ".wav"), named.parent)
+
+
+def _without_text(recording: Recording, name: str, place: Path) -> Failure:
+    source = None if recording.path is None else str(recording.path)
+    return Failure(name, f"there is no text of it in {place}", source)
+
+
+def _add_passages(whole: Utterance, path: Path, options: InputOptions, found: Gathered) -> None:
     try:
-        passages = texts.read_passages(beside, options.tier)
+        passages = texts.read_passages(path, options.tier)
     except (ValueError, OSError) as error:
-        found.failures.append(Failure(recording.id, str(error), str(recording.path)))
+        source = None if whole.recording.path is None else str(whole.recording.path)
+        found.failures.append(Failure(whole.id, str(error), source))
         return
-    found.utterances += _spoken(Utterance(recording.id, recording), passages)
+    found.utterances += _spoken(whole, passages)
 
 
 def _spoken(whole: Utterance, passages: Sequence[texts.Passage]) -> list[Utterance]:
@@ -218,11 +246,13 @@ def _give_texts(found: Gathered, path: Path, options: InputOptions) -> None:
     """Texts of one file: of one recording, or by id."""
     if not path.is_file():
         raise FileNotFoundError(f"--text: there is no {path}")
-    if path.suffix in texts.GRIDS or path.suffix.lower() in texts.SUBTITLES:
+    if texts.has_times(path):
         found.utterances = _spoken(_only(found, path), texts.read_passages(path, options.tier))
         return
     ids = [name for one in found.utterances for name in (one.id, one.recording.id)]
-    keyed = texts.keyed_texts(path, ids)
+    # A text that is called as its one recording begins with a word, though an id may look the same.
+    own = len(found.utterances) == 1 and path.stem == Path(found.utterances[0].recording.id).name
+    keyed = None if own else texts.keyed_texts(path, ids)
     if keyed is None:
         found.utterances = _spoken(_only(found, path), texts.read_passages(path))
         return
@@ -230,8 +260,7 @@ def _give_texts(found: Gathered, path: Path, options: InputOptions) -> None:
     for one in found.utterances:
         text = keyed.get(one.id, keyed.get(one.recording.id))
         if text is None:
-            source = None if one.recording.path is None else str(one.recording.path)
-            found.failures.append(Failure(one.id, f"{path} has no text of it", source))
+            found.failures.append(_without_text(one.recording, one.id, path))
         else:
             kept.append(replace(one, text=text))
     found.utterances = kept
@@ -248,7 +277,7 @@ def _only(found: Gathered, path: Path) -> Utterance:
 
 
 def _kaldi(directory: Path, options: InputOptions, found: Gathered) -> None:
-    """A Kaldi data directory: `wav.scp`, and `segments` and `text` where they are there."""
+    """A Kaldi data directory: `wav.scp`, and `segments`, `text` and `utt2spk` where they are there."""
     from espnet_ottc.alignment.formats import read_text
 
     recordings: dict[str, Recording] = {}
@@ -261,9 +290,11 @@ def _kaldi(directory: Path, options: InputOptions, found: Gathered) -> None:
         places = (directory / source, Path(source))
         path = next((place for place in places if place.is_file()), places[1])
         recordings[name] = Recording(name, path)
-    text = directory / "text"
+    text, speakers = directory / "text", directory / "utt2spk"
+    speaker_of = read_text(speakers) if speakers.is_file() else {}
     spoken = read_text(text) if text.is_file() and not options.recognise else None
-    for one in _segments(directory, recordings, found):
+    for segment in _segments(directory, recordings, found):
+        one = replace(segment, speaker=" ".join(speaker_of.get(segment.id, ())))
         if spoken is None:
             found.utterances.append(one)
         elif one.id in spoken:
@@ -286,6 +317,8 @@ def _segments(
     for name, columns in read_text(path).items():
         try:
             recording, start, end = columns[0], float(columns[1]), float(columns[2])
+            if not (0 <= start < math.inf and (end < 0 or start < end < math.inf)):
+                raise ValueError
         except (ValueError, IndexError):
             reason = f"{path} must have '<utterance> <recording> <start> <end>', got {columns}"
             found.failures.append(Failure(name, reason))

@@ -37,10 +37,12 @@ class Journal:
         """Write an utterance down; once this returns, a kill does not lose it."""
         line = json.dumps({"key": key, **asdict(utterance)}, ensure_ascii=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = line.encode("utf-8", "surrogatepass")
         with self.path.open("ab") as file:
-            place = file.seek(0, os.SEEK_END)
-            file.write(line.encode("utf-8", "surrogatepass"))
-        self._places[key] = place
+            file.write(content)
+            file.flush()
+            # Where it was appended, whoever else appends.
+            self._places[key] = file.tell() - len(content)
 
     def get(self, key: str) -> AlignedUtterance:
         """An utterance that is done.

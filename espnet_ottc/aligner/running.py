@@ -215,7 +215,19 @@ class _Files:
             outcome.summary.add(result)
             self._found.setdefault(recording, []).append(result)
         if self._waiting[recording] == 0 and recording in self._found:
-            self._write(one, self._found.pop(recording))
+            self._write_or_tell(one, self._found.pop(recording), outcome)
+
+    def _write_or_tell(
+        self, one: Utterance, found: list[AlignedUtterance], outcome: Outcome
+    ) -> None:
+        try:
+            self._write(one, found)
+        except ValueError as error:  # what a format cannot hold is no fault of the others
+            if self._options.debug:
+                raise
+            source = None if one.recording.path is None else str(one.recording.path)
+            reason = f"it has times, but not all files: {reason_of(error)}"
+            outcome.failures.append(Failure(one.recording.id, reason, source))
 
     def _recording(self, one: Utterance) -> tuple[str, str]:
         # Recordings of two data sets may have one name.
@@ -233,27 +245,31 @@ class _Files:
             name = f"{name}-{hashlib.sha256(self._recording(one)[0].encode()).hexdigest()[:8]}"
         folder = self._folder(one)
         *folders, name = name.split("/")
-        if self._options.out is None:
-            name += OUTPUT_MARK
-        else:
+        if self._options.out is not None:
             folder = folder.joinpath(*map(file_name_of, folders))
+        path = one.recording.path
+        if path is not None and folder.resolve() == path.parent.resolve():
+            name += OUTPUT_MARK
         write_outputs(folder, found, self._options.formats, name=name)
 
 
 def _key(one: Utterance, source: AlignerSource) -> str:
-    """What a result depends on, as a hash: the sound, the text, the model, the options."""
+    """What a result holds and depends on, as a hash: names, the sound, the text, the model, the options."""
     path = one.recording.path
-    content: list[Any] = [one.channel, one.start, one.end, one.text, one.recording.id]
+    content: list[Any] = [one.id, one.speaker, one.recording.id]
+    content += [one.channel, one.start, one.end, one.text]
     if path is not None and path.exists():
         stat = path.stat()
         content += [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
     elif one.recording.cut is not None:
         content.append(str(one.recording.cut))
     content += [source.model, source.language, str(source.weights), asdict(source.options)]
-    model = Path(source.model.partition(":")[2] or source.model)
-    if model.exists():
-        files = [model] if model.is_file() else sorted(p for p in model.iterdir() if p.is_file())
-        content += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    for place in (Path(source.model.partition(":")[2] or source.model), source.weights):
+        if place is not None and place.exists():
+            files = (
+                [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())
+            )
+            content += [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
@@ -339,27 +355,43 @@ def _devices(device: str, processes: int | None, seconds: float, count: int) -> 
         wanted = processes or min(gpus, count, 1 + int(seconds / _WORTH_A_PROCESS))
         return [f"cuda:{number % gpus}" for number in range(wanted)]
     if processes is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        helpful = min(cores or 1, count, 1 + int(seconds / _WORTH_A_PROCESS))
+        helpful = min(_cores(), count, 1 + int(seconds / _WORTH_A_PROCESS))
         processes = helpful if device == "cpu" else 1
     return [device] * min(processes, count)
 
 
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 _aligner: Aligner | None = None
+# Why there is none: what an initializer raises would look like a killed process.
+_unloadable: Exception | None = None
 
 
 def _start(source: AlignerSource, devices: "Any", threads: int) -> None:
-    """Load the model in a process, on the next device."""
-    global _aligner
+    """Load the model in a process, on the next device; a fault is raised by the first work."""
+    global _aligner, _unloadable
     import torch
 
     end_with(os.getppid())
     torch.set_num_threads(threads)
-    with quiet_imports():
-        _aligner = source.make(devices.get())
+    try:
+        with quiet_imports():
+            _aligner = source.make(devices.get())
+    except Exception as error:
+        # Of a kind that can be sent to another process.
+        kinds = (FileNotFoundError, ImportError, ValueError)
+        kind = next((kind for kind in kinds if isinstance(error, kind)), RuntimeError)
+        _unloadable = kind(reason_of(error))
 
 
 def _work(group: Sequence[Utterance], debug: bool) -> list[AlignedUtterance | Failure]:
+    if _unloadable is not None:
+        raise _unloadable
     assert _aligner is not None
     return list(aligned(_aligner, group, debug))
 
@@ -403,12 +435,11 @@ class _KilledError(Exception):
 def _pooled(
     groups: Sequence[list[Utterance]], source: AlignerSource, devices: Sequence[str], debug: bool
 ) -> Iterator[AlignedUtterance | Failure]:
-    # A model that cannot be loaded is one fault, not one of each process.
     context = get_context("spawn")
     queue = context.SimpleQueue()
     for device in devices:
         queue.put(device)
-    threads = max((os.cpu_count() or 1) // len(devices), 1)
+    threads = max(_cores() // len(devices), 1)
     waiting = iter(groups)
     with ProcessPoolExecutor(
         len(devices), context, initializer=_start, initargs=(source, queue, threads)
@@ -418,7 +449,11 @@ def _pooled(
         def fill() -> None:
             # Not all at once: what is submitted counts as at work when a process dies.
             while len(running) < len(devices) and (group := next(waiting, None)) is not None:
-                running[pool.submit(_work, group, debug)] = group
+                try:
+                    running[pool.submit(_work, group, debug)] = group
+                except BrokenProcessPool:  # a process has died since the last result
+                    at_work = [one for others in running.values() for one in others]
+                    raise _KilledError(at_work) from None
 
         fill()
         while running:
@@ -439,6 +474,10 @@ def _write_failures(failures: Sequence[Failure], path: Path) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
+    # A name that is no UTF-8 is written as JSON's own escapes.
+    with (
+        written_aside(path) as aside,
+        aside.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         for one in failures:
             file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ottc.alignment.formats import read_tiers
+from espnet_ottc.alignment.formats.kaldi import numbered_lines
+from espnet_ottc.utils.escapes import unescaped
 from espnet_ottc.utils.extras import require_extra
 
 # In the order in which they are looked for.
@@ -60,11 +62,16 @@ def read_passages(path: Path, tier: str | None = None) -> list[Passage]:
         ValueError: a file that is not what its name says, no such tier; it names the file.
         OSError: the file cannot be read.
     """
-    if path.suffix in GRIDS:
-        return _grid(path, tier)
     if path.suffix.lower() in SUBTITLES:
         return _subtitles(path)
+    if has_times(path):
+        return _grid(path, tier)
     return [Passage(" ".join(plain_text(path).split()))]
+
+
+def has_times(path: Path) -> bool:
+    """Whether a file is of a kind that says when its text is said, going by its name."""
+    return path.suffix.lower() in (*SUBTITLES, GRIDS[0].lower())
 
 
 def plain_text(path: Path) -> str:
@@ -94,7 +101,7 @@ def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:
         OSError: the file cannot be read.
     """
     known = set(ids)
-    rows = [line.strip() for line in plain_text(path).splitlines() if line.strip()]
+    rows = [line.strip() for _, line in numbered_lines(path)]
     pairs = [_split(row, known) for row in rows]
     if not any(name in known for name, _ in pairs):
         return None
@@ -140,17 +147,22 @@ def _subtitles(path: Path) -> list[Passage]:
 
 
 def _grid(path: Path, tier: str | None) -> list[Passage]:
-    tiers = {one.name: one for one in read_tiers(path) if not one.points}
-    if tier is not None and tier not in tiers:
-        raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(tiers)}")
-    if tier is None and WORD_TIER in tiers:
+    tiers = [one for one in read_tiers(path) if not one.points]
+    names = [one.name for one in tiers]
+    if tier is not None and tier not in names:
+        raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(names)}")
+    if tier is None and WORD_TIER in names:
         tier = WORD_TIER
     found = []
-    for name in tiers if tier is None else [tier]:
-        entries = [one for one in tiers[name].entries if one[2].strip()]
-        if name == WORD_TIER:
-            return [Passage(" ".join(" ".join(label.split()) for _, _, label in entries))]
-        found += [Passage(" ".join(label.split()), start, end) for start, end, label in entries]
+    for one in tiers:
+        if tier not in (None, one.name):
+            continue
+        entries = [
+            (start, end, unescaped(text)) for start, end, text in one.entries if text.strip()
+        ]
+        if one.name == WORD_TIER:
+            return [Passage(" ".join(" ".join(text.split()) for _, _, text in entries))]
+        found += [Passage(" ".join(text.split()), start, end) for start, end, text in entries]
     return _in_order(found, path)
 
 

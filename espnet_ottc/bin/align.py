@@ -47,6 +47,7 @@ def align(options: argparse.Namespace) -> None:
         UserError: utterances without times, or too many that are doubtful, once all is written.
     """
     require_extra("align", "ottc-align")
+    _check_training(options)
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather
@@ -86,10 +87,10 @@ def align(options: argparse.Namespace) -> None:
         lines = [f"{one.source or one.id}: {one.reason}" for one in outcome.failures[:_LISTED]]
         more = len(outcome.failures) - len(lines)
         lines += [f"and {more} more"] if more else []
-        total = outcome.done + len(outcome.failures)
+        total = len(gathered.utterances) + len(gathered.failures)
         failed = (options.out or Path()) / FAILED
         raise UserError(
-            f"{len(outcome.failures)} of {total} have no times ({failed}):\n  " + "\n  ".join(lines)
+            f"{len(outcome.failures)} of {total} failed ({failed}):\n  " + "\n  ".join(lines)
         )
     if outcome.summary.exceeds(options.max_doubtful):
         share = 100 * outcome.summary.doubtful_share
@@ -124,16 +125,37 @@ def _searching(name: str) -> str:
     return name
 
 
+def _check_training(options: argparse.Namespace) -> None:
+    """Refuse what has no use with --train, or without it, before anything takes time."""
+    from espnet_ottc.alignment.aligners import BOUNDARY
+
+    if not options.train:
+        if options.lexicon is not None:
+            raise ValueError("--lexicon goes with --train: another model has a spelling of its own")
+        return
+    if options.out is None:
+        raise ValueError("--train needs --out, where the model is kept")
+    if options.recognise:
+        raise ValueError("--train learns from texts, so --recognise cannot be given with it")
+    for name in ("aligner", "allow_gaps", "weights"):
+        if getattr(options, name) not in (None, False, BOUNDARY):
+            raise ValueError(
+                f"--{name} has no use with --train, whose model has a search of its own"
+            )
+
+
 def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> str:
     """Train on the utterances; returns the model's folder."""
     from espnet_ottc.aligner.boundary import train_on
     from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
-    if options.out is None:
-        raise ValueError("--train needs --out, where the model is kept")
     folder = options.out / BOUNDARY_MODEL
     trained = train_on(
-        folder, utterances, language=options.language or "en", lexicon=options.lexicon
+        folder,
+        utterances,
+        language=options.language or "en",
+        lexicon=options.lexicon,
+        again=options.again,
     )
     rounds = f"{len(trained.rounds)} rounds" if trained.fresh else "trained by an earlier run"
     say(f"{folder}: {rounds}; {trained.convergence}")

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.util import tb_logging
-
+from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.training_records import EpochRecord, read_epochs
 
 PHASES = ("train", "valid")
@@ -45,6 +43,7 @@ def read_curves(directory: Path, system: str, seed: int) -> Curves:
     Raises:
         FileNotFoundError: neither (no epoch ended, or `use_tensorboard: false` without records).
         ValueError: broken records.
+        ImportError: TensorBoard is not installed, and there is nothing but its events.
     """
     records = read_epochs(directory)
     values = _recorded(records) if records else _logged(directory)
@@ -86,6 +85,10 @@ def _logged(directory: Path) -> dict[str, dict[str, dict[int, float]]]:
 def _scalars(directory: Path) -> dict[str, dict[int, float]]:
     if not directory.is_dir():
         return {}
+    require_extra("espnet", "curves of a training without epochs.jsonl", ("tensorboard",))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tb_logging
+
     # It reports each file it opens, and each step that a resumed training repeats.
     tb_logging.get_logger().setLevel("ERROR")
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0})

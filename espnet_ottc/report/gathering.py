@@ -26,6 +26,7 @@ from espnet_ottc.report.utterances import (
     reference_words,
     word_rows,
 )
+from espnet_ottc.utils.extras import MissingExtraError
 
 # (name in ESPnet's validation statistics, title, factor)
 _ERRORS = (("cer_ctc", "greedy CER, validation, %", 100.0),)
@@ -92,7 +93,7 @@ def _add_curves(
     for system, seed in trained(rows):
         try:
             curves.append(read_curves(model_directory(expdir, system, seed), system, seed))
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, MissingExtraError) as fault:
             sections.lacks("curves", fault)
     if not curves:
         return

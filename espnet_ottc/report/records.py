@@ -57,7 +57,8 @@ def read_results(path: Path) -> list[tuple[str, Record]]:
     """
     trainings: dict[Training, Record] = {}
     scores: list[tuple[str, Record]] = []
-    for number, line in enumerate(decoded(path, "utf-8").splitlines(), 1):
+    # JSON's strings may hold what str.splitlines takes for the end of a line.
+    for number, line in enumerate(decoded(path, "utf-8").split("\n"), 1):
         if not line.strip():
             continue
         place = f"{path}:{number}"

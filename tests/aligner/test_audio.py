@@ -131,6 +131,36 @@ def test_an_utterance_beyond_the_recording_is_refused(tmp_path: Path) -> None:
         _load(tmp_path / "a.wav", end=3.0)
 
 
+# What ffprobe and ffmpeg answer: a stream without a known length, and more complaints than a pipe holds.
+PROGRAM = """#!/bin/sh
+case "$0" in
+*ffprobe) echo '{"streams": [{"sample_rate": "16000", "channels": 1}], "format": {"duration": "N/A"}}';;
+*) yes 'a broken frame' | head -c 200000 >&2
+   head -c 64000 /dev/zero
+   exit FAILED;;
+esac
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_ffmpeg_may_complain_at_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    for name in ("ffmpeg", "ffprobe"):
+        (tmp_path / name).write_text(PROGRAM.replace("FAILED", str(status)))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    opened = audio._ffmpeg(tmp_path / "a.amr")
+    assert (opened.info.rate, opened.info.duration) == (RATE, None)
+    blocks = opened.blocks(0.0)
+    assert len(next(blocks)) == 16000
+    if status:
+        with pytest.raises(AudioError, match="it is damaged: a broken frame"):
+            next(blocks)
+    else:
+        assert list(blocks) == []
+
+
 def test_without_other_decoders_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from espnet_ottc.aligner.inputs import Gathered, InputOptions, gather
+from espnet_ottc.alignment.formats import write_textgrid
+from espnet_ottc.alignment.spans import Span
 
 
 def _sound(path: Path, channels: int = 1) -> Path:
@@ -30,16 +32,11 @@ def test_ids_are_names_and_become_longer_where_two_are_the_same(tmp_path: Path) 
     for name in ("a/x.wav", "b/x.wav", "c/y.wav", "c/y.flac", "c/my talk.wav"):
         _sound(tmp_path / name)
     found = _gather(*sorted(tmp_path.glob("*/*")))
+    top = tmp_path.absolute().as_posix().lstrip("/")
     assert [one.id for one in found.utterances] == [
-        "a/x",
-        "b/x",
-        "my talk",
-        "c/y.flac",
-        "c/y.wav",
-    ] or {one.id for one in found.utterances} == {"a/x", "b/x", "my talk"} | {
-        one.id for one in found.utterances if one.id.endswith(("y.wav", "y.flac"))
-    }
-    assert len({one.id for one in found.utterances}) == 5
+        *["a/x", "b/x", "my talk"],
+        *[f"{top}/c/y.flac", f"{top}/c/y.wav"],
+    ]
     folder = _gather(tmp_path)
     assert {one.id for one in folder.utterances} >= {"a/x", "b/x", "c/my talk"}
 
@@ -65,7 +62,7 @@ def test_a_folder_that_links_to_itself_is_searched_once(tmp_path: Path) -> None:
 
 def test_a_list_comes_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [_sound(tmp_path / name) for name in ("a b.wav", "c.wav")]
-    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in paths)))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{paths[0]}\n\n{paths[1]}\r\n"))
     assert list(_texts(_gather("-"))) == ["a b", "c"]
 
 
@@ -115,6 +112,35 @@ def test_a_text_of_one_recording_and_texts_by_id_are_told_apart(tmp_path: Path) 
     assert [one.id for one in found.failures] == ["my talk"]
 
 
+def test_a_text_that_is_called_as_its_recording_is_no_list(tmp_path: Path) -> None:
+    recording = _sound(tmp_path / "hello.wav")
+    (tmp_path / "hello.txt").write_text("hello world\n")
+    assert _texts(_gather(recording, text=tmp_path / "hello.txt")) == {"hello": "hello world"}
+
+
+def test_a_line_of_a_list_ends_at_its_end_alone(tmp_path: Path) -> None:
+    recording = _sound(tmp_path / "x.wav")
+    (tmp_path / "text").write_text("x one\u2028two\x0cthree\n", encoding="utf-8")
+    assert _texts(_gather(recording, text=tmp_path / "text")) == {"x": "one\u2028two\x0cthree"}
+
+
+def test_textgrids_are_texts_in_any_encoding(tmp_path: Path) -> None:
+    recording = _sound(tmp_path / "x.wav")
+    spans = [Span("caf\u00e9", 0.0, 0.01), Span("noir", 0.02, 0.05)]
+    for name, tier in (("words", "words"), ("turns", "turns")):
+        write_textgrid(tmp_path / "g.TextGrid", {tier: spans}, 0.1)
+        path = tmp_path / f"{name}.TEXTGRID"
+        path.write_bytes((tmp_path / "g.TextGrid").read_text(encoding="utf-8").encode("utf-16"))
+    assert _texts(_gather(recording, text=tmp_path / "words.TEXTGRID")) == {"x": "caf\u00e9 noir"}
+    found = _gather(recording, text=tmp_path / "turns.TEXTGRID").utterances
+    assert [(one.text, one.start, one.end) for one in found] == [
+        ("caf\u00e9", 0.0, 0.01),
+        ("noir", 0.02, 0.05),
+    ]
+    with pytest.raises(ValueError, match="there is no tier 'no'; there are turns"):
+        _gather(recording, text=tmp_path / "turns.TEXTGRID", tier="no")
+
+
 def test_a_folder_of_texts_serves_a_folder_of_recordings(tmp_path: Path) -> None:
     for name in ("a/x.wav", "b/x.wav", "b/z.wav"):
         _sound(tmp_path / "audio" / name)
@@ -131,13 +157,31 @@ def test_a_kaldi_directory_has_segments_with_their_texts(tmp_path: Path) -> None
     _sound(tmp_path / "rec.wav")
     (tmp_path / "wav.scp").write_text("r rec.wav\np cat x.wav |\n")
     (tmp_path / "segments").write_text("r-1 r 0.01 0.03\nr-2 r 0.03 -1\nq-1 q 0 1\nr-3 r 0 x\n")
+    with (tmp_path / "segments").open("a") as file:
+        file.write("r-4 r -0.5 1\nr-5 r 1 1\nr-6 r nan 2\n")
     (tmp_path / "text").write_text("r-1 one\nr-2 two three\n")
+    (tmp_path / "utt2spk").write_text("r-1 ann\n")
     found = _gather(tmp_path)
-    assert [(one.id, one.start, one.end, one.text) for one in found.utterances] == [
-        ("r-1", 0.01, 0.03, "one"),
-        ("r-2", 0.03, None, "two three"),
+    assert [(one.id, one.start, one.end, one.text, one.speaker) for one in found.utterances] == [
+        ("r-1", 0.01, 0.03, "one", "ann"),
+        ("r-2", 0.03, None, "two three", ""),
     ]
-    assert {one.id for one in found.failures} == {"p", "q-1", "r-3"}
+    assert {one.id for one in found.failures} == {"p", "q-1", "r-3", "r-4", "r-5", "r-6"}
+    assert all("must have" in one.reason for one in found.failures if one.id > "r")
+
+
+def test_a_folder_of_texts_serves_a_kaldi_directory(tmp_path: Path) -> None:
+    _sound(tmp_path / "rec.wav")
+    (tmp_path / "wav.scp").write_text("r rec.wav\n")
+    (tmp_path / "segments").write_text("r-1 r 0.01 0.03\nr-2 r 0.03 0.05\n")
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "r-1.txt").write_text("one")
+    found = _gather(tmp_path, text=texts)
+    assert _texts(found) == {"r-1": "one"}
+    assert [(one.id, one.reason) for one in found.failures] == [
+        ("r-2", f"there is no text of it in {texts}")
+    ]
 
 
 def test_cuts_keep_recording_place_and_channel_and_one_id_is_named(tmp_path: Path) -> None:

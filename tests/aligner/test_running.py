@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +73,13 @@ class LoudSource(AlignerSource):
         return Aligner(LoudModel(), self.options)  # type: ignore[arg-type]
 
 
+class AbsentSource(AlignerSource):
+    """Finds no model, in any process."""
+
+    def make(self, device: str | None = None) -> Aligner:
+        raise FileNotFoundError(f"there is no {self.model}")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     sounds = tmp_path / "sounds"
@@ -86,6 +96,13 @@ def _run(folder: Path, out: Path | None, **options: object) -> Outcome:
     gathered = gather([str(folder)], InputOptions())
     chosen = RunOptions(out, ["json", "textgrid"], **options)  # type: ignore[arg-type]
     return run_all(gathered.utterances, gathered.failures, LoudSource("loud"), chosen)
+
+
+def _run_utterances(
+    utterances: Sequence[Utterance], out: Path, source: AlignerSource | None = None
+) -> Outcome:
+    chosen = RunOptions(out, ["json"], processes=1)
+    return run_all(utterances, [], source or LoudSource("loud"), chosen)
 
 
 def _starts(out: Path) -> dict[str, float]:
@@ -227,3 +244,108 @@ def test_a_journal_gives_back_what_it_was_given(folder: Path, tmp_path: Path) ->
     assert "k" in journal
     assert "other" not in journal
     assert journal.get("k") == utterance
+
+
+def test_a_model_that_cannot_be_loaded_is_one_fault_and_no_killed_process(
+    folder: Path, tmp_path: Path
+) -> None:
+    gathered = gather([str(folder)], InputOptions())
+    options = RunOptions(tmp_path / "out", ["json"], processes=2)
+    with pytest.raises(FileNotFoundError, match="there is no such model"):
+        run_all(gathered.utterances, [], AbsentSource("such model"), options)
+
+
+def test_a_process_that_dies_between_two_utterances_fails_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = gather([str(folder)], InputOptions()).utterances
+
+    class Pool:
+        def __init__(self, *arguments: object, **named: object) -> None:
+            self.count = 0
+
+        def __enter__(self) -> "Pool":
+            return self
+
+        def __exit__(self, *fault: object) -> None:
+            pass
+
+        def submit(self, work: object, group: list[Utterance], debug: bool) -> Future[object]:
+            self.count += 1
+            if self.count > 2:
+                raise BrokenProcessPool
+            future: Future[object] = Future()
+            if self.count == 1:
+                future.set_result([Failure(group[0].id, "none")])
+            return future
+
+    monkeypatch.setattr(running, "ProcessPoolExecutor", Pool)
+    groups = [[one] for one in utterances]
+    results = running._pooled(groups, LoudSource("loud"), ["cpu", "cpu"], False)
+    assert next(results).id == "x0"
+    with pytest.raises(running._KilledError) as killed:
+        next(results)
+    assert [one.id for one in killed.value.at_work] == ["x1"]
+
+
+def test_results_have_the_ids_of_their_own_run(folder: Path, tmp_path: Path) -> None:
+    (one, *_) = gather([str(folder)], InputOptions()).utterances
+    twins = [one, replace(one, id="twin", speaker="ann")]
+    _run_utterances(twins, tmp_path)
+    named = [replace(one, id="other") for one in twins[:1]]
+    for utterances in (twins, named, twins):
+        _run_utterances(utterances, tmp_path)
+        values = json.loads((tmp_path / "x0.json").read_text())["utterances"]
+        found = [(value["id"], value["speaker"]) for value in values]
+        assert found == [(one.id, one.speaker) for one in utterances]
+
+
+def test_other_parameters_give_other_results(folder: Path, tmp_path: Path) -> None:
+    utterances = gather([str(folder)], InputOptions()).utterances
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"one")
+    source = LoudSource("loud", weights=weights)
+    assert _run_utterances(utterances, tmp_path / "out", source).fresh == 4
+    assert _run_utterances(utterances, tmp_path / "out", source).fresh == 0
+    weights.write_bytes(b"three")
+    assert _run_utterances(utterances, tmp_path / "out", source).fresh == 4
+
+
+def test_a_name_that_no_file_can_have_is_told_and_the_others_are_written(
+    folder: Path, tmp_path: Path
+) -> None:
+    utterances = gather([str(folder)], InputOptions()).utterances
+    long = replace(utterances[0], recording=replace(utterances[0].recording, id="x" * 300))
+    outcome = _run_utterances([long, *utterances[1:]], tmp_path)
+    assert set(_starts(tmp_path)) == {"x1", "x2", "x3"}
+    (failure,) = outcome.failures
+    assert failure.id == "x" * 300
+    assert "an id must fit into a file's name" in failure.reason
+
+
+def test_failures_of_files_whose_names_are_no_utf8_are_listed(folder: Path, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.wav")).write_text("no sound")
+    assert _run(folder, tmp_path).done == 4
+    (line,) = (tmp_path / "failed.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["id"] == "\udcff"
+
+
+def test_results_in_the_recordings_own_folder_are_no_texts_either(folder: Path) -> None:
+    (folder / "x0.txt").unlink()
+    for _ in range(2):
+        gathered = gather([str(folder)], InputOptions())
+        assert {one.text for one in gathered.utterances} == {None, "a"}
+        chosen = RunOptions(folder, ["textgrid", "srt"], processes=1)
+        run_all(gathered.utterances, [], LoudSource("loud"), chosen)
+    assert (folder / "x0.aligned.TextGrid").exists()
+
+
+def test_a_journal_gives_each_line_though_another_run_appends(folder: Path, tmp_path: Path) -> None:
+    aligner = Aligner(LoudModel())  # type: ignore[arg-type]
+    first, second = (aligner.align(folder / f"x{n}.wav", "a") for n in range(2))
+    mine, others = Journal(tmp_path / "j"), Journal(tmp_path / "j")
+    mine.add("first", first)
+    others.add("second", second)
+    mine.add("third", second)
+    assert mine.get("first") == first
+    assert mine.get("third") == others.get("second") == second

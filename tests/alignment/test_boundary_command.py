@@ -121,6 +121,23 @@ def test_train_needs_texts_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--train needs texts" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train", "--out", "o", "--recognise"], "learns from texts"),
+        (["--train", "--out", "o", "--aligner", "viterbi"], "--aligner has no use with --train"),
+        (["--train", "--out", "o", "--allow_gaps"], "--allow_gaps has no use with --train"),
+        (["--train", "--out", "o", "--weights", "w.pt"], "--weights has no use with --train"),
+        (["--model", "m", "--lexicon", "l"], "--lexicon goes with --train"),
+    ],
+)
+def test_options_without_a_use_are_refused_before_anything_is_read(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["nowhere", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("_small")
 def test_the_record_of_a_training_says_how_it_converged(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"

@@ -8,11 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from espnet_ottc.aligner import boundary
+from espnet_ottc.aligner.boundary import BoundaryAligner
+from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.alignment.boundary import session
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
-from espnet_ottc.alignment.boundary.graph import make_graph
-from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.graph import columns_of, make_graph
+from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
 from espnet_ottc.alignment.boundary.units import OTHER, SILENCE, Units, letters, read_lexicon
@@ -239,6 +243,16 @@ def test_a_lexicon_gives_pronunciations_and_letters_where_it_lacks_a_word(tmp_pa
     spelled = [[units.names[i] for i in variant] for variant in units.spell("THE")]
     assert spelled == [["dh", "ah"], ["dh", "iy"]]
     assert [units.names[i] for i in units.spell("xx")[0]] == ["x", "x"]
+    path.write_text(
+        "\ufeff;;; CMUdict\nTHE DH AH0\nTHE(2) DH IY0  # a note\n"
+        "cat\t0.99\t0.05\t1.0\tk ae t\n\n(1) w ah n\n",
+        encoding="utf-8",
+    )
+    assert read_lexicon(path) == {
+        "THE": (("DH", "AH0"), ("DH", "IY0")),
+        "cat": (("k", "ae", "t"),),
+        "(1)": (("w", "ah", "n"),),
+    }
     path.write_text("THE\n")
     with pytest.raises(ValueError, match="needs phones"):
         read_lexicon(path)
@@ -319,3 +333,68 @@ def test_a_configuration_survives_json_and_refuses_what_it_does_not_know() -> No
         BoundaryConfig(hop=0)
     with pytest.raises(ValueError, match="target must be one of"):
         Stage(target="mean")
+
+
+def _untrained(units: Units) -> BoundaryModel:
+    count = columns_of(len(units.names), CONFIG)
+    network = BoundaryNetwork(CONFIG, 0, count)
+    return BoundaryModel(CONFIG, units, network, torch.zeros(count), torch.full((count,), 0.5))
+
+
+def test_texts_backwards_are_the_units_backwards_whatever_spells_them() -> None:
+    lexicon = {"cat": (("k", "ae", "t"), ("k", "t")), "été": (("e", "t", "e"),)}
+    units = Units(["k", "ae", "t", "e"], lexicon)
+    graph = _untrained(units).graph(["cat", "été"], backwards=True)
+    assert [units.names[unit] for unit in graph.units] == [
+        *["e", "t", "e"],
+        *["t", "ae", "k", "t", "k"],
+    ]
+
+
+def test_a_text_is_spelled_for_aligning_as_it_was_for_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "一二 Zèbre's 25 Ⅳ —"
+    learned: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        boundary,
+        "train_into",
+        lambda folder, spoken, *rest, **named: learned.append(spoken[0].words),
+    )
+    recording = Recording("r", tmp_path / "r.wav")
+    boundary.train_on(tmp_path, [Utterance("u", recording, text=text)])
+    units = Units(["b", "e"])
+    aligner = BoundaryAligner(_untrained(units), "model")
+    aligned: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        boundary,
+        "align_features",
+        lambda model, features, words, duration: aligned.append(tuple(words)) or "enough",
+    )
+    with pytest.raises(ValueError, match="enough"):
+        aligner.align(torch.zeros(RATE).numpy(), text, sampling_rate=RATE)
+    assert learned == aligned
+    spelled = [[units.names[unit] for unit in units.spell(word)[0]] for word in aligned[0]]
+    assert spelled[2] == [OTHER, "e", "b", OTHER, "e", OTHER]
+    assert [letters(word) for word in aligned[0]] == [
+        *[("一",), ("二",)],
+        *[tuple("zèbres"), tuple("twentyfive"), tuple("iv"), ()],
+    ]
+
+
+def test_a_training_again_takes_neither_the_model_nor_the_checkpoint_that_is_there(
+    tmp_path: Path, trained: tuple[BoundaryModel, list[Round]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = [_utterance(i)[0] for i in range(4)]
+    begun: list[bool] = []
+
+    def train(*given: object, checkpoint: Path, **named: object) -> object:
+        begun.append(checkpoint.exists())
+        return trained
+
+    monkeypatch.setattr(session, "train_boundary_model", train)
+    for again, fresh in ((False, True), (False, False), (True, True)):
+        (tmp_path / session.CHECKPOINT).write_text("of a training that was stopped")
+        found = session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True, again=again)
+        assert found.fresh == fresh
+    assert begun == [True, False]

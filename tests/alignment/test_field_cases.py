@@ -308,6 +308,16 @@ def test_an_encoding_may_be_named_and_a_wrong_one_is_said(tmp_path: Path) -> Non
     assert read_text(path)["b"] == ["Ärger"]
 
 
+def test_a_line_ends_where_lines_end_in_every_encoding(tmp_path: Path) -> None:
+    # 0x85 is an ellipsis in Windows-1252, and the end of a line to str.splitlines in Latin-1.
+    (tmp_path / "text").write_bytes(b"a well\x85 yes\r\nb no\rc so\n")
+    assert read_text(tmp_path / "text", "latin-1") == {
+        "a": ["well\x85", "yes"],
+        "b": ["no"],
+        "c": ["so"],
+    }
+
+
 def test_comments_and_no_break_spaces_in_ctm_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.ctm"
     path.write_text("# a comment\nu 1 0 1 3\u00a0000\n  ;; another\n", encoding="utf-8")

@@ -95,6 +95,7 @@ def test_words_are_spelled_with_the_letters_that_the_model_has(word: str, right:
         ("3.25", "three point two five"),
         ("007", "zero zero seven"),
         ("555-1234", "five five five one two three four"),
+        ("1914-1918", "nineteen fourteen nineteen eighteen"),
         ("1st", "first"),
         ("1990s", "nineteen nineties"),
         ("10:30", "ten thirty"),
@@ -125,6 +126,13 @@ def test_numbers_are_read_as_spoken_in_english(word: str, right: str) -> None:
         ("it", "3,25", "tre virgola due cinque"),
         ("pt-BR", "3", "tres"),
         ("zh", "3", "*"),  # num2words has no Chinese
+        # Codes of MMS; num2words would take the language whose code begins so: Spanish, Slovenian, Finnish.
+        ("deu", "3.000,50€", "dreitausend euro funfzig cent"),
+        ("por", "3,25", "tres virgula dois cinco"),
+        ("est", "3", "*"),
+        ("slk", "3", "tri"),
+        ("fil", "3", "*"),
+        ("DE", "3", "drei"),
     ],
 )
 def test_numbers_are_read_in_the_language(language: str, word: str, right: str) -> None:

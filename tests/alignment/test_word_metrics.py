@@ -169,3 +169,12 @@ def test_pairs_follow_the_references_and_faults_name_ids() -> None:
     }
     with pytest.raises(ValueError, match="at least one reference"):
         pair_by_id({}, {"a": ["a"]}, ignore_extra=True)
+
+
+def test_draws_without_a_word_give_no_interval() -> None:
+    some = [
+        bootstrap_ratio([1.0] + [0.0] * 9, [1.0] + [0.0] * 9, resamples=1, seed=seed)
+        for seed in range(20)
+    ]
+    assert None in some
+    assert Interval(1.0, 1.0, 0.95) in some

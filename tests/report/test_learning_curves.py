@@ -1,5 +1,6 @@
 """Learning curves out of a training's records or TensorBoard events."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,13 @@ def test_records_come_before_events(experiment: Any) -> None:
     curves = read_curves(folder, "ctc", 1)
     assert curves.of("train", "loss") == {1: 1.5, 2: 3.0}
     assert curves.of("valid", "loss") == {}
+
+
+def test_curves_of_records_need_no_tensorboard_and_others_name_its_extra(
+    experiment: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    append_epoch(tmp_path, EpochRecord(1, 9, {"loss": 1.5}, {}))
+    assert read_curves(tmp_path, "ctc", 1).of("train", "loss") == {1: 1.5}
+    with pytest.raises(ImportError, match=r"espnet-ottc\[espnet\]"):
+        read_curves(experiment.folder("ctc", 1), "ctc", 1)

@@ -84,3 +84,10 @@ def test_a_line_that_is_no_record_is_refused_by_its_place(
     path = saved(tmp_path / "r.jsonl", training(), record)
     with pytest.raises(ValueError, match=rf"r\.jsonl:2: {message}"):
         read_results(path)
+
+
+def test_texts_may_hold_what_ends_a_line_elsewhere(tmp_path: Path, make_row: Any) -> None:
+    row = {**make_row("ctc", "greedy", 1), "note": "a\u2028b\x85c"}
+    path = tmp_path / "results.jsonl"
+    path.write_text(results_text([row]), encoding="utf-8")
+    assert [found for _, found in read_results(path)] == [row]

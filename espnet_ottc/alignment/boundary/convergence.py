@@ -71,7 +71,7 @@ def check_convergence(
         scores = [model.scores(x) for x in features[begin : begin + _BATCH]]
         said = list(texts[begin : begin + _BATCH])
         right = [model.graph(text) for text in said]
-        wrong = [model.graph([word[::-1] for word in reversed(text)]) for text in said]
+        wrong = [model.graph(text, backwards=True) for text in said]
         found = best_paths(scores, [graph.chain for graph in right])
         others = best_paths(scores, [graph.chain for graph in wrong])
         for b, graph in enumerate(right):

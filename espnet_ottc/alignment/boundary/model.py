@@ -96,9 +96,11 @@ class BoundaryModel:
         """log p(state | frame) − log p(state), (T, columns), of (T, mels) features."""
         return self.network.log_probs(features) - self.log_prior
 
-    def graph(self, words: Sequence[str]) -> UtteranceGraph:
-        """The states of an utterance's words."""
+    def graph(self, words: Sequence[str], *, backwards: bool = False) -> UtteranceGraph:
+        """The states of an utterance's words; backwards with the words, and the units of each, in reverse."""
         spellings = [self.units.spell(word) for word in words]
+        if backwards:
+            spellings = [tuple(units[::-1] for units in word) for word in reversed(spellings)]
         graph = make_graph(spellings, self.units.silence, self.config)
         return graph.with_stays(self.stays) if self.config.durations else graph
 

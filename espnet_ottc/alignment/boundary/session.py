@@ -49,6 +49,7 @@ def train_into(
     lexicon: Pronunciations | None = None,
     *,
     anyway: bool = False,
+    again: bool = False,
 ) -> Trained:
     """Train a boundary model and keep it, or take up a training where it stopped.
 
@@ -59,6 +60,7 @@ def train_into(
         config: None takes the defaults.
         lexicon: pronunciations; None spells by letters.
         anyway: keep and return a model that did not converge.
+        again: neither read a model that is there, nor go on from a checkpoint.
 
     Raises:
         NotConvergedError: the training did not find the words; nothing is kept.
@@ -67,12 +69,14 @@ def train_into(
     """
     config = config or BoundaryConfig()
     key = _key(utterances, config, lexicon)
-    record = _read_record(folder, key)
+    record = None if again else _read_record(folder, key)
     if record is not None:
         convergence = Convergence(**record["convergence"])
         rounds = [Round(**done) for done in record["rounds"]]
         return Trained(BoundaryModel.load(folder), convergence, rounds, fresh=False)
     checkpoint = folder.parent / CHECKPOINT
+    if again:
+        checkpoint.unlink(missing_ok=True)
     most = sum(stage.rounds for stage in config.stages)
     with progress(title="train", unit="round", total=most) as bar:
 

@@ -1,16 +1,19 @@
 """From words to the units that have states of their own: letters of any script, or a lexicon's phones."""
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from espnet_ottc.utils.encodings import decoded
+from espnet_ottc.alignment.formats.kaldi import fields_of, numbered_lines
 
 SILENCE = "<sil>"
 # What rare letters and words without letters are.
 OTHER = "<other>"
 _MOST_SPELLINGS = 8
+_VARIANT = re.compile(r"(?<=.)\(\d+\)$")
+_PROBABILITY = re.compile(r"\d*\.\d+(?:[eE][-+]?\d+)?")
 Pronunciations = Mapping[str, tuple[tuple[str, ...], ...]]
 
 _VOWELS = set("aeiouyæøœıəɨɪʊаеёиоуыэюяієїαεηιουω")
@@ -38,15 +41,22 @@ def letters(word: str) -> tuple[str, ...]:
 def read_lexicon(path: Path) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Read `WORD phone phone ...` lines; further lines of a word are further pronunciations.
 
+    What CMUdict, Kaldi and MFA write besides is no phone: comments, `(2)` behind a word, probabilities before
+    the phones.
+
     Raises:
-        ValueError: a line without phones, or no line at all.
+        ValueError: a line without phones, or no line at all; bytes that are not UTF-8.
         OSError: the file cannot be read.
     """
     found: dict[str, list[tuple[str, ...]]] = {}
-    for number, line in enumerate(decoded(path, "utf-8").splitlines(), 1):
-        word, *phones = line.split() or [""]
-        if not word:
+    for number, line in numbered_lines(path):
+        if line.startswith(";;;"):
             continue
+        word, *phones = fields_of(line)
+        word = _VARIANT.sub("", word)
+        phones = phones[: phones.index("#")] if "#" in phones else phones
+        while phones and _PROBABILITY.fullmatch(phones[0]):
+            del phones[0]
         if not phones:
             raise ValueError(f"{path}:{number}: a word needs phones, got {line!r}")
         variants = found.setdefault(word, [])
@@ -127,12 +137,6 @@ class Units:
             if entry is not None:
                 return self.lexicon[entry]
         return (letters(word),)
-
-    @property
-    def characters(self) -> frozenset[str]:
-        """The letters that words may be spelled with before they become units."""
-        known = frozenset("".join(name for name in self.names[:-1] if name != OTHER))
-        return known if self.lexicon is None else known | frozenset("".join(self.lexicon))
 
     def spell(self, word: str) -> tuple[tuple[int, ...], ...]:
         """The spellings of a word as indices into `names`."""

@@ -1,5 +1,6 @@
 """Kaldi's files of one line for each utterance: text, utt2dur, columns; and what CTM shares with them."""
 
+import io
 import math
 import sys
 from codecs import BOM_UTF8
@@ -138,8 +139,8 @@ def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, by
     # UTF-16 has bytes of its own for the ends of lines, and says so with a mark.
     wide = encoding or (encoding_of(start) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else None)
     if wide is not None:
-        text = decoded(path, wide)
-        for number, line in enumerate(text.splitlines(keepends=True), 1):
+        # Lines end as in other files: not at U+0085, which Windows-1252 has for an ellipsis.
+        for number, line in enumerate(io.StringIO(decoded(path, wide), newline=None), 1):
             yield number, line.encode("utf-8", "surrogatepass")
         return
     # In bytes, so that a fault has its line and a large file is never whole in memory.

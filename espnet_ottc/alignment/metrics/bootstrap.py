@@ -56,8 +56,8 @@ def bootstrap_ratio(
         seed: of the random generator; the same seed gives the same interval.
 
     Returns:
-        The interval; None where a denominator's sum is 0.  Draws whose denominator is 0 are left
-        out.
+        The interval; None where the denominators' sum is 0, or that of every draw.  Draws whose
+        denominator is 0 are left out.
 
     Raises:
         ValueError: sequences of different lengths, a level or count out of range.
@@ -136,8 +136,10 @@ class Draws:
         found: list[Interval | None] = [None] * len(terms)
         tail = (1 - level) / 2
         for place, parts in drawn.items():
-            low, high = np.quantile(np.concatenate(parts), [tail, 1 - tail])
-            found[place] = Interval(float(low), float(high), level)
+            values = np.concatenate(parts)
+            if len(values):
+                low, high = np.quantile(values, [tail, 1 - tail])
+                found[place] = Interval(float(low), float(high), level)
         return found
 
 

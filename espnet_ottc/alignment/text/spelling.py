@@ -161,7 +161,7 @@ class Speller:
 
     def _cases(self, text: str) -> Iterator[str]:
         yield text
-        if self.language.split("-")[0] in ("tr", "az"):
+        if self.language.replace("_", "-").split("-")[0].lower() in ("tr", "az", "tur", "aze"):
             yield text.replace("i", "İ").replace("ı", "I").upper()
             yield text.replace("İ", "i").replace("I", "ı").lower()
         yield text.upper()

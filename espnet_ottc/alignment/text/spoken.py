@@ -101,18 +101,37 @@ class Reader:
         from babel import Locale, UnknownLocaleError
 
         try:
-            return Locale.parse(self.language.replace("-", "_"))
+            return Locale.parse(self._tag)
         except (UnknownLocaleError, ValueError):
             return Locale.parse("en")
 
+    @cached_property
+    def _tag(self) -> str:
+        """The language with `_`; of two letters where it has such a code (`deu`, as MMS has it, is `de`)."""
+        from babel.core import get_global
+
+        language, *place = self.language.replace("-", "_").split("_")
+        known = get_global("language_aliases").get(language.lower(), language.lower())
+        return "_".join([known, *place])
+
     @property
     def _code(self) -> str:
-        return self.language.replace("_", "-").split("-")[0].lower()
+        return self._tag.split("_")[0]
+
+    @cached_property
+    def _in_num2words(self) -> str:
+        """The language's name there.  It would take one that begins with the same two letters."""
+        from num2words import CONVERTER_CLASSES
+
+        for name in (self._tag, self._code):
+            if name in CONVERTER_CLASSES:
+                return name
+        raise NotImplementedError(f"num2words has no {self.language}")
 
     def _words(self, number: int | Decimal, kind: str = "cardinal") -> str:
         from num2words import num2words
 
-        return str(num2words(number, lang=self.language.replace("-", "_"), to=kind))
+        return str(num2words(number, lang=self._in_num2words, to=kind))
 
     def _number(self, text: str) -> str | None:
         """A whole or decimal number with signs of grouping, or None."""
@@ -155,8 +174,7 @@ class Reader:
         _, _, fraction = str(value).partition(".")
         if not fraction:
             return self._words(whole)
-        code = self.language.replace("-", "_")
-        known = CONVERTER_CLASSES.get(code, CONVERTER_CLASSES.get(self._code))
+        known = CONVERTER_CLASSES[self._in_num2words]
         point = str(getattr(known, "pointword", "")).strip("() ") or _POINTS.get(self._code, "")
         if self._code in ("ru", "uk", "be", "kk") or not point:
             return self._words(value)  # they say the digits as a fraction
@@ -180,14 +198,13 @@ class Reader:
         from num2words import num2words
 
         if amount != int(amount):
-            language = self.language.replace("-", "_")
             try:
                 said = str(
                     num2words(
                         float(amount),
                         to="currency",
                         currency=currency,
-                        lang=language,
+                        lang=self._in_num2words,
                         separator=" ",
                     )
                 )
@@ -295,7 +312,8 @@ class Reader:
         return f"{self._words(int(match[1]))} {self.and_word} {share}" if match[1] else share
 
     def _telephone(self, text: str) -> str | None:
-        if not _TELEPHONE.fullmatch(text):
+        first, _, last = text.partition("-")
+        if not _TELEPHONE.fullmatch(text) or (_YEAR.fullmatch(first) and _YEAR.fullmatch(last)):
             return None
         return " ".join(self._words(int(digit)) for digit in text if digit.isdecimal())
 
