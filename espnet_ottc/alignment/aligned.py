@@ -1,7 +1,7 @@
 """What an aligner gives a user: words as they were given, each with a time, a confidence and a status."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from espnet_ottc.alignment.spans import Span
@@ -175,18 +175,3 @@ def _counts(counts: Counter[str]) -> str:
     return (
         ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "none"
     )
-
-
-def on_recording(utterances: Sequence[AlignedUtterance]) -> dict[str, list[Span]]:
-    """The words of each recording, with times from the recording's start, in order.
-
-    Args:
-        utterances: of any number of recordings.
-    """
-    found: dict[str, list[Span]] = {}
-    for one in sorted(utterances, key=lambda utterance: utterance.offset):
-        found.setdefault(one.recording, []).extend(
-            Span(word.text, word.start + one.offset, word.end + one.offset, word.confidence)
-            for word in one.words
-        )
-    return found

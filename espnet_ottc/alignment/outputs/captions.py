@@ -11,8 +11,6 @@ from espnet_ottc.utils.escapes import escaped
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import written_aside
 
-_SPACE_BEFORE = " "
-
 
 @dataclass(frozen=True)
 class CaptionRules:
