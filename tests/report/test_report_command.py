@@ -86,4 +86,4 @@ def test_a_list_of_rows_of_an_earlier_version_is_refused(
 ) -> None:
     experiment.results.write_text('[\n {"system": "ctc"}\n]\n')
     assert main(["--results", str(experiment.results)]) == 1
-    assert "results.jsonl:1: must be JSON, one record a line" in capsys.readouterr().err
+    assert "results.jsonl:1: must be JSON" in capsys.readouterr().err

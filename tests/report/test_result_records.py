@@ -66,9 +66,9 @@ def test_a_number_that_is_not_finite_is_not_written(make_row: Any) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ("{", "must be JSON, one record a line"),
-        ("[", "must be JSON, one record a line"),
-        ([score()], "must be an object, got list"),
+        ("{", "must be JSON"),
+        ("[", "must be JSON"),
+        ([score()], "must be a JSON object, got"),
         ({"wer": 1}, "'record' must be 'training' or 'score', got None"),
         (score(system=""), "'system' must be a name, got ''"),
         (score(seed="1"), "'seed' must be an integer, got '1'"),
