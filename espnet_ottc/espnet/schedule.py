@@ -106,7 +106,8 @@ def count_updates(args: argparse.Namespace) -> None:
                 sort_in_batch=args.sort_in_batch,
                 sort_batch=args.sort_batch,
                 drop_last=args.drop_last_iter,
-                min_batch_size=_processes() or args.min_batch_size,
+                # ESPnet 202412 has no such option.
+                min_batch_size=_processes() or getattr(args, "min_batch_size", 1),
             )
         )
     if batches is not None:

@@ -306,6 +306,12 @@ def test_soft_dtw_decodes_without_its_boundary_labels():
     assert criterion.log_softmax(hidden).argmax(2)[0].tolist() == [0, 0, 1, 1, 2, 0]
 
 
+def test_soft_dtw_refuses_a_package_whose_gradients_are_wrong(monkeypatch):
+    monkeypatch.setattr("tslearn.__version__", "0.9.0")
+    with pytest.raises(ImportError, match=r"missing: tslearn>=0.10"):
+        SoftDTW(V, D)
+
+
 def test_soft_dtw_says_how_to_get_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tslearn.metrics", None)
     with pytest.raises(ImportError, match=r"pip install 'espnet-ottc\[soft_dtw\]'"):

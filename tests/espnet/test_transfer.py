@@ -228,7 +228,7 @@ def huggingface_model(folder: Path) -> Path:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d", "##a", "##b"]
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join([*vocabulary, "##c", "##d", "ab", "##cd"]) + "\n")
-    tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(folder)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     shape = transformers.BertConfig(

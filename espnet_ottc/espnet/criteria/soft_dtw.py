@@ -26,7 +26,7 @@ class SoftDTW(SequenceCriterion):
     (arXiv 1703.01541); OTTC (arXiv 2502.01588), the ablation of that name.
 
     Raises:
-        ImportError: tslearn is not installed.
+        ImportError: tslearn is not installed, or is older than 0.10.
     """
 
     options_type = SoftDTWOptions
@@ -72,9 +72,12 @@ def _keep_pytorch_threads() -> None:
 
 
 def _tslearn() -> types.ModuleType:
+    """The module that has the loss.  Before 0.10 its gradients were wrong."""
     try:
         import tslearn.metrics
     except ImportError as error:
         raise MissingExtraError("ctc_type: soft_dtw", "soft_dtw", ["tslearn"]) from error
+    if tuple(map(int, tslearn.__version__.split(".")[:2])) < (0, 10):
+        raise MissingExtraError("ctc_type: soft_dtw", "soft_dtw", ["tslearn>=0.10"])
     module: types.ModuleType = tslearn.metrics
     return module
