@@ -144,7 +144,7 @@ class BoundaryConfig:
     prior_floor: float = 10.0
     settled: float = 0.002
     least_count: int = 10
-    wide_share: float = 0.3
+    wide_share: float = 0.1
     boundary_scale: float = 1.0
     interval_scale: float = 0.3
     interval_margin: float = 0.0075
