@@ -1,5 +1,6 @@
 """The choice between implementations, what happens where one is missing, and what only a build shows."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 
 from espnet_ottc import ottc_loss
 from espnet_ottc.ops import kernels
+from espnet_ottc.ops.kernels.library import compiled, load_library
 
 PACKAGE = Path(kernels.__file__).parents[2]
 BATCH = (
@@ -208,3 +210,22 @@ def test_gpu_agrees_with_the_cpu_without_synchronising() -> None:
     assert inputs[0].grad is not None
     assert expected_logits.grad is not None
     torch.testing.assert_close(inputs[0].grad.cpu(), expected_logits.grad)
+
+
+class Longer(ctypes.Structure):
+    _fields_ = tuple((f"field{number}", ctypes.c_int64) for number in range(100))
+
+
+@pytest.mark.parametrize("stem", ["_ottc_cpu", "_chains_cpu", "_band_cpu"])
+def test_a_kernel_of_another_version_is_refused_before_it_reads_beyond_a_structure(stem):
+    try:
+        path = compiled(stem)
+    except ImportError as missing:
+        pytest.skip(str(missing))
+    with pytest.raises(ImportError, match=rf"{stem}\.so was compiled for another version; run"):
+        load_library(path, Longer, [])
+
+
+def test_a_kernel_that_does_not_say_what_it_takes_is_refused():
+    with pytest.raises(ImportError, match="was compiled for another version; run"):
+        load_library(Path(torch._C.__file__), Longer, [])

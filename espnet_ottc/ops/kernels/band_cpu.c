@@ -32,6 +32,9 @@ typedef struct {
     double outside; /* no path outside the band has a higher score */
 } band_search;
 
+/* What the caller's must have: a library of another version would read beyond it. */
+const int64_t structure_bytes = sizeof(band_search);
+
 VECTORISED
 static float highest(const float *row, int64_t n) {
     float best = LOG_ZERO;

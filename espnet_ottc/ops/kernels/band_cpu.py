@@ -50,7 +50,7 @@ class BandPath(NamedTuple):
     outside: float
 
 
-_LIBRARY = load_library(compiled("_band_cpu"), {"band_best": _Search})
+_LIBRARY = load_library(compiled("_band_cpu"), _Search, ["band_best"])
 
 
 def best(

@@ -45,6 +45,9 @@ typedef struct {
     double *quantile;  /* (all M, levels) positions on the frame axis */
 } chain_batch;
 
+/* What the caller's must have: a library of another version would read beyond it. */
+const int64_t structure_bytes = sizeof(chain_batch);
+
 typedef struct { /* one utterance */
     int64_t T, S, K, M, N, block, blocks;
     const float *scores, *stay, *move, *enter, *leave, *skip_score;

@@ -46,7 +46,7 @@ class _Batch(ctypes.Structure):
     )
 
 
-_LIBRARY = load_library(compiled("_chains_cpu"), {"chains_best": _Batch, "chains_sum": _Batch})
+_LIBRARY = load_library(compiled("_chains_cpu"), _Batch, ("chains_best", "chains_sum"))
 
 
 def best(inputs: ChainInputs) -> BestPaths:

@@ -74,7 +74,7 @@ def load(path: Path) -> ctypes.CDLL:
     Raises:
         ImportError: it cannot be loaded.
     """
-    return load_library(path, {"ottc_forward": _Batch, "ottc_backward": _Batch})
+    return load_library(path, _Batch, ("ottc_forward", "ottc_backward"))
 
 
 _LIBRARY = load(compiled("_ottc_cpu"))

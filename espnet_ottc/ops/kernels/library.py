@@ -5,9 +5,11 @@ OpenMP threads, since both load the same libgomp.
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+
+_AGAIN = "pip install --force-reinstall --no-deps espnet-ottc"
 
 
 def compiled(stem: str) -> Path:
@@ -24,27 +26,33 @@ def compiled(stem: str) -> Path:
         path = folder / f"{stem}{suffix}"
         if path.exists():
             return path
-    raise ImportError(
-        "the C kernel was not compiled; install a C compiler and run "
-        "`pip install --force-reinstall --no-deps espnet-ottc`"
-    )
+    raise ImportError(f"the C kernel was not compiled; install a C compiler and run `{_AGAIN}`")
 
 
-def load_library(path: Path, functions: Mapping[str, type[ctypes.Structure]]) -> ctypes.CDLL:
+def load_library(
+    path: Path, structure: type[ctypes.Structure], functions: Sequence[str]
+) -> ctypes.CDLL:
     """Load a library whose functions take one structure each, by its address, and return nothing.
 
     Args:
         path: the file.
-        functions: name of each -> its structure.
+        structure: what they take.
+        functions: their names.
 
     Raises:
-        ImportError: it cannot be loaded.
+        ImportError: it cannot be loaded, or was compiled from other sources than these modules go with.
     """
+    size = None
     try:
         library = ctypes.CDLL(str(path))
+        size = ctypes.c_int64.in_dll(library, "structure_bytes").value
+        for name in functions:
+            getattr(library, name).argtypes = [ctypes.POINTER(structure)]
+            getattr(library, name).restype = None
     except OSError as fault:
         raise ImportError(f"{path.name} cannot be loaded: {fault}") from fault
-    for name, structure in functions.items():
-        getattr(library, name).argtypes = [ctypes.POINTER(structure)]
-        getattr(library, name).restype = None
+    except (ValueError, AttributeError):
+        pass  # an older one does not say its size, or has other functions
+    if size != ctypes.sizeof(structure):
+        raise ImportError(f"{path.name} was compiled for another version; run `{_AGAIN}`")
     return library

@@ -49,6 +49,9 @@ typedef struct {
     float *scaled_label_weights; /* (B, U), or NULL */
 } ottc_batch;
 
+/* What the caller's must have: a library of another version would read beyond it. */
+const int64_t structure_bytes = sizeof(ottc_batch);
+
 static inline void suspect(ottc_batch *p) {
 #pragma omp atomic write
     p->suspect = 1;
