@@ -35,7 +35,8 @@ def parsed_object(text: str | bytes, place: object) -> dict[str, Any]:
     """
     value = parsed(text, place)
     if not isinstance(value, dict):
-        raise ValueError(f"{place}: must be a JSON object, got {str(text)[:40]!r}")
+        got = text if isinstance(text, str) else text.decode(errors="replace")
+        raise ValueError(f"{place}: must be a JSON object, got {got.strip()[:40]!r}")
     return value
 
 

@@ -77,7 +77,7 @@ def read_epochs(directory: Path) -> list[EpochRecord]:
             record = EpochRecord(**{**content, "warnings": tuple(content.get("warnings", ()))})
         except TypeError as fault:
             raise ValueError(
-                f"{directory / EPOCHS}: line {number} must be the record of an epoch: {fault}"
+                f"{directory / EPOCHS}, line {number}: must be the record of an epoch: {fault}"
             ) from fault
         records[record.epoch] = record
     return [records[epoch] for epoch in sorted(records)]
@@ -103,7 +103,7 @@ def read_position(directory: Path) -> Position | None:
         return Position(**content)
     except TypeError as fault:
         raise ValueError(
-            f"{directory / BATCHES}: line {number} must be a position: {fault}"
+            f"{directory / BATCHES}, line {number}: must be a position: {fault}"
         ) from fault
 
 

@@ -304,7 +304,7 @@ def test_supervisions_need_durations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"id": "a"', "line 1: Expecting"),
+        ("a.jsonl", b'{"id": "a"', "line 1: must be JSON: Expecting"),
         # Without the time of day: parallel test processes must agree on the names of their tests.
         (
             "a.jsonl.gz",

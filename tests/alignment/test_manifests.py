@@ -42,7 +42,7 @@ DAMAGED = {
     "cut off": (_packed(MANY)[:2000], r"after line \d+: damaged or cut off"),
     "no gzip": (LINE.encode(), "after line 0: damaged or cut off"),
     "half a line": (_packed(LINE + "\n" + LINE[:50]), "line 2: "),
-    "no object": (_packed(f"{LINE}\n[1, 2]\n"), "line 2: must be an object"),
+    "no object": (_packed(f"{LINE}\n[1, 2]\n"), "line 2: must be a JSON object"),
     "another encoding": (gzip.compress(b"\xe9\n"), "must be UTF-8"),
 }
 

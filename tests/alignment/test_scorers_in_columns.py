@@ -138,7 +138,7 @@ def _scores(utterances: Sequence[Utterance], collar: float = 0.2) -> AlignmentSc
     return AlignmentScores.of(compare_tables(tables[0], tables[1], rows, collar=collar))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.sampled_from([0.05, 0.2]))
 def test_times_in_columns_score_as_one_utterance_after_the_other(
     seed: int, count: int, collar: float
@@ -147,7 +147,9 @@ def test_times_in_columns_score_as_one_utterance_after_the_other(
     utterances = [_utterance(rng) for _ in range(count)]
     row = _scores(utterances, collar).as_row()
     for name, value in _plain(utterances, collar).items():
-        assert row[name] == value, name
+        # From Python 3.12 on `sum` rounds once; NumPy does not.
+        wanted = value if value is None else pytest.approx(value, rel=1e-12)
+        assert row[name] == wanted, name
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_one_utterance_alone_compares_as_among_others() -> None:
 LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(LETTERS, LETTERS, st.booleans())
 def test_edits_are_those_of_kaldialigns_whole_alignment(
     reference: list[str], hypothesis: list[str], sclite_costs: bool

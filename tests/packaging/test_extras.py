@@ -48,7 +48,7 @@ def test_importing_a_room_without_its_extra_names_it(module: str, package: str, 
         ("formats.read_supervisions(Path('a.jsonl'))", "lhotse"),
         ("formats.write_supervisions(Path('a.jsonl'), {}, {})", "lhotse"),
         ("formats.write_textgrid(Path('a.TextGrid'), {}, 1.0)", "praatio"),
-        ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "kaldialign"),
+        ("scoring.score_words({'u': ['A', 'B']}, {'u': ['C', 'D']})", "kaldialign"),
         ("scoring.score_words({'u': ['A']}, {'u': ['A']})", "numpy"),
     ],
 )

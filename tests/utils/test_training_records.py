@@ -40,7 +40,7 @@ def test_a_whole_line_that_is_no_record_is_named(tmp_path, line):
     append_epoch(tmp_path, RECORD)
     with (tmp_path / "epochs.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(ValueError, match=r"epochs\.jsonl: line 2 must be"):
+    with pytest.raises(ValueError, match=r"epochs\.jsonl, line 2: must be"):
         read_epochs(tmp_path)
 
 

@@ -209,7 +209,8 @@ class _Reader:
             identities = list(map(self.names.__getitem__, names))
             if any(name.startswith(_COMMENTS) for name in set(names)) or not all(
                 self.is_read(name, channel, "")
-                for name, channel in set(zip(names, found, strict=True))
+                # In the order of the lines, as line by line.
+                for name, channel in dict.fromkeys(zip(names, found, strict=True))
             ):
                 return None
         except (ValueError, OverflowError):
