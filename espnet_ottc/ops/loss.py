@@ -163,7 +163,9 @@ class OTTCLoss(torch.nn.Module):
         validate: check values; None does so on the CPU only.
         backend: "auto", "eager", "cpu" or "triton".
         zero_infinity: count an infinite loss as 0.
-        null_capacity, null_weight, null: the place for mass that matches nothing.
+        null_capacity: what frames can explain, of the place for mass that matches nothing.
+        null_weight: its weight.
+        null: its label.
 
     Raises:
         ValueError: an unknown option.

@@ -31,7 +31,11 @@ def align_long(
     The search in each piece is exact.  Where one has no path, the whole utterance is searched at once.
 
     Args:
-        model, features, words, duration, wide: of `align_features`.
+        model: as for `align_features`.
+        features: as there.
+        words: as there.
+        duration: as there.
+        wide: as there.
         roughly: start and end of each word in seconds, as another aligner has them.
         longest: seconds of a piece.
     """

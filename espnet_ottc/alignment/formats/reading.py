@@ -64,7 +64,9 @@ def read_span_table(
 
     Args:
         path: as there; of a CTM no object is made for a span, so that it may be of any size.
-        tier, channel, encoding: as there.
+        tier: as there.
+        channel: as there.
+        encoding: as there.
 
     Raises:
         ValueError, OSError, ImportError: as there.
