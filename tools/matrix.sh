@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The tests of the loss with the oldest and the newest of what it runs on: tools/matrix.sh [DIR]
 #
-# Makes an environment for each row in DIR (default .matrix; several GB each), runs the tests in it, and says
-# at the end which rows passed.  A Python that is not found is said.  It counts as a failure, but for the one
+# Makes an environment for each row in DIR (default .matrix; several GB each), runs the tests in it, removes
+# it where they pass, and says at the end which rows passed.  A Python that is not found is said.  It counts as a failure, but for the one
 # that is not promised yet.  UV names the uv that installs (default: the one of .venv).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +43,7 @@ while IFS="|" read -r version torch packages; do
     # shellcheck disable=SC2086
     if OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -q -n 2 -p no:cacheprovider $tests -k "$pick" -m "not gpu and not slow"; then
         summary+="passed  $row"$'\n'
+        rm -rf "$venv"
     else
         summary+="FAILED  $row"$'\n'
         failed=1
