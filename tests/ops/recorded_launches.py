@@ -8,12 +8,14 @@ import json
 from typing import Any
 
 import torch
+import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from espnet_ottc.ops.kernels import OTTCInputs, Slopes, triton_ottc
 
+TRITON = tuple(map(int, triton.__version__.split(".")[:2]))
 LAUNCHES: list[Any] = []
 ASKED: list[str] = []
 
@@ -22,8 +24,8 @@ class Utils:
     """What a compiled kernel asks of the device."""
 
     def load_binary(self, name: str, *_: Any) -> tuple[Any, ...]:
-        """Module, function, registers, spills, threads."""
-        return None, name, 32, 0, 1024
+        """Module, function, registers, spills, and threads, for which Triton asks from 3.4 on."""
+        return (None, name, 32, 0, 1024)[: 5 if TRITON >= (3, 4) else 4]
 
     def get_device_properties(self, _: int) -> dict[str, int]:
         """Of an H100."""
