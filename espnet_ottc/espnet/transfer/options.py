@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from espnet_ottc.espnet.criteria.options.base import check_choice, check_epoch, check_number
+from espnet_ottc.espnet.criteria.options.base import check_choice, check_epoch, check_number, option
 
 TeacherKind = Literal["masked_lm", "espnet_lm", "huggingface", "random"]
 Matching = Literal["transport", "uniform"]
@@ -26,85 +26,52 @@ class TransferOptions:
         ValueError, TypeError: a value outside its range or of the wrong kind; the message names the option.
     """
 
-    teacher: TeacherKind = dataclasses.field(
-        default="masked_lm",
-        metadata={
-            "help": "masked_lm (this package's own, trained on text), espnet_lm (a model of ESPnet's LM "
-            "task), huggingface (a model of the package transformers) or random (a fixed random vector for "
-            "each token: the control)"
-        },
+    teacher: TeacherKind = option(
+        "masked_lm",
+        "masked_lm (this package's own, trained on text), espnet_lm (a model of ESPnet's LM "
+        "task), huggingface (a model of the package transformers) or random (a fixed random vector for "
+        "each token: the control)",
     )
-    teacher_path: str | None = dataclasses.field(
-        default=None,
-        metadata={
-            "help": "file of a masked_lm, parameters of an espnet_lm with config.yaml beside them, "
-            "folder or hub name of a huggingface model; needed and read for training alone"
-        },
+    teacher_path: str | None = option(
+        None,
+        "file of a masked_lm, parameters of an espnet_lm with config.yaml beside them, "
+        "folder or hub name of a huggingface model; needed and read for training alone",
     )
-    layer: int = dataclasses.field(
-        default=-1,
-        metadata={"help": "for huggingface: layer whose states are taken, from -1, the last"},
+    layer: int = option(-1, "for huggingface: layer whose states are taken, from -1, the last")
+    lower_case: bool = option(False, "for huggingface: give it the text in lower case")
+    weight: float = option(
+        1.0,
+        "adds this times (tokens x loss_align + loss_uot) to the training loss of each utterance",
     )
-    lower_case: bool = dataclasses.field(
-        default=False,
-        metadata={"help": "for huggingface: give it the text in lower case"},
+    after_epoch: int = option(
+        0, "starts after this epoch; an encoder that knows nothing is badly taught"
     )
-    weight: float = dataclasses.field(
-        default=1.0,
-        metadata={
-            "help": "adds this times (tokens x loss_align + loss_uot) to the training loss of each utterance"
-        },
+    matching: Matching = option(
+        "transport", "transport, or uniform (frames dealt out evenly: a control without transport)"
     )
-    after_epoch: int = dataclasses.field(
-        default=0,
-        metadata={"help": "starts after this epoch; an encoder that knows nothing is badly taught"},
+    reg: float = option(0.05, "weight of the plan's entropy, in units of the cost")
+    reg_m_frames: float = option(
+        0.5, "weight of keeping the frames' masses: small ones let frames out; .inf: exact"
     )
-    matching: Matching = dataclasses.field(
-        default="transport",
-        metadata={
-            "help": "transport, or uniform (frames dealt out evenly: a control without transport)"
-        },
+    reg_m_tokens: float = option(
+        math.inf, "weight of keeping the tokens' masses; .inf: every token has all of its mass"
     )
-    reg: float = dataclasses.field(
-        default=0.05, metadata={"help": "weight of the plan's entropy, in units of the cost"}
+    reference: Reference = option(
+        "product",
+        "of the entropy: product (masses do not depend on the length) or ones (the paper's)",
     )
-    reg_m_frames: float = dataclasses.field(
-        default=0.5,
-        metadata={
-            "help": "weight of keeping the frames' masses: small ones let frames out; .inf: exact"
-        },
+    max_iter: int = option(50, "steps of the solver")
+    plan_gradient: PlanGradient = option(
+        "implicit",
+        "of loss_align: implicit (through the plan too) or none (the plan is taken as fixed)",
     )
-    reg_m_tokens: float = dataclasses.field(
-        default=math.inf,
-        metadata={
-            "help": "weight of keeping the tokens' masses; .inf: every token has all of its mass"
-        },
+    order: Order = option(
+        "none",
+        "expected order in time: none, diagonal, or plan (OTTC's own plan; for others the "
+        "posteriors of labels other than the blank, summed up)",
     )
-    reference: Reference = dataclasses.field(
-        default="product",
-        metadata={
-            "help": "of the entropy: product (masses do not depend on the length) or ones (the paper's)"
-        },
-    )
-    max_iter: int = dataclasses.field(default=50, metadata={"help": "steps of the solver"})
-    plan_gradient: PlanGradient = dataclasses.field(
-        default="implicit",
-        metadata={
-            "help": "of loss_align: implicit (through the plan too) or none (the plan is taken as fixed)"
-        },
-    )
-    order: Order = dataclasses.field(
-        default="none",
-        metadata={
-            "help": "expected order in time: none, diagonal, or plan (OTTC's own plan; for others the "
-            "posteriors of labels other than the blank, summed up)"
-        },
-    )
-    order_weight: float = dataclasses.field(
-        default=0.1,
-        metadata={
-            "help": "adds this times the squared distance in tokens from the expected place to the cost"
-        },
+    order_weight: float = option(
+        0.1, "adds this times the squared distance in tokens from the expected place to the cost"
     )
 
     def __post_init__(self) -> None:

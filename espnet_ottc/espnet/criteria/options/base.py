@@ -1,7 +1,9 @@
 """What the options of all criteria have in common: their type, and checks of single values."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,15 +13,19 @@ class CriterionOptions:
     ctc_type: ClassVar[str]
 
 
+def option(default: _T, meaning: str) -> _T:
+    """A field of `CriterionOptions`: an option with its default, and what `describe_options` says of it."""
+    field: Any = dataclasses.field(default=default, metadata={"help": meaning})
+    return field  # type: ignore[no-any-return]
+
+
 def boundary_label_field() -> Any:
     """The option `boundary_label` of a criterion whose label sequences are complete."""
-    return dataclasses.field(
-        default=None,
-        metadata={
-            "help": "token (or its id) that every label sequence starts and ends with, so that silence has a "
-            "label; <word_break>: <space> or SentencePiece's ▁, whichever the tokens have; hypotheses come "
-            "without it at their ends"
-        },
+    return option(
+        None,
+        "token (or its id) that every label sequence starts and ends with, so that silence has a "
+        "label; <word_break>: <space> or SentencePiece's ▁, whichever the tokens have; hypotheses come "
+        "without it at their ends",
     )
 
 

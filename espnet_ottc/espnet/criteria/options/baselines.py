@@ -9,6 +9,7 @@ from espnet_ottc.espnet.criteria.options.base import (
     check_epoch,
     check_label,
     check_number,
+    option,
 )
 
 
@@ -22,16 +23,13 @@ class PriorCTCOptions(CriterionOptions):
 
     ctc_type: ClassVar[str] = "ctc_prior"
 
-    prior_scale: float = dataclasses.field(
-        default=0.3,
-        metadata={"help": "power of the labels' priors that posteriors are divided by; 0: CTC"},
+    prior_scale: float = option(
+        0.3, "power of the labels' priors that posteriors are divided by; 0: CTC"
     )
-    prior_after_epoch: int = dataclasses.field(
-        default=1,
-        metadata={
-            "help": "priors are uniform up to this epoch; they help a CTC model that has left its plateau, "
-            "where all posteriors are alike, and keep others there"
-        },
+    prior_after_epoch: int = option(
+        1,
+        "priors are uniform up to this epoch; they help a CTC model that has left its plateau, "
+        "where all posteriors are alike, and keep others there",
     )
 
     def __post_init__(self) -> None:
@@ -49,9 +47,8 @@ class ConsistencyCTCOptions(CriterionOptions):
 
     ctc_type: ClassVar[str] = "cr_ctc"
 
-    consistency_weight: float = dataclasses.field(
-        default=0.2,
-        metadata={"help": "weight of the divergence between the two views' posteriors"},
+    consistency_weight: float = option(
+        0.2, "weight of the divergence between the two views' posteriors"
     )
 
     def __post_init__(self) -> None:
@@ -76,9 +73,8 @@ class SoftDTWOptions(CriterionOptions):
     ctc_type: ClassVar[str] = "soft_dtw"
 
     boundary_label: str | int | None = boundary_label_field()
-    gamma: float = dataclasses.field(
-        default=1.0,
-        metadata={"help": "temperature of the soft minimum over warping paths, in nats, above 0"},
+    gamma: float = option(
+        1.0, "temperature of the soft minimum over warping paths, in nats, above 0"
     )
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from espnet_ottc.espnet.criteria.options.base import (
     check_epoch,
     check_label,
     check_number,
+    option,
 )
 
 LabelWeights = Literal["uniform", "ali", "learned", "self"]
@@ -28,115 +29,79 @@ class OTTCOptions(CriterionOptions):
     ctc_type: ClassVar[str] = "ottc"
 
     boundary_label: str | int | None = boundary_label_field()
-    label_weights: LabelWeights = dataclasses.field(
-        default="uniform",
-        metadata={
-            "help": "beta: uniform (1/U each), ali (run lengths of the frame labels in the data stream ali), "
-            "learned (predicted from the label sequence), self (mean durations that the model itself gave to "
-            "each token in the epochs before)"
-        },
+    label_weights: LabelWeights = option(
+        "uniform",
+        "beta: uniform (1/U each), ali (run lengths of the frame labels in the data stream ali), "
+        "learned (predicted from the label sequence), self (mean durations that the model itself gave to "
+        "each token in the epochs before)",
     )
-    label_weight_floor: float = dataclasses.field(
-        default=0.5,
-        metadata={
-            "help": "for label_weights learned and self: the smallest one, as a share of 1/U, in [0, 1); "
-            "above 0 for self"
-        },
+    label_weight_floor: float = option(
+        0.5,
+        "for label_weights learned and self: the smallest one, as a share of 1/U, in [0, 1); "
+        "above 0 for self",
     )
-    label_weight_damping: float = dataclasses.field(
-        default=0.5,
-        metadata={
-            "help": "for label_weights self: share of the former durations that each epoch keeps, in [0, 1)"
-        },
+    label_weight_damping: float = option(
+        0.5,
+        "for label_weights self: share of the former durations that each epoch keeps, in [0, 1)",
     )
-    alpha: Alpha = dataclasses.field(
-        default="learned",
-        metadata={
-            "help": "frame weights: learned (a head on the encoder's output) or uniform (1/T each)"
-        },
+    alpha: Alpha = option(
+        "learned", "frame weights: learned (a head on the encoder's output) or uniform (1/T each)"
     )
-    flat_start_epochs: int = dataclasses.field(
-        default=0,
-        metadata={
-            "help": "number of first epochs in which labels and alpha learn from the sum over all alignments "
-            "instead of alpha's own plan; over a third as many more OTTC takes over; 0: OTTC from the start"
-        },
+    flat_start_epochs: int = option(
+        0,
+        "number of first epochs in which labels and alpha learn from the sum over all alignments "
+        "instead of alpha's own plan; over a third as many more OTTC takes over; 0: OTTC from the start",
     )
-    freeze_alpha_after_epoch: int | None = dataclasses.field(
-        default=None,
-        metadata={
-            "help": "keep the frame-weight head as it is after this epoch; null: never, 0: from the start"
-        },
+    freeze_alpha_after_epoch: int | None = option(
+        None, "keep the frame-weight head as it is after this epoch; null: never, 0: from the start"
     )
-    alpha_kl_weight: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "adds this times KL(alpha || uniform) to the loss, in the loss's unit; sharper boundaries"
-        },
+    alpha_kl_weight: float = option(
+        0.0,
+        "adds this times KL(alpha || uniform) to the loss, in the loss's unit; sharper boundaries",
     )
-    alpha_roughness_weight: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "adds this times the mean squared step between neighbouring frame scores, "
-            "in the loss's unit"
-        },
+    alpha_roughness_weight: float = option(
+        0.0,
+        "adds this times the mean squared step between neighbouring frame scores, "
+        "in the loss's unit",
     )
-    null_capacity: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "each frame can explain this / T of an utterance, in [0, 1]; what alpha leaves of it "
-            "teaches the blank, which then means silence; 0: nothing does"
-        },
+    null_capacity: float = option(
+        0.0,
+        "each frame can explain this / T of an utterance, in [0, 1]; what alpha leaves of it "
+        "teaches the blank, which then means silence; 0: nothing does",
     )
-    null_weight: float = dataclasses.field(
-        default=1.0, metadata={"help": "weight of what null_capacity adds to the loss"}
+    null_weight: float = option(1.0, "weight of what null_capacity adds to the loss")
+    null_after_epoch: int = option(
+        0,
+        "null_weight is 0 up to this epoch and rises over a third as many, by equal steps; it is "
+        "whole in the validation loss throughout",
     )
-    null_after_epoch: int = dataclasses.field(
-        default=0,
-        metadata={
-            "help": "null_weight is 0 up to this epoch and rises over a third as many, by equal steps; it is "
-            "whole in the validation loss throughout"
-        },
+    unaligned_label: str | int | None = option(
+        None,
+        "token of texts that gets no frames, for null_capacity: pauses in its place are the "
+        "blank's; <word_break>: <space> or SentencePiece's ▁, or nothing where the tokens have neither; "
+        "what the model recognises does not have it",
     )
-    unaligned_label: str | int | None = dataclasses.field(
-        default=None,
-        metadata={
-            "help": "token of texts that gets no frames, for null_capacity: pauses in its place are the "
-            "blank's; <word_break>: <space> or SentencePiece's ▁, or nothing where the tokens have neither; "
-            "what the model recognises does not have it"
-        },
+    aux_ctc_weight: float = option(
+        0.0,
+        "loss = OTTC + aux_ctc_weight * CTC, with a CTC head of its own on the same encoder; "
+        "0: no such head",
     )
-    aux_ctc_weight: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "loss = OTTC + aux_ctc_weight * CTC, with a CTC head of its own on the same encoder; "
-            "0: no such head"
-        },
+    consistency_weight: float = option(
+        0.0,
+        "trains on two draws of SpecAugment of each utterance and adds this times the divergence "
+        "of their posteriors, as ctc_type cr_ctc does; 0: one view",
     )
-    consistency_weight: float = dataclasses.field(
-        default=0.0,
-        metadata={
-            "help": "trains on two draws of SpecAugment of each utterance and adds this times the divergence "
-            "of their posteriors, as ctc_type cr_ctc does; 0: one view"
-        },
+    scale: Scale = option(
+        "frames",
+        "unit of the loss: frames (nats per utterance, as CTC's), labels (times U) or utterance "
+        "(total mass 1)",
     )
-    scale: Scale = dataclasses.field(
-        default="frames",
-        metadata={
-            "help": "unit of the loss: frames (nats per utterance, as CTC's), labels (times U) or utterance "
-            "(total mass 1)"
-        },
+    drop_threshold: float = option(
+        0.01,
+        "greedy decoding drops frames that weigh less than this share of the uniform weight 1/T, "
+        "in [0, 1]",
     )
-    drop_threshold: float = dataclasses.field(
-        default=0.01,
-        metadata={
-            "help": "greedy decoding drops frames that weigh less than this share of the uniform weight 1/T, "
-            "in [0, 1]"
-        },
-    )
-    dropout: float = dataclasses.field(
-        default=0.1, metadata={"help": "dropout in front of the frame-weight head, in [0, 1)"}
-    )
+    dropout: float = option(0.1, "dropout in front of the frame-weight head, in [0, 1)")
 
     def __post_init__(self) -> None:
         check_label(self.boundary_label)
