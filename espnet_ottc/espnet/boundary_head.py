@@ -7,7 +7,6 @@ along a gradient, so that the training of the recogniser trains it when it ends.
 import argparse
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import torch
 from espnet2.train.dataset import ESPnetDataset
 from torch import Tensor, nn
 
-from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.options import HeadOptions, parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import NotConvergedError, train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
-from espnet_ottc.alignment.boundary.units import Pronunciations
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.encoders.frame_grid import sampling_rate_of
@@ -28,9 +26,8 @@ from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
 PREFIX = "boundary_head."
 HEAD_OPTIONS = ("boundary_head", "boundary_conf")  # in model_conf
-UNITS = ("auto", "letters", "words")
-# Longer words are no phones.
-_LONGEST_PHONE = 3
+# Types of tokens that are whole words, or phones.
+WHOLE_WORDS = ("word", "phn")
 # Beside minutes of a recogniser's training the head's must be short.
 _DEFAULTS: Mapping[str, Any] = {
     "hours": 1.0,
@@ -41,20 +38,6 @@ _DEFAULTS: Mapping[str, Any] = {
 # No corpus has so many utterances in an hour.
 _UTTERANCES_PER_HOUR = 7200
 _NOT_PARAMETERS = ("checkpoint",)
-
-
-@dataclass(frozen=True)
-class HeadOptions:
-    """`boundary_conf` of the model: `units`, and the fields of `BoundaryConfig`.
-
-    Attributes:
-        units: "letters", words are spelled; "words", each word is a unit, as where the words are phones;
-            "auto", the latter where the token type is word or phn and no word has more than three letters.
-        config: of the boundary model.
-    """
-
-    units: str
-    config: BoundaryConfig
 
 
 class BoundaryHead(nn.Module):
@@ -95,25 +78,13 @@ class BoundaryHead(nn.Module):
         self.tensors = given or self.tensors
 
 
-def parse_boundary_conf(conf: Mapping[str, Any] | None) -> HeadOptions:
-    """The options of the head.
+def parse_head_conf(conf: Mapping[str, Any] | None) -> HeadOptions:
+    """The options of a head, whose training is shorter than that of a boundary model alone.
 
     Raises:
         ValueError: an unknown option, or a value out of range.
     """
-    values = {**_DEFAULTS, **(conf or {})}
-    units = values.pop("units", UNITS[0])
-    if units not in UNITS:
-        raise ValueError(f"boundary_conf: units must be one of {', '.join(UNITS)}; got {units!r}")
-    known = {field.name for field in fields(BoundaryConfig)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(
-            f"boundary_conf has no {', '.join(unknown)}; it has units, {', '.join(sorted(known))}"
-        )
-    try:
-        return HeadOptions(units, BoundaryConfig.from_json(values))
-    except ValueError as fault:
-        raise ValueError(f"boundary_conf: {fault}") from fault
+    return parse_boundary_conf(conf, _DEFAULTS)
 
 
 def wants_head(model: nn.Module) -> bool:
@@ -151,7 +122,9 @@ def train_head(model: nn.Module, args: argparse.Namespace) -> None:
     options: HeadOptions = model.boundary_options  # type: ignore[assignment]
     try:
         utterances = spoken_texts(args, options)
-        lexicon = lexicon_of(options, args, utterances)
+        words = (word for utterance in utterances for word in utterance.words)
+        whole = getattr(args, "token_type", None) in WHOLE_WORDS
+        lexicon = options.lexicon(words, whole=whole)
         trained = train_into(directory / BOUNDARY_MODEL, utterances, options.config, lexicon)
     except NotConvergedError as fault:
         logging.warning("the model gets no boundary head: %s", fault)
@@ -206,19 +179,6 @@ def _names(args: argparse.Namespace) -> list[str]:
         return []
     lines = Path(files[0]).read_text(encoding="utf-8").splitlines()
     return [line.split(maxsplit=1)[0] for line in lines if line.strip()]
-
-
-def lexicon_of(
-    options: HeadOptions, args: argparse.Namespace, utterances: list[SpokenText]
-) -> Pronunciations | None:
-    """Each word as a unit, if the options say so; None spells by letters."""
-    words = sorted({word for utterance in utterances for word in utterance.words})
-    phones = getattr(args, "token_type", None) in ("word", "phn") and all(
-        len(word) <= _LONGEST_PHONE for word in words
-    )
-    if options.units == "letters" or (options.units == "auto" and not phones):
-        return None
-    return {word: ((word,),) for word in words}
 
 
 def _put_into_files(head: BoundaryModel, directory: Path) -> None:

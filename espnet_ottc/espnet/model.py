@@ -12,7 +12,7 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor
 
-from espnet_ottc.espnet.boundary_head import BoundaryHead, parse_boundary_conf
+from espnet_ottc.espnet.boundary_head import BoundaryHead, parse_head_conf
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
@@ -73,7 +73,7 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
     ) -> None:
         super().__init__(*arguments, **named)
         self.wants_boundary_head = boundary_head
-        self.boundary_options = parse_boundary_conf(boundary_conf)
+        self.boundary_options = parse_head_conf(boundary_conf)
         self.boundary_head = BoundaryHead()
         self.transfer: Transfer | None = None
         if transfer_conf is not None:

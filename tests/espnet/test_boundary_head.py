@@ -1,6 +1,5 @@
 """A boundary head: trained with the recogniser, kept in its parameters, used for times."""
 
-import argparse
 import logging
 import shutil
 import zipfile
@@ -15,10 +14,10 @@ from lhotse import CutSet
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.alignment.aligners import make_aligner
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import NotConvergedError
-from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.espnet import boundary_head
-from espnet_ottc.espnet.boundary_head import PREFIX, BoundaryHead
+from espnet_ottc.espnet.boundary_head import PREFIX, WHOLE_WORDS, BoundaryHead
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.trained_model import TrainedModel
 
@@ -205,10 +204,8 @@ def test_a_head_that_finds_no_words_is_left_out_with_a_warning(lab, caplog, monk
     ],
 )
 def test_phones_that_are_words_are_units_by_themselves(token_type, words, units, expected):
-    options = boundary_head.parse_boundary_conf({"units": units})
-    said = [SpokenText("one", tuple(words.split()), lambda: None)]
-    args = argparse.Namespace(token_type=token_type)
-    lexicon = boundary_head.lexicon_of(options, args, said)
+    options = parse_boundary_conf({"units": units})
+    lexicon = options.lexicon(words.split(), whole=token_type in WHOLE_WORDS)
     assert lexicon == ({word: ((word,),) for word in words.split()} if expected else None)
 
 

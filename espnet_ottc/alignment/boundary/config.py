@@ -90,6 +90,8 @@ class BoundaryConfig:
         dropout: of the hidden units, in [0, 1).
         noise: standard deviation of the noise that features get while they are learned, ≥ 0.
         networks: trained side by side from other random numbers; their scores are averaged.
+        mixture: Gaussians of each state's cepstra in place of the networks, a power of two: a classical
+            GMM-HMM, which `gaussian_rounds` train before each doubling; 0 for networks.
         stages: of the training, one after the other.
         start: "loud" shares the frames between the first loud one and the last out evenly, and leaves the
             others to silence; "equal" shares all of them.
@@ -134,6 +136,7 @@ class BoundaryConfig:
     dropout: float = 0.0
     noise: float = 0.5
     networks: int = 1
+    mixture: int = 0
     stages: tuple[Stage, ...] = (Stage(),)
     start: str = "loud"
     gaussian_rounds: int = 16
@@ -171,6 +174,12 @@ class BoundaryConfig:
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
         _one_of(STARTS, start=self.start)
+        _at_least(0, mixture=self.mixture)
+        if self.mixture & (self.mixture - 1) or (self.mixture and not self.gaussian_rounds):
+            raise ValueError(
+                f"mixture must be a power of two, with gaussian_rounds; got {self.mixture} and "
+                f"{self.gaussian_rounds}"
+            )
         if self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz must be below high_hz, got {self.low_hz} and {self.high_hz}")
         for name, value, open_below in (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-_CEPSTRA = 13
+CEPSTRA = 13
 _SLOPE = (-0.2, -0.1, 0.0, 0.1, 0.2)
 # Frames that count for the mean of all when a state has few.
 _PRIOR_FRAMES = 20.0
@@ -24,7 +24,7 @@ Expect = Callable[[Sequence[Tensor]], Tensor]
 def cepstra(features: Tensor) -> Tensor:
     """(T, mels) to (T, 39): 13 cepstra, their slopes and the slopes of these, normalised by utterance."""
     mels = features.shape[1]
-    order, band = torch.arange(min(_CEPSTRA, mels))[:, None], torch.arange(mels)
+    order, band = torch.arange(min(CEPSTRA, mels))[:, None], torch.arange(mels)
     basis = math.sqrt(2 / mels) * torch.cos(math.pi / mels * (band + 0.5) * order)
     plain = features @ basis.T
     slopes = _slopes(plain)

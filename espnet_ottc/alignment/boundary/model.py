@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.units import Units
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
@@ -68,14 +69,14 @@ class BoundaryModel:
     Attributes:
         config: how it was made.
         units: its inventory, and its lexicon.
-        network: its parameters, in eval mode.
+        network: its parameters, in eval mode; or Gaussians.
         log_prior: (columns,) log-probability of each state in the training.
         stays: (columns,) probability of staying in each state.
     """
 
     config: BoundaryConfig
     units: Units
-    network: BoundaryNetwork
+    network: BoundaryNetwork | MixtureNetwork
     log_prior: Tensor
     stays: Tensor
 
@@ -178,7 +179,12 @@ class BoundaryModel:
         if lexicon is not None:
             lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
         units = Units(description["units"], lexicon)
-        network = BoundaryNetwork(config, config.context, columns_of(len(units.names), config))
+        columns = columns_of(len(units.names), config)
+        network = (
+            MixtureNetwork(config, columns)
+            if config.mixture
+            else BoundaryNetwork(config, config.context, columns)
+        )
         network.load_state_dict(parameters["network"])
         return cls(config, units, network.eval(), parameters[_PRIOR], parameters[_STAYS])
 

@@ -16,6 +16,7 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork, fitted_config
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
@@ -114,7 +115,7 @@ def train_boundary_model(
         on_round: is told of each round that ends.
 
     Returns:
-        The model and its rounds.
+        The model and its rounds; a model of Gaussians has none, and no checkpoint.
 
     Raises:
         ValueError: no utterance that can be learned from; a checkpoint of another training.
@@ -128,6 +129,8 @@ def train_boundary_model(
     for name, why in material.left_out.items():
         _log.warning("%s takes no part in the training: %s", name, why)
     training = _Training(material, units, config)
+    if config.mixture:
+        return training.classical(), []
     state = training.begin() if checkpoint is None else training.resume(checkpoint)
     while state.stage < len(config.stages):
         done = training.round(state)
@@ -231,11 +234,7 @@ class _Training:
 
     def begin(self) -> _State:
         """The flat start, made better by Gaussians."""
-        pieces = [
-            graph.chain.columns.long()[flat_start(x, graph, self.config)]
-            for x, graph in zip(self.material.features, self.material.graphs, strict=True)
-        ]
-        state = self.empty(torch.cat(pieces))
+        state = self.flat()
         if self.config.gaussian_rounds:
             features = [cepstra(x) for x in self.material.features]
             hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
@@ -248,6 +247,35 @@ class _Training:
 
             fit_gaussians(features, hard, self.config.gaussian_rounds, expect)
         return state
+
+    def flat(self) -> _State:
+        """The flat start alone."""
+        pieces = [
+            graph.chain.columns.long()[flat_start(x, graph, self.config)]
+            for x, graph in zip(self.material.features, self.material.graphs, strict=True)
+        ]
+        return self.empty(torch.cat(pieces))
+
+    def classical(self) -> BoundaryModel:
+        """A model of Gaussians alone, from the flat start on."""
+        state = self.flat()
+        network = MixtureNetwork(self.config, self.columns)
+        counts = torch.bincount(state.columns, minlength=self.columns).float()
+
+        def expect(scores: Sequence[Tensor]) -> Tensor:
+            nonlocal counts
+            columns, occupancy, score = self.find(state, scores, all_paths=True)
+            _log.info("%d Gaussians: %.3f a frame", network.weights.shape[1], score)
+            if self.config.durations:
+                state.stays = self.stays_of(columns)
+            counts = occupancy.sum(0)
+            return occupancy
+
+        hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
+        fit_mixtures(network, self.material.features, hard, self.config, expect)
+        counts = counts + self.config.prior_floor
+        network.log_prior = (counts / counts.sum()).log()
+        return BoundaryModel(self.config, self.units, network, network.log_prior, state.stays)
 
     def empty(self, columns: Tensor) -> _State:
         """A training that has not begun."""
