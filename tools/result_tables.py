@@ -288,7 +288,7 @@ def _baseline(group: Group, seeds: set[int]) -> str:
 
 def _is_ottc(group: Group) -> bool:
     # An auxiliary head is decoded as CTC.
-    return "ottc" in group.system and not group.rows[0].is_head
+    return "ottc" in group.system and group.rows[0].has_epochs
 
 
 def _of_seed(groups: Iterable[Group], key: str, seed: int) -> list[float]:

@@ -11,7 +11,8 @@ from lhotse import CutSet
 
 from espnet_ottc.alignment.formats import read_manifest, write_columns
 from espnet_ottc.alignment.writing import write_times
-from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe import boundary_models, jobs
+from espnet_ottc.recipe.boundary_models import TIMES_FILES
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.paths import align_log, configuration_of
 from espnet_ottc.recipe.recipe import Recipe
@@ -19,15 +20,14 @@ from espnet_ottc.recipe.systems import System
 from espnet_ottc.utils.commands import log_to, quiet_imports, say
 from espnet_ottc.utils.files import written_aside
 
-_FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
-
 
 def align(recipe: Recipe) -> None:
     """Stage 9."""
     for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
-                _align(recipe, system, seed, set_name)
+                align_set = boundary_models.align if system.times_only else _align
+                align_set(recipe, system, seed, set_name)
 
 
 def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
@@ -47,7 +47,7 @@ def _align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
             grid_file,
             labels,
             durations,
-            *(folder / file for folder in folders.values() for file in _FILES),
+            *(folder / file for folder in folders.values() for file in TIMES_FILES),
         ),
         after={
             paths.train_mark(*training): system.trained,

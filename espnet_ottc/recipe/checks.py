@@ -12,11 +12,13 @@ from pathlib import Path
 
 import yaml
 
+from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
 from espnet_ottc.espnet.transfer.options import parse_transfer_conf
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source
 from espnet_ottc.recipe.configs import write
+from espnet_ottc.recipe.other_tools import other_tools
 from espnet_ottc.recipe.paths import made_for_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
@@ -40,6 +42,7 @@ def check(recipe: Recipe) -> None:
     """
     _check_systems(recipe)
     _check_names(recipe)
+    _check_other_tools(recipe)
     _check_training_options(recipe)
     _check_synthetic(recipe)
     _check_machine(recipe)
@@ -94,8 +97,11 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
 
 def _check_systems(recipe: Recipe) -> None:
     """Systems that share statistics, and criteria that ESPnet can make."""
-    first = recipe.systems[0]
     for system in recipe.systems:
+        if system.times_only:
+            _check_times_only(recipe, system)
+    for system in recipe.recognisers:
+        first = recipe.recognisers[0]
         if system.features != first.features:
             raise ValueError(
                 f"{system.path} must have the frontend and normalisation of {first.path}, since "
@@ -115,6 +121,26 @@ def _check_systems(recipe: Recipe) -> None:
                 parse_conf(conf, kind)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{system.path}: {error}") from error
+
+
+def _check_times_only(recipe: Recipe, system: System) -> None:
+    """Options of a boundary model, and a recogniser for what tunes one."""
+    unknown = sorted(set(system.config) - {"boundary_conf", "tune"})
+    if unknown:
+        raise ValueError(
+            f"{system.path}: a system of times has boundary_conf and tune, got {', '.join(unknown)}"
+        )
+    try:
+        parse_boundary_conf(system.boundary_conf)
+    except ValueError as error:
+        raise ValueError(f"{system.path}: {error}") from error
+    name = system.tunes
+    known = name is None or name in [one.name for one in recipe.recognisers]
+    for seed in recipe.seeds:
+        if not known and not recipe.paths.model(str(name), seed).is_file():
+            raise ValueError(
+                f"{system.name}: it tunes {name}, which is not trained: name {name} in --systems too"
+            )
 
 
 def _check_transfer(recipe: Recipe, system: System) -> None:
@@ -149,6 +175,15 @@ def _check_names(recipe: Recipe) -> None:
         for text in texts:
             if not _NAME.fullmatch(text):
                 raise ValueError(f"{option}: must be of letters, digits and _ . + -, got {text!r}")
+
+
+def _check_other_tools(recipe: Recipe) -> None:
+    taken = {model.name for model in recipe.models}
+    for tool in other_tools(recipe):
+        if not _NAME.fullmatch(tool) or tool in taken:
+            raise ValueError(
+                f"--other_times: {tool!r} must be of letters, digits and _ . + -, and no system of the run"
+            )
 
 
 def _check_training_options(recipe: Recipe) -> None:

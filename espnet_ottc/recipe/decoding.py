@@ -49,11 +49,14 @@ def decode(recipe: Recipe) -> None:
     """Stage 8."""
     units = [
         (system, seed, decoder, set_name)
-        for system in recipe.models
+        for system in recipe.decoded
         for seed in recipe.seeds
         for decoder in recipe.decoders
         for set_name in recipe.sets.evaluated
     ]
+    if not units:
+        say("stage 8: no system recognises words, skipped")
+        return
     workers = recipe.options.ngpu or recipe.options.nj
     splits = max(1, workers // len(units))
     gpus = _gpus(recipe.options.ngpu)

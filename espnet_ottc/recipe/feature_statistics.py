@@ -28,7 +28,10 @@ _BATCHES = re.compile(r"Niter: (\d+)")
 
 def collect(recipe: Recipe) -> None:
     """Stage 4."""
-    system = recipe.systems[0]
+    if not recipe.recognisers:
+        say("stage 4: no system trains a recogniser, skipped")
+        return
+    system = recipe.recognisers[0]
     sets = {"train": recipe.sets.train, "valid": recipe.sets.valid}
     names = tuple(sets.values())
     token_files = [
@@ -81,7 +84,7 @@ def _share(utterances: Sequence[str], number: int, count: int) -> Sequence[str]:
 
 def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--collect_stats", "true"]
-    config = recipe.paths.configuration(recipe.systems[0].name)
+    config = recipe.paths.configuration(recipe.recognisers[0].name)
     command += ["--config", str(config), "--output_dir", str(split)]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)

@@ -40,17 +40,27 @@ class Recipe:
             reference_system=options.ali_system if options.reference == "forced" else None,
         )
         names = several("--systems", options.systems)
-        self.systems = tuple(read_system(self.conf, name) for name in names)
+        self.systems = tuple(read_system(self.conf, name, SHARED_CONF) for name in names)
         self.decoders = {
             name: config_path("decode", name, self.conf, SHARED_CONF)
             for name in several("--decoders", options.decoders)
         }
 
     @property
+    def recognisers(self) -> tuple[System, ...]:
+        """The systems that train a recogniser."""
+        return tuple(system for system in self.systems if not system.times_only)
+
+    @property
     def models(self) -> tuple[System, ...]:
-        """What is decoded, aligned and scored: the systems, and the auxiliary heads that some have."""
+        """What is aligned and scored: the systems, and the auxiliary heads that some have."""
         pairs = ((system, system.auxiliary) for system in self.systems)
         return tuple(model for pair in pairs for model in pair if model is not None)
+
+    @property
+    def decoded(self) -> tuple[System, ...]:
+        """Those of `models` that recognise words."""
+        return tuple(model for model in self.models if not model.times_only)
 
     @property
     def corpus(self) -> Corpus:
@@ -140,7 +150,7 @@ class Recipe:
         from espnet_ottc.alignment.aligners import BOUNDARY
         from espnet_ottc.alignment.boundary.model import is_boundary_model
 
-        headed = system.head_of is None and is_boundary_model(
+        headed = not (system.times_only or system.head_of) and is_boundary_model(
             self.paths.boundary_model(system.name, seed)
         )
         return (*system.aligners, BOUNDARY) if headed else system.aligners

@@ -5,6 +5,7 @@ Writes `score.json` and `score.txt` beside each hypothesis, and from the score f
 these names.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from espnet_ottc.alignment.scoring import (
     score_word_files,
 )
 from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.other_tools import OTHER_DECODER, OTHER_SEED, other_tools, take_times
 from espnet_ottc.recipe.paths import score_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
@@ -41,12 +43,15 @@ def score(recipe: Recipe) -> None:
     for system in recipe.models:
         for seed in recipe.seeds:
             for set_name in recipe.sets.evaluated:
-                for decoder in recipe.decoders:
+                for decoder in () if system.times_only else recipe.decoders:
                     _score_words(recipe, system, seed, decoder, set_name)
                 # Nothing is scored against itself.
                 if set_name in timed and system.name != recipe.paths.reference_system:
                     for aligner in recipe.time_decoders(system, seed):
                         _score_times(recipe, system, seed, aligner, set_name)
+    for tool, set_name in itertools.product(other_tools(recipe), sorted(timed)):
+        if take_times(recipe, tool, set_name):
+            _score_times(recipe, tool, OTHER_SEED, OTHER_DECODER, set_name)
     rows = collect_rows(
         recipe.paths.expdir, next(iter(recipe.decoders)), recipe.paths.reference_system
     )
@@ -109,12 +114,16 @@ def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_na
     )
 
 
-def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_name: str) -> None:
-    out = recipe.paths.aligned(system.name, seed, aligner, set_name)
-    hypothesis = recipe.paths.word_times(system.name, seed, aligner, set_name)
+def _score_times(
+    recipe: Recipe, system: System | str, seed: int, aligner: str, set_name: str
+) -> None:
+    """Score what a system found, or another tool of this name."""
+    name = system if isinstance(system, str) else system.name
+    out = recipe.paths.aligned(name, seed, aligner, set_name)
+    hypothesis = recipe.paths.word_times(name, seed, aligner, set_name)
     reference = recipe.paths.reference(set_name, seed)
     source = recipe.paths.reference_system
-    after = {recipe.paths.align_mark(system.name, seed, set_name): "stage 9 (alignment)"}
+    after = {recipe.paths.align_mark(name, seed, set_name): "stage 9 (alignment)"}
     if source is not None:
         mark = recipe.paths.align_mark(source, seed, set_name)
         after[mark] = f"the alignment by {source}, the reference (stage 9)"
@@ -125,15 +134,15 @@ def _score_times(recipe: Recipe, system: System, seed: int, aligner: str, set_na
         special=(*SPECIAL, *recipe.corpus.silences),
         folding=_folding(recipe),
     )
-    files = {
-        "frames": recipe.paths.frame_labels(system.name, seed, set_name),
-        "durations": recipe.paths.durations(system.name, seed, set_name),
-    }
+    files = {}
+    if isinstance(system, System) and not system.times_only:
+        files["frames"] = recipe.paths.frame_labels(name, seed, set_name)
+        files["durations"] = recipe.paths.durations(name, seed, set_name)
     _score(
         recipe,
-        title=f"times of {set_name} by {system.name}, seed {seed}, {aligner}",
+        title=f"times of {set_name} by {name}, seed {seed}, {aligner}",
         out=out,
-        mark=recipe.paths.score_mark(system.name, seed, out, recipe.paths.suffix),
+        mark=recipe.paths.score_mark(name, seed, out, recipe.paths.suffix),
         inputs=(reference, hypothesis, *files.values()),
         options=options,
         score=lambda: score_time_files(reference, hypothesis, options, **files),

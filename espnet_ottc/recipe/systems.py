@@ -5,11 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.recipe.configs import Config, resolve_system
+from espnet_ottc.recipe.configs import Config, resolve, resolve_system, system_files
 
 # ESPnet's options that decide the feature statistics.
 FEATURES = ("input_size", "frontend", "frontend_conf", "feats_extract", "normalize")
 TRAINING_STAGES = {"ctc": 5, "ottc": 7}
+# In the YAML of a system of times alone: what its boundary model is like, and the recogniser that it tunes.
+_BOUNDARY_CONF, _TUNE = "boundary_conf", "tune"
+# All recipes have these systems, below the folder of what they share.
+TIMES_CONF = "times"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,25 @@ class System:
     @property
     def stage(self) -> int:
         """The stage that trains it: what trains on a forced alignment comes after it."""
-        late = self.needs_alignment or self.head_of is not None
+        late = self.needs_alignment or self.head_of is not None or self.tunes is not None
         return TRAINING_STAGES["ottc" if late else self.criterion]
+
+    @property
+    def times_only(self) -> bool:
+        """Whether it is a boundary model, which finds times and recognises nothing."""
+        return _BOUNDARY_CONF in self.config
+
+    @property
+    def boundary_conf(self) -> Mapping[str, Any]:
+        """The options of its boundary model."""
+        conf: Mapping[str, Any] = self.config.get(_BOUNDARY_CONF) or {}
+        return conf
+
+    @property
+    def tunes(self) -> str | None:
+        """The system whose scores its boundary model adds to its own; None for one by itself."""
+        name = self.config.get(_TUNE)
+        return None if name is None else str(name)
 
     @property
     def trained(self) -> str:
@@ -63,6 +84,8 @@ class System:
     @property
     def aligners(self) -> tuple[str, ...]:
         """Names of the decoders in time that its model has."""
+        if self.times_only:
+            return ("boundary",) if self.boundary_conf.get("median", True) else ("viterbi",)
         if self.ctc_conf.get("label_weights") == "ali":
             # Its blanks are optional, as CTC's are.
             return ("forced_align",)
@@ -103,12 +126,20 @@ class System:
         return conf
 
 
-def read_system(conf: Path, name: str) -> System:
-    """A system that a folder of configurations has or inherits.
+def read_system(conf: Path, name: str, shared: Path | None = None) -> System:
+    """A system that a folder of configurations has or inherits, or one of times that all recipes have.
+
+    Args:
+        conf: the folder.
+        name: of the system.
+        shared: what all recipes share.
 
     Raises:
         ValueError: there is none of that name, or its YAML and the files below it cannot be read.
     """
+    times = None if shared is None else system_files(shared / TIMES_CONF).get(name)
+    if times is not None and name not in system_files(conf):
+        return System(name, resolve(times))
     return System(name, resolve_system(conf, name))
 
 

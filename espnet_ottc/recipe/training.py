@@ -4,26 +4,26 @@ An interrupted training goes on from ESPnet's checkpoint.  Where the inputs of a
 changed, what it had made is moved to `EXPDIR/.replaced/` and it starts anew.
 """
 
-import hashlib
-import os
-import shlex
+import itertools
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe import boundary_models, jobs
 from espnet_ottc.recipe.alignment_source import alignment_source, write_aligned_shapes
 from espnet_ottc.recipe.configs import write
-from espnet_ottc.recipe.marks import Step, StepError, perform
+from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.paths import configuration_of, provenance_of
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import TRAINING_STAGES, System
 from espnet_ottc.recipe.training_progress import Progress
+from espnet_ottc.recipe.training_record import (
+    read_record,
+    threads,
+    training_record,
+    write_record,
+)
 from espnet_ottc.utils.commands import quiet_imports, say
-from espnet_ottc.utils.files import write_json
-from espnet_ottc.utils.json_files import read_json_object
-from espnet_ottc.utils.provenance import provenance
 from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
 
 
@@ -42,12 +42,20 @@ def _train_all(recipe: Recipe, criterion: str) -> None:
     systems = [system for system in recipe.systems if system.stage == stage]
     if not systems:
         say(f"stage {stage}: no system with {criterion} among --systems")
-    trainings = [(system, seed) for system in systems for seed in recipe.seeds]
-    together = min(recipe.options.train_nj, len(trainings))
-    jobs.run_parallel(lambda job: _train(recipe, *job), trainings, together)
-    for system, seed in trainings:
+    # What tunes a recogniser needs it trained.
+    for kind, train in ((False, _train), (True, boundary_models.train)):
+        _train_together(recipe, [one for one in systems if one.times_only is kind], train)
+    for system, seed in itertools.product(systems, recipe.seeds):
         if system.auxiliary is not None:
             _export(recipe, system, system.auxiliary, seed)
+
+
+def _train_together(
+    recipe: Recipe, systems: Sequence[System], train: Callable[[Recipe, System, int], None]
+) -> None:
+    trainings = list(itertools.product(systems, recipe.seeds))
+    together = min(recipe.options.train_nj, len(trainings))
+    jobs.run_parallel(lambda job: train(recipe, *job), trainings, together)
 
 
 def training_step(recipe: Recipe, system: System, seed: int) -> Step:
@@ -133,50 +141,26 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
             _leave_out_unaligned(recipe, system, seed)
         write(system.made_of, config)
         restore_checkpoint(experiment)
-        before = _read_provenance(about_file)
-        about = {
-            **provenance(),
-            "config": str(config),
-            "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
-            "config_made_of": list(map(str, system.made_of.files)),
-            "command": shlex.join(["python", *command[1:]]),
-            "seed": seed,
-            "threads": _threads(),
-        }
-        begun = time.monotonic()
-        seconds = before.get("train_seconds", 0.0)
-        with Progress(f"{system.name}, seed {seed}", experiment) as progress:
+        before = read_record(about_file)
+        with (
+            training_record(about_file, config, system.made_of.files, command, seed) as about,
+            Progress(f"{system.name}, seed {seed}", experiment) as progress,
+        ):
             try:
                 jobs.run_logged(
                     command,
                     recipe.paths.train_log(system.name, seed),
                     prefix=jobs.TRAIN,
-                    environment={"OMP_NUM_THREADS": str(_threads())},
+                    environment={"OMP_NUM_THREADS": str(threads())},
                 )
             finally:
-                about["train_seconds"] = round(seconds + time.monotonic() - begun, 1)
                 progress.look()
                 about["epochs"] = max(progress.epochs, before.get("epochs", 0))
-                _write_provenance(about_file, about)
 
     write(system.made_of, recipe.paths.configuration(system.name))
     perform(training_step(recipe, system, seed), work, say)
     # Not before it is done: whoever is killed until then resumes from it.
     (experiment / KEPT_CHECKPOINT).unlink(missing_ok=True)
-
-
-def _threads() -> int:
-    """Threads of a training: 1 unless the user's environment says how many.
-
-    Sums over several threads round otherwise, and the same seed then ends elsewhere.
-
-    Raises:
-        StepError: a number that is none.
-    """
-    text = os.environ.get("OMP_NUM_THREADS", "1")
-    if not (text.isdecimal() and int(text) > 0):
-        raise StepError(f"OMP_NUM_THREADS must be a positive number, got {text!r}")
-    return int(text)
 
 
 def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
@@ -195,8 +179,8 @@ def _export(recipe: Recipe, system: System, head: System, seed: int) -> None:
         with quiet_imports():
             from espnet_ottc.espnet.auxiliary_ctc import export_auxiliary_ctc
         export_auxiliary_ctc(model.parent, model.name, out.parent)
-        about = _read_provenance(provenance_of(model))
-        _write_provenance(provenance_of(out), {**about, "head_of": system.name})
+        about = read_record(provenance_of(model))
+        write_record(provenance_of(out), {**about, "head_of": system.name})
 
     perform(step, work, say)
 
@@ -209,16 +193,3 @@ def _move_aside(recipe: Recipe, system: System, seed: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     experiment.rename(target)
     say(f"  {experiment} was trained with other inputs: moved to {target}")
-
-
-def _write_provenance(path: Path, about: dict[str, Any]) -> None:
-    try:
-        write_json(path, about)
-    except OSError as fault:
-        raise StepError(f"{path} cannot be written: {fault}") from fault
-
-
-def _read_provenance(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    return read_json_object(path)

@@ -71,8 +71,8 @@ def gather(
 
 
 def trained(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    """The trainings that the rows name: (system, seed).  A head of another system's has none of its own."""
-    return list(dict.fromkeys((row.system, row.seed) for row in rows if not row.is_head))
+    """The trainings by epochs that the rows name: (system, seed)."""
+    return list(dict.fromkeys((row.system, row.seed) for row in rows if row.has_epochs))
 
 
 def model_directory(expdir: Path, system: str, seed: int) -> Path:

@@ -85,9 +85,10 @@ class Row:
         return str(self.fields.get("unit") or UNITS[0])
 
     @property
-    def is_head(self) -> bool:
-        """Whether the system is a head of another one, without a training of its own."""
-        return bool((self.fields.get("provenance") or {}).get("head_of"))
+    def has_epochs(self) -> bool:
+        """Whether it has a training by epochs of its own: no head of another system has, nor times alone."""
+        about = self.fields.get("provenance") or {}
+        return not (about.get("head_of") or about.get("times_only"))
 
     def provenance(self) -> tuple[dict[str, str], dict[str, str]]:
         """Where the row comes from: what many trainings share, and what is the training's own."""

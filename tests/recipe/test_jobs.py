@@ -14,7 +14,7 @@ import pytest
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.decoding import _gpus
 from espnet_ottc.recipe.marks import StepError
-from espnet_ottc.recipe.training import _threads
+from espnet_ottc.recipe.training_record import threads
 
 ROOT = Path(__file__).parents[2]
 # Two jobs at a time that write their process id and wait.
@@ -188,9 +188,9 @@ def test_processes_that_decode_have_a_gpu_each(monkeypatch):
 
 def test_a_training_has_one_thread_unless_the_user_says_how_many(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert _threads() == 1
+    assert threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert _threads() == 4
+    assert threads() == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
     with pytest.raises(StepError, match="must be a positive number, got 'many'"):
-        _threads()
+        threads()

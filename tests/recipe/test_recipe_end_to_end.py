@@ -97,6 +97,42 @@ def test_every_word_has_a_time_in_every_format(recipe, first):
         assert (folder / "infeasible").read_text() == ""
 
 
+def test_times_alone_tuned_models_and_other_tools_have_rows_without_words(recipe, first):
+    heard = recipe / "exp/ottc/seed1/align_viterbi/test-clean/words.ctm"
+    tool = recipe / "others/some_tool/test-clean.ctm"
+    tool.parent.mkdir(parents=True)
+    shutil.copy(heard, tool)
+    words = ("--systems", "narrow", "gmm_hmm", "ctc_tuned", "--other_times", "others")
+    done = _run(recipe, *words, "--stage", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stage 4: no system trains a recogniser, skipped" in done.stdout
+    rows = {(row["system"], row["decoder"]): row for row in _rows(recipe / "exp/results.jsonl")}
+    added = rows.keys() - set(ROWS)
+    assert added == {
+        *(("narrow", "boundary"), ("gmm_hmm", "viterbi"), ("ctc_tuned", "boundary")),
+        ("some_tool", "ctm"),
+    }
+    said = rows["ottc", "viterbi"]
+    for key in added:
+        row = rows[key]
+        assert (row["wer"], row["peaky"], row["coverage"]) == (None, None, 100)
+        assert row["boundary_mae_ms"] > 0
+    assert rows["some_tool", "ctm"]["boundary_mae_ms"] == said["boundary_mae_ms"]
+    # The tuned model's search sees CTC's scores, too.
+    assert (
+        rows["ctc_tuned", "boundary"]["boundary_mae_ms"]
+        != rows["narrow", "boundary"]["boundary_mae_ms"]
+    )
+    page = (recipe / "exp/report.html").read_text()
+    assert "gmm_hmm" in page
+    assert "some_tool" in page
+    assert "epochs.jsonl" not in page
+    about = rows["gmm_hmm", "viterbi"]["provenance"]
+    assert about["config_made_of"] == ["../TEMPLATE/conf/times/train_gmm_hmm.yaml"]
+    again = _run(recipe, *words, "--stage", "4", "--stop_stage", "10")
+    assert "started" not in again.stdout
+
+
 @pytest.mark.slow
 def test_a_raw_waveform_goes_through_every_stage(recipe, first):
     config = dict(resolve_system(recipe / "conf", "ottc_wav2vec2_large").values)
