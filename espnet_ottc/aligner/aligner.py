@@ -14,6 +14,7 @@ from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
+from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
@@ -99,6 +100,10 @@ class Aligner:
         """An aligner with a model by name; the arguments and what is raised are those of `load_model`."""
         file = None if weights is None else Path(weights)
         options = _with_calibration(options or AlignerOptions(), Path(name))
+        if is_tuned(Path(name)):
+            # Its recogniser's words are as sure as before.
+            recogniser = recogniser_of(Path(name)).place(Path(name))
+            options = _with_calibration(options, Path(recogniser))
         if is_boundary_model(Path(name)):
             # late, since it is a kind of this class
             from espnet_ottc.aligner.boundary import BoundaryAligner

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from espnet_ottc.aligner.utterance import Utterance
 
 _LISTED = 5
+# In --out: what --train makes of a --model.
+TUNED_MODEL = "tuned_model"
 # Needs recordings without long silence at their ends.
 _SPREADS = "transport"
 
@@ -72,8 +74,10 @@ def align(options: argparse.Namespace) -> None:
     if options.calibrate is not None:
         _calibrate(options, how, gathered.utterances)
         return
-    model = _trained(options, gathered.utterances) if options.train else options.model
-    source = AlignerSource(model, how, options.device, options.language, options.weights)
+    model = _trained(options, how, gathered.utterances) if options.train else options.model
+    # A tuned model knows its recogniser's parameters.
+    weights = None if options.train else options.weights
+    source = AlignerSource(model, how, options.device, options.language, weights)
     formats = [*options.format, *(["page"] if options.page else [])]
     running = RunOptions(
         options.out, list(dict.fromkeys(formats)), options.processes, options.again, options.debug
@@ -129,23 +133,33 @@ def _check_training(options: argparse.Namespace) -> None:
     """Refuse what has no use with --train, or without it, before anything takes time."""
     from espnet_ottc.alignment.aligners import BOUNDARY
 
+    if options.model is None and not options.train:
+        raise ValueError("give a --model, or --train to have one trained on these recordings")
     if not options.train:
         if options.lexicon is not None:
             raise ValueError("--lexicon goes with --train: another model has a spelling of its own")
         return
     if options.out is None:
         raise ValueError("--train needs --out, where the model is kept")
-    if options.recognise:
-        raise ValueError("--train learns from texts, so --recognise cannot be given with it")
-    for name in ("aligner", "allow_gaps", "weights"):
+    if options.recognise and options.model is None:
+        raise ValueError(
+            "--train learns from texts, so --recognise cannot be given with it without a --model"
+        )
+    for name in ("aligner", "allow_gaps", *(["weights"] if options.model is None else [])):
         if getattr(options, name) not in (None, False, BOUNDARY):
             raise ValueError(
                 f"--{name} has no use with --train, whose model has a search of its own"
             )
 
 
-def _trained(options: argparse.Namespace, utterances: Sequence["Utterance"]) -> str:
-    """Train on the utterances; returns the model's folder."""
+def _trained(
+    options: argparse.Namespace, how: "AlignerOptions", utterances: Sequence["Utterance"]
+) -> str:
+    """Train on the utterances, beside the model if there is one; returns the folder of what was trained."""
+    if options.model is not None:
+        from espnet_ottc.bin.tune import tune_model
+
+        return tune_model(options, how, utterances, options.out / TUNED_MODEL)
     from espnet_ottc.aligner.boundary import train_on
     from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
@@ -245,13 +259,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model(options: argparse.ArgumentParser) -> None:
     model = options.add_argument_group("model")
-    which = model.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model",
-                       help="a folder that --train kept, an experiment of ESPnet or its packed archive, "
-                       "espnet:TAG, torchaudio:BUNDLE, hf:NAME, or a folder of transformers")  # fmt: skip
-    which.add_argument("--train", action="store_true",
+    model.add_argument("--model",
+                       help="a folder that --train or ottc-tune kept, an experiment of ESPnet or its "
+                       "packed archive, espnet:TAG, torchaudio:BUNDLE, hf:NAME, or a folder of "
+                       "transformers")  # fmt: skip
+    model.add_argument("--train", action="store_true",
                        help="train a small model on these recordings and their texts, and keep it in the "
-                       "folder boundary_model of --out")  # fmt: skip
+                       "folder boundary_model of --out; with --model beside that one, as ottc-tune does, "
+                       "in tuned_model of --out")  # fmt: skip
     model.add_argument("--lexicon", type=Path,
                        help="with --train: lines of a word and its phones")  # fmt: skip
     model.add_argument(

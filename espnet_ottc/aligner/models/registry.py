@@ -5,6 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 from espnet_ottc.aligner.models.interface import SpeechModel
+from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
 Loader = Callable[..., SpeechModel]
 
@@ -23,7 +26,7 @@ def load_model(
 
     Args:
         name: `espnet:PATH_OR_TAG`, `torchaudio:BUNDLE`, `hf:NAME_OR_FOLDER`; or a path, whose kind is seen
-            by what lies there.
+            by what lies there, which may be what `ottc-tune` left.
         device: "cpu", "cuda" or "cuda:N".
         language: for models with adapters for languages (`hf:facebook/mms-1b-all`): the adapter's code.
         weights: a file of parameters in place of the one that the name stands for.
@@ -35,10 +38,27 @@ def load_model(
         ImportError: the source's package is not installed.
     """
     check_device(device)
+    folder = Path(name)
+    if is_tuned(folder):
+        return _tuned(folder, device, language, weights)
     source, rest = _source(name)
     module = import_module(f"espnet_ottc.aligner.models.{SOURCES[source][0]}")
     loader: Loader = module.load
     return loader(rest, name=name, device=device, language=language, weights=weights)
+
+
+def _tuned(folder: Path, device: str, language: str | None, weights: Path | None) -> SpeechModel:
+    """The recogniser of a tuned model with its boundary model."""
+    recogniser = recogniser_of(folder)
+    own = None if recogniser.weights is None else Path(recogniser.weights)
+    model = load_model(
+        recogniser.place(folder),
+        device=device,
+        language=language or recogniser.language,
+        weights=weights or own,
+    )
+    model.name, model.boundary_model = str(folder), BoundaryModel.load(folder / BOUNDARY_MODEL)
+    return model
 
 
 def check_device(device: str) -> None:

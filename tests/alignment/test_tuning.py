@@ -1,0 +1,194 @@
+"""`ottc-tune`: a recogniser that is there gets a boundary model, and both align as one."""
+
+import functools
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner.aligner import Aligner
+from espnet_ottc.aligner.models import registry
+from espnet_ottc.alignment.boundary import session
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.text import Alphabet
+from espnet_ottc.alignment.windows import FrameOutputs
+from espnet_ottc.bin.align import main as align
+from espnet_ottc.bin.tune import main as tune
+
+soundfile = pytest.importorskip("soundfile")
+RATE, STRIDE = 16000, 640
+PITCHES = {"A": 300, "B": 700, "C": 1400, "D": 2600, "E": 4200}
+TOKENS = ("-", "|", *PITCHES)
+
+
+class ToneModel:
+    """A CTC model that knows each letter, but says it up to 100 ms late, as such models may."""
+
+    sampling_rate, stride, least_samples = RATE, STRIDE, STRIDE
+    grid = FrameGrid(STRIDE / RATE)
+    tokens = TOKENS
+    token_type, topology = "char", "ctc"
+    blank, separator, unknown, boundary, null = 0, 1, None, None, None
+    alphabet, romanize = Alphabet(frozenset(PITCHES)), None
+    pads, device = False, torch.device("cpu")
+    boundary_model = None
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def prepare(self, samples: Tensor) -> Tensor:
+        return samples
+
+    def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:
+        found = []
+        for samples in stretches:
+            frames = samples[: len(samples) // STRIDE * STRIDE].reshape(-1, STRIDE)
+            time = torch.arange(STRIDE) / RATE
+            heard = [
+                (frames * torch.exp(-2j * math.pi * pitch * time)).mean(1).abs()
+                for pitch in PITCHES.values()
+            ]
+            letters = torch.stack(heard, 1)
+            quiet = torch.full((len(frames), 2), 0.03)
+            scores = 60 * torch.cat([quiet, letters], 1)
+            found.append(FrameOutputs(scores.roll(2, 0).log_softmax(1)))
+        return found
+
+    def encode(self, word: str) -> list[int]:
+        return [TOKENS.index(letter) for letter in word]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        best = outputs.log_probs.argmax(1).unique_consecutive().tolist()
+        return "".join(TOKENS[i] for i in best if i > 1)
+
+
+def _load(place: str, *, name: str, **_: object) -> ToneModel:
+    return ToneModel(name)
+
+
+@pytest.fixture(autouse=True)
+def _tones(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("tone_model")
+    module.load = _load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "espnet_ottc.aligner.models.tone_model", module)
+    monkeypatch.setitem(registry.SOURCES, "tone", ("tone_model", "anything"))
+    small = functools.partial(
+        BoundaryConfig,
+        width=32,
+        batch_frames=256,
+        gaussian_rounds=3,
+        least_count=1,
+        stages=(Stage(rounds=5, epochs=3),),
+    )
+    monkeypatch.setattr(session, "BoundaryConfig", small)
+
+
+def _write(folder: Path, number: int, words: int = 4) -> list[tuple[float, float]]:
+    """A recording of words of tones with its text, and the words' times."""
+    generator = torch.Generator().manual_seed(number)
+    pieces, said, times, now = [], [], [], 0.0
+    for _ in range(words):
+        pause = 0.1 + 0.2 * float(torch.rand((), generator=generator))
+        pieces.append(torch.zeros(round(pause * RATE)))
+        now += len(pieces[-1]) / RATE
+        start = now
+        said.append("".join("ABCDE"[int(i)] for i in torch.randperm(5, generator=generator)[:3]))
+        for letter in said[-1]:
+            seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
+            time = torch.arange(round(seconds * RATE)) / RATE
+            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
+            now += len(pieces[-1]) / RATE
+        times.append((start, now))
+    samples = torch.cat([*pieces, torch.zeros(3200)])
+    samples = samples + 0.003 * torch.randn(len(samples), generator=generator)
+    soundfile.write(folder / f"r{number}.wav", samples.numpy(), RATE)
+    (folder / f"r{number}.txt").write_text(" ".join(said))
+    return times
+
+
+def _errors(out: Path, times: dict[str, list[tuple[float, float]]]) -> float:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in (out / "words.ctm").read_text().splitlines():
+        name, _, start, length, *_ = line.split()
+        found.setdefault(name, []).append((float(start), float(start) + float(length)))
+    return float(
+        (torch.tensor(list(found.values())) - torch.tensor([times[u] for u in found])).abs().mean()
+    )
+
+
+def _recordings(folder: Path, count: int, first: int = 0, words: int = 4) -> dict[str, list]:
+    folder.mkdir()
+    return {f"r{i}": _write(folder, i, words) for i in range(first, first + count)}
+
+
+def test_a_tuned_model_is_sharper_than_its_recogniser_and_recognises_as_before(tmp_path, capsys):
+    _recordings(tmp_path / "data", 16)
+    times = _recordings(tmp_path / "new", 4, first=50)
+    tuned = tmp_path / "tuned"
+    assert tune(["--model", "tone:x", "--data", str(tmp_path / "data"), "--out", str(tuned)]) == 0
+    assert "nats per frame" in capsys.readouterr().out
+    errors = {}
+    for name, model in (("before", "tone:x"), ("after", str(tuned))):
+        out = tmp_path / name
+        assert align(
+            [str(tmp_path / "new"), "--model", model, "--out", str(out), "--processes", "1"]
+        ) in (0, 3)
+        errors[name] = _errors(out, times)
+    assert errors["after"] < 0.02 < errors["before"]
+    aligner = Aligner.from_pretrained(str(tuned))
+    assert (aligner.search, aligner.model_name) == ("boundary", str(tuned))
+    samples = torch.from_numpy(soundfile.read(tmp_path / "new/r50.wav", dtype="float32")[0])
+    torch.testing.assert_close(
+        aligner.outputs(samples).log_probs, ToneModel("").outputs([samples])[0].log_probs
+    )
+    # The same again trains nothing.
+    assert tune(["--model", "tone:x", "--data", str(tmp_path / "data"), "--out", str(tuned)]) == 0
+    assert "trained by an earlier run" in capsys.readouterr().out
+
+
+def test_recordings_without_text_are_recognised_and_train_with_a_model_aligns_at_once(
+    tmp_path, capsys
+):
+    times = _recordings(tmp_path / "data", 16, words=1)
+    for path in sorted((tmp_path / "data").glob("*.txt"))[:6]:
+        path.unlink()
+    out = tmp_path / "out"
+    command = [str(tmp_path / "data"), "--train", "--model", "tone:x", "--out", str(out)]
+    assert align([*command, "--processes", "1"]) in (0, 3)
+    assert "6 recordings without text were recognised" in capsys.readouterr().out
+    assert json.loads((out / "tuned_model/tuned_model.json").read_text())["model"] == "tone:x"
+    assert _errors(out, times) < 0.02
+
+
+def test_a_boundary_model_is_no_recogniser_and_a_recogniser_that_went_is_named(tmp_path, capsys):
+    _recordings(tmp_path / "data", 16)
+    data, out = str(tmp_path / "data"), tmp_path / "out"
+    assert align([data, "--train", "--out", str(out), "--processes", "1"]) == 0
+    boundary = out / "boundary_model"
+    assert tune(["--model", str(boundary), "--data", data, "--out", str(tmp_path / "t")]) == 1
+    assert "no recogniser to tune" in capsys.readouterr().err
+    tuned = tmp_path / "one/tuned"
+    shutil.copytree(boundary, tuned / "boundary_model")
+    (tuned / "tuned_model.json").write_text(
+        json.dumps({"model": str(tmp_path / "gone"), "beside": "../gone"})
+    )
+    with pytest.raises(FileNotFoundError, match="gone is not there any more"):
+        Aligner.from_pretrained(str(tuned))
+    # Moved together they find each other.
+    (tmp_path / "one/gone").mkdir()
+    (tmp_path / "one").rename(tmp_path / "two")
+    with pytest.raises(FileNotFoundError, match=r"two/tuned/\.\./gone"):
+        Aligner.from_pretrained(str(tmp_path / "two/tuned"))
+
+
+def test_neither_a_model_nor_train_is_an_error(tmp_path, capsys):
+    assert align([str(tmp_path)]) == 1
+    assert "give a --model, or --train" in capsys.readouterr().err
