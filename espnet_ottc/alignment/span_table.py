@@ -42,6 +42,30 @@ class SpanTable:
             table._append(name, *(columns if items else ((), (), ())))
         return table
 
+    def with_times_of(self, other: "SpanTable") -> "SpanTable":
+        """The same spans with the times that another table has for them.
+
+        Args:
+            other: with the same symbols in the same order for each utterance; further ones do no harm.
+
+        Raises:
+            ValueError: other symbols, or an utterance that it lacks.
+        """
+        mine, theirs = list(self.vocabulary), list(other.vocabulary)
+        starts, ends = array("d", self.starts), array("d", self.ends)
+        for name, row in self.rows.items():
+            places = other.rows.get(name, range(0))
+            here = [mine[self.symbols[place]] for place in row]
+            there = [theirs[other.symbols[place]] for place in places]
+            if here != there:
+                raise ValueError(
+                    f"{name}: the inner reference must have the words of the reference, "
+                    f"{' '.join(here)!r}; got {' '.join(there)!r}"
+                )
+            for place, source in zip(row, places, strict=True):
+                starts[place], ends[place] = other.starts[source], other.ends[source]
+        return SpanTable(self.rows, starts, ends, self.symbols, self.vocabulary)
+
     @classmethod
     def of_pieces(cls, pieces: Iterable[Piece]) -> "SpanTable":
         """A table of spans that come piece by piece.

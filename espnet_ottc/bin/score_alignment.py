@@ -34,6 +34,13 @@ def parser() -> argparse.ArgumentParser:
         default=defaults.collar,
         help="seconds by which a start may be off (default: %(default)s)",
     )
+    options.add_argument(
+        "--inner",
+        type=Path,
+        metavar="FILE",
+        help="a second reference of the same words, inside of the first: a boundary between both has no "
+        "error",
+    )
     group = options.add_argument_group("peakiness")
     group.add_argument(
         "--frames", type=Path, help="Kaldi text: utterance id and the label of each frame"
@@ -69,6 +76,7 @@ def score(options: argparse.Namespace) -> None:
         options.ref,
         options.hyp,
         scoring,
+        inner=options.inner,
         frames=options.frames,
         durations=options.durations,
     )

@@ -119,6 +119,9 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
                           help="word times to score against: the corpus's own, or the forced "
                           "alignment of --ali_system (then in results_by_<SYSTEM>.jsonl, "
                           "RESULTS_by_<SYSTEM>.md)")  # fmt: skip
+    training.add_argument("--inner_times", type=Path, metavar="DIR",
+                          help="a second, inner reference, DIR/<set>.ctm: a boundary between both has no "
+                          "error")  # fmt: skip
     training.add_argument("--other_times", type=Path, metavar="DIR",
                           help="times of other tools, DIR/<tool>/<set>.ctm with the recipe's utterance ids: "
                           "each tool gets rows in the tables")  # fmt: skip

@@ -16,6 +16,12 @@ TIME_METRICS = (
     "start_f1",
     "strict_f1_20ms",
     "coverage",
+    "start_mae_ms",
+    "end_mae_ms",
+    "start_bias_ms",
+    "end_bias_ms",
+    "within_50ms",
+    "within_200ms",
 )
 PEAKINESS = ("peaky", "peaky_raw", "silence")
 _TIME_COUNTS = (

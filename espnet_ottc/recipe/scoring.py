@@ -135,6 +135,8 @@ def _score_times(
         folding=_folding(recipe),
     )
     files = {}
+    if (inner := _inner_reference(recipe, set_name)) is not None:
+        files["inner"] = inner
     if isinstance(system, System) and not system.times_only:
         files["frames"] = recipe.paths.frame_labels(name, seed, set_name)
         files["durations"] = recipe.paths.durations(name, seed, set_name)
@@ -186,6 +188,13 @@ def _score(
             aside.write_text(f"{report.as_text()}\n", encoding="utf-8")
 
     perform(step, work, say)
+
+
+def _inner_reference(recipe: Recipe, set_name: str) -> Path | None:
+    """The second reference of a set, inside of the corpus's own."""
+    folder: Path | None = recipe.options.inner_times
+    path = None if folder is None else folder / f"{set_name}.ctm"
+    return path if path is not None and path.is_file() else None
 
 
 def _folding(recipe: Recipe) -> Folding | None:

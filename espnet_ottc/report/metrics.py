@@ -12,7 +12,7 @@ class Metric:
         key: the field of the row.
         title: what it is called.
         unit: "%" or "ms".
-        lower_is_better: which way is good.
+        lower_is_better: which way is good; None: neither, it should be near 0.
         meaning: one line for the legend.
         decimals: how many to show.
     """
@@ -20,14 +20,15 @@ class Metric:
     key: str
     title: str
     unit: str
-    lower_is_better: bool
+    lower_is_better: bool | None
     meaning: str
     decimals: int = 2
 
     @property
     def heading(self) -> str:
         """Title, the direction that is good, and the unit."""
-        return f"{self.title} {'↓' if self.lower_is_better else '↑'} {self.unit}"
+        arrow = {True: "↓ ", False: "↑ ", None: ""}[self.lower_is_better]
+        return f"{self.title} {arrow}{self.unit}"
 
     def of(self, unit: str) -> "Metric":
         """The metric in the words of a unit, "word" or "phone"."""
@@ -55,6 +56,12 @@ METRICS = (
         "peaky", "Peaky", "%", True, "frames on blank or space, less the share of real silence", 1
     ),
     Metric("coverage", "Coverage", "%", False, "reference words that got a time", 1),
+    Metric("start_mae_ms", "Starts", "ms", True, "mean |error| of word starts", 1),
+    Metric("end_mae_ms", "Ends", "ms", True, "mean |error| of word ends", 1),
+    Metric("start_bias_ms", "Start bias", "ms", None, "mean error of word starts; late is > 0", 1),
+    Metric("end_bias_ms", "End bias", "ms", None, "mean error of word ends; late is > 0", 1),
+    Metric("within_50ms", "Within 50", "%", False, "boundaries with an error of at most 50 ms", 1),
+    Metric("within_200ms", "Within 200", "%", False, "the same of 200 ms", 1),
 )
 UNITS = ("word", "phone")
 # What the texts about words say of phones.

@@ -1,5 +1,6 @@
 """Metrics of times, against planted answers and plain recomputation."""
 
+import random
 import statistics
 
 import pytest
@@ -12,6 +13,7 @@ from espnet_ottc.alignment.metrics import (
     compare_spans,
     silence_seconds,
 )
+from espnet_ottc.alignment.scoring import score_times
 from espnet_ottc.alignment.spans import Span
 
 
@@ -193,3 +195,48 @@ def test_silence_is_what_no_word_covers() -> None:
     assert silence_seconds(words, 4.0) == pytest.approx(0.5 + 1.0)
     assert silence_seconds([], 4.0) == 4.0
     assert silence_seconds([Span("A", 5.0, 6.0)], 4.0) == 4.0
+
+
+def test_between_a_reference_and_its_inner_one_a_boundary_has_no_error() -> None:
+    draw = random.Random(5)
+    outer: dict[str, list[Span]] = {}
+    inner: dict[str, list[Span]] = {}
+    found: dict[str, list[Span]] = {}
+    wanted = []
+    for number in range(20):
+        name, now = f"u{number}", 0.0
+        outer[name], inner[name], found[name] = [], [], []
+        for word in "abc":
+            start = now + draw.uniform(0, 0.2)
+            end = now = start + draw.uniform(0.3, 0.5)
+            low, high = start + draw.uniform(0, 0.1), end - draw.uniform(0, 0.1)
+            s, e = start + draw.uniform(-0.1, 0.2), end + draw.uniform(-0.2, 0.1)
+            outer[name].append(Span(word, start, end))
+            inner[name].append(Span(word, low, high))
+            found[name].append(Span(word, s, e))
+            for time, first, last in ((s, start, low), (e, high, end)):
+                wanted.append(max(first - time, 0.0, time - last))
+    row = score_times(outer, found, inner=inner).scores.as_row()
+    assert row["boundary_mae_ms"] == pytest.approx(1000 * sum(wanted) / len(wanted))
+    assert row["within_50ms"] == pytest.approx(100 * sum(x <= 0.05 for x in wanted) / len(wanted))
+    plain = score_times(outer, found).scores.as_row()
+    assert plain["boundary_mae_ms"] > row["boundary_mae_ms"]
+    assert (plain["iou"], plain["idr"]) == (row["iou"], row["idr"])
+    # Both references are right by themselves.
+    for times in (outer, inner):
+        assert score_times(outer, times, inner=inner).scores.as_row()["boundary_mae_ms"] == 0
+
+
+def test_an_inner_reference_of_other_words_is_named() -> None:
+    outer, other = {"u": [Span("a", 0, 1)]}, {"u": [Span("b", 0, 1)]}
+    with pytest.raises(ValueError, match="u: the inner reference must have the words"):
+        score_times(outer, outer, inner=other)
+    with pytest.raises(ValueError, match="u: the inner reference must have the words"):
+        score_times(outer, outer, inner={})
+
+
+def test_biases_tell_early_from_late() -> None:
+    reference = {"u": [Span("a", 1.0, 2.0), Span("b", 3.0, 4.0)]}
+    found = {"u": [Span("a", 1.01, 1.9), Span("b", 3.03, 3.8)]}
+    row = score_times(reference, found).scores.as_row()
+    assert (row["start_bias_ms"], row["end_bias_ms"]) == (pytest.approx(20), pytest.approx(-150))

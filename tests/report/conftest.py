@@ -33,6 +33,12 @@ METRICS = {
     "strict_f1_20ms": 33.1,
     "peaky": 12.8,
     "coverage": 99.2,
+    "start_mae_ms": 40.1,
+    "end_mae_ms": 52.3,
+    "start_bias_ms": 9.4,
+    "end_bias_ms": 0.5,
+    "within_50ms": 69.2,
+    "within_200ms": 99.1,
 }
 COUNTS = {
     "words": {

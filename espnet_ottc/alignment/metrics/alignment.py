@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-THRESHOLDS_MS = (10, 20, 25, 50, 100)
+THRESHOLDS_MS = (10, 20, 25, 50, 100, 200)
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,11 @@ class AlignmentScores:
             errors = self.errors(starts=starts, ends=ends)
             row[f"{kind}_mae_ms"] = _milliseconds(_mean(errors))
             row[f"{kind}_median_ms"] = _milliseconds(_median(errors))
+        for kind, signed in (
+            ("start", self.compared.start_errors),
+            ("end", self.compared.end_errors),
+        ):
+            row[f"{kind}_bias_ms"] = _milliseconds(_ratio(math.fsum(signed), len(signed)))
         for milliseconds in THRESHOLDS_MS:
             row[f"within_{milliseconds}ms"] = _percent(self.share_within(milliseconds))
         row |= {

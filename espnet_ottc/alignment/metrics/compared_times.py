@@ -105,6 +105,7 @@ def compare_tables(
     *,
     names: tuple[Sequence[str], Sequence[str]] | None = None,
     collar: float = COLLAR,
+    inner: SpanTable | None = None,
 ) -> Iterator[ComparedTimes]:
     """Compare the spans of many utterances.
 
@@ -119,6 +120,7 @@ def compare_tables(
         names: under which symbols are compared, in the order of both vocabularies; empty for those that are
             left out.  None: the symbols.
         collar: seconds by which a start may be off.
+        inner: the reference's spans with other times; between both a boundary has no error.
 
     Returns:
         The comparison in parts of some thousand utterances.
@@ -139,11 +141,13 @@ def compare_tables(
             strict=True,
         )
     ]
+    second = None if inner is None else _Columns(inner, sides[0].numbers.tolist())
     return (
         _compared(
             sides[0].part([left for left, _ in block]),
             sides[1].part([right for _, right in block]),
             collar,
+            None if second is None else second.part([left for left, _ in block]),
         )
         for block in (rows[first : first + _BLOCK] for first in range(0, len(rows), _BLOCK))
     )
@@ -198,7 +202,9 @@ class _Part:
         return Side(self.words, (self.starts + self.ends) / 2, self.rows)
 
 
-def _compared(reference: _Part, hypothesis: _Part, collar: float) -> ComparedTimes:
+def _compared(
+    reference: _Part, hypothesis: _Part, collar: float, inner: _Part | None = None
+) -> ComparedTimes:
     import numpy as np
 
     utterances, left, right = equal_pairs(reference.side, hypothesis.side)
@@ -207,6 +213,9 @@ def _compared(reference: _Part, hypothesis: _Part, collar: float) -> ComparedTim
         for part, places in ((reference, left), (hypothesis, right))
     )
     start_errors, end_errors = h0 - r0, h1 - r1
+    if inner is not None:
+        start_errors = _outside(h0, r0, inner.starts[left])
+        end_errors = _outside(h1, r1, inner.ends[left])
     shared = np.maximum(np.minimum(r1, h1) - np.maximum(r0, h0), 0.0)
     starts_within = within(start_errors, collar)
     strict = within(start_errors, STRICT) & within(end_errors, STRICT)
@@ -229,6 +238,13 @@ def _compared(reference: _Part, hypothesis: _Part, collar: float) -> ComparedTim
     starts, stops = _sums(np.abs(start_errors), bounds), _sums(np.abs(end_errors), bounds)
     found.absolute_error.extend(a + b for a, b in zip(starts, stops, strict=True))
     return found
+
+
+def _outside(times: "Column", one: "Column", other: "Column") -> "Column":
+    """Signed seconds from the nearest time between two; 0 between them."""
+    import numpy as np
+
+    return times - np.clip(times, np.minimum(one, other), np.maximum(one, other))
 
 
 def _over_union(

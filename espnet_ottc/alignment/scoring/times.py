@@ -51,6 +51,7 @@ class TimesReport:
         peakiness: None where no labels of frames were given.
         options: under which it was scored.
         reference, hypothesis: names of what was scored, as of files.
+        inner: that of the inner reference; None without one.
         notes: what the user should know of how it was read.
     """
 
@@ -60,6 +61,7 @@ class TimesReport:
     options: TimesScoringOptions
     reference: str = ""
     hypothesis: str = ""
+    inner: str | None = None
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ class TimesReport:
             "ref": self.reference,
             "hyp": self.hypothesis,
             "unit": self.options.unit,
-        }
+        } | ({} if self.inner is None else {"inner": self.inner})
         result |= self.scores.as_row()
         result |= {} if self.peakiness is None else self.peakiness.as_row()
         result["intervals"] = {
@@ -100,6 +102,7 @@ def score_times(
     hypotheses: Spans,
     options: TimesScoringOptions | None = None,
     *,
+    inner: Spans | None = None,
     frame_labels: Mapping[str, Sequence[str]] | None = None,
     durations: Mapping[str, float] | None = None,
     names: tuple[str, str] = ("", ""),
@@ -110,6 +113,9 @@ def score_times(
         references: spans in seconds, in order of time, by utterance id.
         hypotheses: likewise.
         options: None takes the defaults.
+        inner: a second reference of the same words, whose times lie inside of the first's: between a start
+            and its inner start a boundary has no error, nor between an inner end and its end.  Shares of
+            time (IDR, IoU) are those of the first.
         frame_labels: the model's label of every frame, by utterance id, for peakiness; None leaves it
             out.
         durations: seconds of each reference utterance, to subtract real silence from peakiness; None
@@ -117,8 +123,9 @@ def score_times(
         names: of references and hypotheses, for the report.
 
     Raises:
-        ValueError: no reference; an utterance on one side only that no option allows; an utterance
-            without duration; a collar, a level or a number of resamples out of range.
+        ValueError: no reference; an utterance on one side only that no option allows; an inner reference
+            of other words; an utterance without duration; a collar, a level or a number of resamples out of
+            range.
         ImportError: kaldialign or NumPy is not installed.
     """
     return _score(
@@ -128,6 +135,7 @@ def score_times(
         None if frame_labels is None else frame_labels.items(),
         durations,
         names,
+        read_inner=None if inner is None else lambda: SpanTable.of(inner),
     )
 
 
@@ -138,8 +146,12 @@ def _score(
     frame_labels: Iterable[tuple[str, Sequence[str]]] | None,
     durations: Mapping[str, float] | None,
     names: tuple[str, str],
+    *,
+    read_inner: Callable[[], SpanTable] | None = None,
+    inner_name: str | None = None,
 ) -> TimesReport:
     reference = read_reference()
+    inner = None if read_inner is None else reference.with_times_of(read_inner())
     with ThreadPoolExecutor(1) as beside:
         # It takes long, and goes on beside the rest.
         draws = Draws(len(reference.rows), options.resamples, options.seed)
@@ -160,6 +172,7 @@ def _score(
                     [compared[one] for one in hypothesis.vocabulary],
                 ),
                 collar=options.collar,
+                inner=inner,
             )
         )
         drawing.result()
@@ -167,7 +180,7 @@ def _score(
     peakiness = None
     if frame_labels is not None:
         peakiness = _peakiness(reference, frame_labels, durations, options)
-    return TimesReport(scores, intervals, peakiness, options, *names, notes=notes)
+    return TimesReport(scores, intervals, peakiness, options, *names, inner=inner_name, notes=notes)
 
 
 def _row(found: Sequence[int]) -> range:
@@ -180,6 +193,7 @@ def score_time_files(
     hypothesis: Path,
     options: TimesScoringOptions | None = None,
     *,
+    inner: Path | None = None,
     frames: Path | None = None,
     durations: Path | None = None,
 ) -> TimesReport:
@@ -189,6 +203,7 @@ def score_time_files(
         reference: of a kind that `read_spans` takes.
         hypothesis: likewise.
         options: None takes the defaults.
+        inner: an inner reference (see `score_times`), read as the reference is.
         frames: Kaldi text with the label of every frame.
         durations: Kaldi's utt2dur.
 
@@ -207,6 +222,10 @@ def score_time_files(
         frame_labels=None if frames is None else text_lines(frames),
         durations=None if durations is None or frames is None else read_durations(durations),
         names=(str(reference), str(hypothesis)),
+        read_inner=None
+        if inner is None
+        else lambda: read_span_table(inner, options.tier, options.channel, options.encoding),
+        inner_name=None if inner is None else str(inner),
     )
 
 
@@ -273,6 +292,8 @@ def _lines(
     for kind, count in (("boundary", row["boundaries"]), ("start", matched), ("end", matched)):
         lines.append((f"{kind} error, mean, ms", f"{kind}_mae_ms", f"{count} boundaries"))
         lines.append((f"{kind} error, median, ms", f"{kind}_median_ms", f"{count} boundaries"))
+    for kind in ("start", "end"):
+        lines.append((f"{kind} bias, ms", f"{kind}_bias_ms", f"{matched} boundaries"))
     for limit in THRESHOLDS_MS:
         name = f"boundaries within {limit} ms, %"
         lines.append((name, f"within_{limit}ms", f"{row['boundaries']} boundaries"))

@@ -1,0 +1,332 @@
+"""How exact times are that need no recogniser: systems of times against references, as rows of results.
+
+    python benchmarks/bench_times.py digits digits_40 --corpora ../shared/corpora --systems narrow gmm_hmm
+    python benchmarks/bench_times.py recipe --data egs2/librispeech_ottc/data --systems narrow --seeds 1 2 3
+
+Systems are those of `egs2/TEMPLATE/conf/times`.  Each ruler has its file `results/times_<ruler>.jsonl`; rows of
+a system and seed that are there already are replaced.  Rulers:
+
+* digits: sequences of spoken digits, against clip edges outside and the clips' loud part inside;
+* digits_40: the same, trained on 40 utterances;
+* digits_<speaker>: the same, this speaker never heard in training;
+* sentences: LibriSpeech's; silver times of words on which two aligners agree, MFA's, a set made by hand;
+* sentences_alone: its test-other, trained on itself;
+* recipe: the data of a recipe, `--data`, against the times of its corpus.
+"""
+
+import argparse
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.cuts import spoken_cut
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.options import parse_boundary_conf
+from espnet_ottc.alignment.boundary.session import train_into
+from espnet_ottc.alignment.boundary.training import SpokenText
+from espnet_ottc.alignment.formats import (
+    read_ctm,
+    read_manifest,
+    read_textgrid,
+    spans_of,
+    text_tier,
+)
+from espnet_ottc.alignment.scoring import TimesScoringOptions, score_times
+from espnet_ottc.alignment.spans import Span
+from espnet_ottc.recipe.results import TIME_METRICS
+from espnet_ottc.recipe.systems import System, read_system
+from espnet_ottc.report.records import read_results, results_text
+from espnet_ottc.utils.files import written_aside
+from espnet_ottc.utils.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
+SPEAKERS = ("george", "jackson", "nicolas", "theo")
+_FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
+Times = dict[str, list[Span]]
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What systems are measured against.
+
+    Attributes:
+        train: to learn from.
+        heard: by set what is aligned.
+        references: by set the true times.
+        inner: by set the inner references, where there are some.
+    """
+
+    train: Sequence[SpokenText]
+    heard: dict[str, Sequence[SpokenText]]
+    references: dict[str, Times]
+    inner: dict[str, Times] = field(default_factory=dict)
+
+
+def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Ruler:
+    """Sequences of spoken digits.
+
+    Args:
+        corpora: with `digits/`.
+        left_out: a speaker who is not trained on, and alone is tested.
+        few: train on 40 utterances.
+    """
+    parts = corpora / "digits" / "LibriSpeech"
+    names = _speaker_ids(parts / "SPEAKERS.TXT")
+    speaker = None if left_out is None else names[left_out]
+    train = [u for u in _librispeech(parts / "train-clean-100") if u.name.split("-")[0] != speaker]
+    if few:
+        draw = torch.Generator().manual_seed(1)
+        train = [
+            train[i] for i in sorted(torch.randperm(len(train), generator=draw)[:_FEW].tolist())
+        ]
+    ruler = Ruler(train, {}, {})
+    for name in ("dev-clean", "test-clean"):
+        heard = [u for u in _librispeech(parts / name) if speaker in (None, u.name.split("-")[0])]
+        kept = {u.name for u in heard}
+        outer = {u: spans for u, spans in _clip_edges(parts / name).items() if u in kept}
+        inner = read_ctm(corpora / "digits" / "trimmed" / f"{name}.ctm")
+        ruler.heard[name], ruler.references[name] = heard, outer
+        ruler.inner[name] = {u: list(inner[u]) for u in outer}
+    return ruler
+
+
+def sentences(corpora: Path, alone: bool = False) -> Ruler:
+    """Read sentences; of silver times only the words on which both aligners agree.
+
+    Args:
+        corpora: with `libri_pieces/` and `emu_ae/`.
+        alone: train on test-other itself.
+    """
+    folder = corpora / "libri_pieces"
+    other = list(_librispeech(folder / "LibriSpeech" / "test-other"))
+    silver = _table(folder / "silver_test-other.tsv")
+    mfa = _table(folder / "mfa_test-other.tsv")
+    sets = {"test-other-silver": (other, silver), "test-other-mfa": (other, mfa)}
+    if not alone:
+        dev = list(_librispeech(folder / "LibriSpeech" / "dev-clean"))
+        sets["dev-clean-silver"] = (dev, _table(folder / "silver_dev-clean.tsv"))
+        sets["emu-hand"] = _emu(corpora / "emu_ae")
+    train = other if alone else list(_librispeech(folder / "LibriSpeech" / "train-clean-100"))
+    return Ruler(
+        train,
+        {name: [u for u in heard if u.name in times] for name, (heard, times) in sets.items()},
+        {name: times for name, (_, times) in sets.items()},
+    )
+
+
+def of_recipe(data: Path, train: str, sets: Sequence[str]) -> Ruler:
+    """The cuts of a recipe.
+
+    Args:
+        data: its data folder.
+        train: name of the training set.
+        sets: names of those to align.
+    """
+    cuts = {
+        name: list(read_manifest(data / name / "cuts.jsonl.gz", "cuts")) for name in (train, *sets)
+    }
+    references = {}
+    for name in sets:
+        references[name] = {
+            cut.id: list(spans_of(cut.supervisions[0], tier))
+            for cut in cuts[name]
+            if (tier := text_tier(cut.supervisions[0]))
+        }
+    return Ruler(
+        [spoken_cut(cut) for cut in cuts[train]],
+        {name: [spoken_cut(cut) for cut in cuts[name]] for name in sets},
+        references,
+    )
+
+
+def measure(ruler: Ruler, system: System, seed: int) -> Iterator[dict[str, Any]]:
+    """Train a system on a ruler's training set, and score it on each set.
+
+    Args:
+        ruler: to learn from and to be measured by.
+        system: of times alone.
+        seed: of its training.
+
+    Yields:
+        A row for each set.
+    """
+    conf = parse_boundary_conf(system.boundary_conf)
+    config = replace(conf.config, seed=seed)
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_into(Path(folder) / "model", ruler.train, config, anyway=True)
+    about = {
+        **provenance(),
+        "config_made_of": [str(path) for path in system.made_of.files],
+        "command": "python " + " ".join(sys.argv),
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "train_seconds": round(time.process_time() - begun, 1),
+        "convergence": str(trained.convergence),
+        "times_only": True,
+    }
+    (decoder,) = system.aligners
+    for name, heard in ruler.heard.items():
+        found = {one.name: _aligned(trained.model, one) for one in heard}
+        report = score_times(
+            ruler.references[name],
+            found,
+            TimesScoringOptions(ignore_case=True),
+            inner=ruler.inner.get(name),
+        )
+        scores = report.as_json()
+        yield {
+            **{"system": system.name, "seed": seed, "decoder": decoder, "set": name},
+            **{metric: scores[metric] for metric in TIME_METRICS},
+            "counts": {"times": {count: scores[count] for count in _WORD_COUNTS}},
+            "intervals": scores["intervals"],
+            "provenance": about,
+        }
+
+
+def _aligned(model: BoundaryModel, utterance: SpokenText) -> list[Span]:
+    samples, rate = utterance.load()
+    features = model.features(_at_rate(samples, rate, model.sampling_rate), model.sampling_rate)
+    found = align_features(model, features, utterance.words, len(samples) / rate)
+    if isinstance(found, str):
+        raise ValueError(f"{utterance.name}: {found}")
+    return found.words
+
+
+def _at_rate(samples: Tensor, rate: int, wanted: int) -> Tensor:
+    if rate == wanted:
+        return samples
+    import soxr
+
+    return torch.from_numpy(soxr.resample(samples.numpy(), rate, wanted))
+
+
+def _librispeech(part: Path) -> Iterator[SpokenText]:
+    for path in sorted(part.rglob("*.trans.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, *words = line.split()
+            yield SpokenText(name, tuple(words), _reader(path.parent / f"{name}.flac"))
+
+
+def _reader(path: Path) -> Callable[[], tuple[Tensor, int]]:
+    def load() -> tuple[Tensor, int]:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        return torch.from_numpy(samples.mean(1)), rate
+
+    return load
+
+
+def _clip_edges(part: Path) -> Times:
+    found: Times = {}
+    for path in sorted(part.rglob("*.alignment.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, words, ends = (one.strip('"') for one in line.split(" ", 2))
+            stops = [float(one) for one in ends.split(",")]
+            spans = zip(words.split(","), [0.0, *stops], stops, strict=False)
+            found[name] = [Span(word, start, end) for word, start, end in spans if word]
+    return found
+
+
+def _speaker_ids(path: Path) -> dict[str, str]:
+    rows = [line.split("|") for line in path.read_text().splitlines() if not line.startswith(";")]
+    return {row[-1].strip(): row[0].strip() for row in rows}
+
+
+def _table(path: Path) -> Times:
+    """Words with times by utterance, in order of time; without those on which the aligners disagree."""
+    found: Times = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            if row.get("agreed", "1") == "1":
+                span = Span(row["word"], float(row["start"]), float(row["end"]))
+                found.setdefault(row["utterance"], []).append(span)
+    return {name: sorted(spans, key=lambda one: one.start) for name, spans in found.items()}
+
+
+def _emu(folder: Path) -> tuple[list[SpokenText], Times]:
+    heard, times = [], {}
+    for path in sorted(folder.glob("*.TextGrid")):
+        spans = [one for one in read_textgrid(path, "Text") if one.symbol.strip("* ")]
+        words = tuple(one.symbol for one in spans)
+        heard.append(SpokenText(path.stem, words, _reader(path.with_suffix(".wav"))))
+        times[path.stem] = list(spans)
+    return heard, times
+
+
+def _rulers(options: argparse.Namespace) -> dict[str, Callable[[], Ruler]]:
+    corpora = options.corpora
+    return {
+        "digits": lambda: digits(corpora),
+        "digits_40": lambda: digits(corpora, few=True),
+        **{f"digits_{name}": (lambda one=name: digits(corpora, left_out=one)) for name in SPEAKERS},
+        "sentences": lambda: sentences(corpora),
+        "sentences_alone": lambda: sentences(corpora, alone=True),
+        "recipe": lambda: of_recipe(options.data, options.train_set, options.sets),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    rulers = _rulers(options)
+    for name in options.rulers:
+        ruler = rulers[name]()
+        for system in (read_system(CONF / "mini", one, CONF) for one in options.systems):
+            for seed in options.seeds:
+                rows = list(measure(ruler, system, seed))
+                _add(options.results / f"times_{options.name or name}.jsonl", rows)
+                for row in rows:
+                    print(
+                        f"{name} {system.name} {seed} {row['set']}: {row['boundary_mae_ms']:.1f} ms, "
+                        f"median {row['boundary_median_ms']:.1f}, beyond 50 ms "
+                        f"{100 - row['within_50ms']:.1f} %",
+                        flush=True,
+                    )
+    return 0
+
+
+def _add(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to a file of results; those of the same training take the place of older ones."""
+    new = {(row["system"], row["seed"]) for row in rows}
+    before = [row for _, row in read_results(path)] if path.exists() else []
+    kept = [row for row in before if (row["system"], row["seed"]) not in new]
+    order = sorted([*kept, *rows], key=lambda r: (r["set"], r["system"], r["decoder"], r["seed"]))
+    with written_aside(path) as aside:
+        aside.write_text(results_text(order), encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    speakers = [f"digits_{name}" for name in SPEAKERS]
+    known = ["digits", "digits_40", *speakers, "sentences", "sentences_alone", "recipe"]
+    parser.add_argument("rulers", nargs="+", choices=known, metavar="RULER", help=", ".join(known))
+    parser.add_argument("--corpora", type=Path, default=ROOT.parent / "shared" / "corpora")
+    parser.add_argument("--data", type=Path, help="data folder of a recipe, for the ruler recipe")
+    parser.add_argument("--train_set", default="train-clean-100", help="of a recipe")
+    parser.add_argument(
+        "--sets", nargs="+", default=["dev-clean", "test-clean"], help="of a recipe"
+    )
+    parser.add_argument("--name", help="of the file of results, in place of the ruler's")
+    parser.add_argument("--systems", nargs="+", default=["narrow", "gmm_hmm"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
