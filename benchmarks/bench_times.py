@@ -3,8 +3,8 @@
     python benchmarks/bench_times.py digits digits_40 --corpora ../shared/corpora --systems narrow gmm_hmm
     python benchmarks/bench_times.py recipe --data egs2/librispeech_ottc/data --systems narrow --seeds 1 2 3
 
-Systems are those of `egs2/TEMPLATE/conf/times`.  Each ruler has its file `results/times_<ruler>.jsonl`; rows of
-a system and seed that are there already are replaced.  Rulers:
+Systems are those of `egs2/TEMPLATE/conf/times`.  Each ruler has its file `results/times_<ruler>.jsonl`; rows
+of a system and seed that are there already are replaced.  Rulers:
 
 * digits: sequences of spoken digits, against clip edges outside and the clips' loud part inside;
 * digits_40: the same, trained on 40 utterances;
