@@ -6,7 +6,8 @@
 A page has marked places, each between `<!-- table: NAME EXPERIMENT -->` and `<!-- end -->`; what lies
 between is generated from `results/EXPERIMENT.jsonl`.  `<!-- table: overview EXPERIMENT SYSTEM SYSTEM ... -->`
 shows these systems alone, `<!-- table: transfer EXPERIMENT SYSTEM ... -->` those that add knowledge transfer
-to them.  `result_tables.py` has the tables.  Exit status: 0; 1 for a fault of the input; 2 for wrong options.
+to them; `<!-- table: boundaries EXPERIMENT -->` shows the times on all sets.  `result_tables.py` has the
+tables.  Exit status: 0; 1 for a fault of the input; 2 for wrong options.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from espnet_ottc.report.results import Row, read_rows
 from espnet_ottc.utils.files import written_aside
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/ablations.md", "docs/results.md", "docs/unbalanced.md")
+PAGES = ("README.md", "docs/ablations.md", "docs/results.md", "docs/times.md", "docs/unbalanced.md")
 _PLACE = re.compile(
     r"(<!-- table: (?P<name>\w+)(?: (?P<experiment>\w+))?(?P<systems>(?: \w+)*) -->\n).*?(<!-- end -->)",
     re.DOTALL,

@@ -17,6 +17,12 @@ _SHOWN = ("wer", "boundary_mae_ms", "idr", "iou", "peaky")
 _BY_KEY = {metric.key: metric for metric in METRICS}
 # What follows the name of a system in those that add knowledge transfer to it; the last is the control.
 _TRANSFERS = ("adapter_only", "uniform", "balanced", "", "plan", "random_teacher")
+# The table of boundaries' errors on all sets, and its columns.
+_BOUNDARIES, _MEAN = "boundaries", "boundary_mae_ms"
+_OF_BOUNDARIES = (
+    *("boundary_median_ms", "start_mae_ms", "end_mae_ms", "start_bias_ms", "end_bias_ms"),
+    "coverage",
+)
 PAPER = Path(__file__).with_name("paper.yaml")
 
 
@@ -44,13 +50,15 @@ def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
     Args:
         name: one of `TABLES`.
         rows: of one experiment; sets whose names start with "dev" choose the decoder in time.
-        systems: those that an overview shows, in this order; those without transfer for `transfer`; no other
-            table takes any.
+        systems: those that an overview shows, in this order; those without transfer for `transfer`; those of
+            `boundaries`, where none means all; no other table takes any.
 
     Raises:
         ValueError: an unknown table; no rows of a test set, or of a system that is named; systems for a
             table that takes none.
     """
+    if name == _BOUNDARIES:
+        return _boundaries(rows, systems)
     if name in _OF_SYSTEMS:
         return _OF_SYSTEMS[name](_evidence(rows), systems)
     if name not in _MAKERS:
@@ -208,6 +216,35 @@ def _with_seeds(group: Group, metric: Metric) -> str:
     return f"{metric.text(group.mean(metric.key))} ({values})"
 
 
+def _boundaries(rows: Sequence[Row], systems: Sequence[str]) -> str:
+    """Errors of boundaries on each set, test sets first, each seed's mean beside the mean over all."""
+    groups = [
+        group
+        for group in group_rows(rows)
+        if group.mean(_MEAN) is not None and (not systems or group.system in systems)
+    ]
+    if absent := sorted(set(systems) - {group.system for group in groups}):
+        raise ValueError(f"the table boundaries: {', '.join(absent)} has no times")
+    if not groups:
+        raise ValueError("the table boundaries needs rows with times, got none")
+    metrics = [_BY_KEY[key].of(unit_of(rows)) for key in _OF_BOUNDARIES]
+    header = ["set", "system", "times by", _BY_KEY[_MEAN].heading]
+    header += [*(metric.heading for metric in metrics), "beyond 50 ms %", "beyond 200 ms %"]
+    lines = [
+        [group.set, f"`{group.system}`", group.decoder, _with_seeds(group, _BY_KEY[_MEAN])]
+        + [metric.text(group.mean(metric.key)) for metric in metrics]
+        + [_beyond(group.mean(key)) for key in ("within_50ms", "within_200ms")]
+        for group in sorted(groups, key=lambda one: _is_dev(one.set))
+    ]
+    return (
+        f"{table(header, lines, left=3)}\n\nMeans over seeds; in brackets each seed's mean error."
+    )
+
+
+def _beyond(within: float | None) -> str:
+    return "–" if within is None else f"{100 - within:.1f}"
+
+
 def _claims(evidence: Evidence) -> str:
     lines = []
     for claim in read_paper()["claims"]:
@@ -307,4 +344,4 @@ _OF_SYSTEMS: Mapping[str, Callable[[Evidence, Sequence[str]], str]] = {
     "overview": _overview,
     "transfer": _transfer,
 }
-TABLES = (*_OF_SYSTEMS, *_MAKERS)
+TABLES = (*_OF_SYSTEMS, *_MAKERS, _BOUNDARIES)

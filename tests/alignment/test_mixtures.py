@@ -17,7 +17,7 @@ from espnet_ottc.alignment.boundary.training import SpokenText, train_boundary_m
 RATE = 16000
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
 CONFIG = BoundaryConfig(
-    mixture=4, gaussian_rounds=3, window=0.025, mels=26, median=False, least_count=1
+    mixture=4, gaussian_rounds=3, start="equal", window=0.025, mels=26, median=False, least_count=1
 )
 
 

@@ -67,7 +67,8 @@ class ToneModel:
 
     def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
         best = outputs.log_probs.argmax(1).unique_consecutive().tolist()
-        return "".join(TOKENS[i] for i in best if i > 1)
+        letters = "".join(TOKENS[i] for i in best if i > 1)
+        return " ".join(letters[i : i + 3] for i in range(0, len(letters), 3))
 
 
 def _load(place: str, *, name: str, **_: object) -> ToneModel:
@@ -157,7 +158,7 @@ def test_a_tuned_model_is_sharper_than_its_recogniser_and_recognises_as_before(t
 def test_recordings_without_text_are_recognised_and_train_with_a_model_aligns_at_once(
     tmp_path, capsys
 ):
-    times = _recordings(tmp_path / "data", 16, words=1)
+    times = _recordings(tmp_path / "data", 16)
     for path in sorted((tmp_path / "data").glob("*.txt"))[:6]:
         path.unlink()
     out = tmp_path / "out"

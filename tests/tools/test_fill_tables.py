@@ -48,6 +48,22 @@ def test_without_development_set_viterbi_is_shown():
     assert cells[1] == "viterbi"
 
 
+def test_boundaries_of_every_set_stand_with_each_seed_test_sets_first():
+    rows = _rows("narrow", "boundary", (None, None), (9.0, 10.0))
+    for row in rows:
+        row.fields.update({"start_bias_ms": -2.0, "within_50ms": 98.5, "within_200ms": 99.9})
+    rows.append(Row("ctc", "greedy", "test-clean", 1, {"wer": 3.0}))
+    cells = _cells(make_table("boundaries", rows, ()))
+    rest = ["–", "–", "–", "-2.0", "–", "–", "1.5", "0.1"]
+    assert cells == [
+        ["test-clean", "`narrow`", "boundary", "9.5 (9.0, 10.0)", *rest],
+        ["dev-clean", "`narrow`", "boundary", "10.0 (10.0)", *rest],
+    ]
+    assert _cells(make_table("boundaries", rows, ("narrow",))) == cells
+    with pytest.raises(ValueError, match="ctc has no times"):
+        make_table("boundaries", rows, ("ctc",))
+
+
 def test_an_overview_has_the_means_of_the_systems_that_it_names():
     rows = _rows("ctc", "forced_align", (1.0, 2.0), (90.0, 90.0))
     rows += _rows("ottc", "viterbi", (1.0, 2.0), (95.0, 96.0))

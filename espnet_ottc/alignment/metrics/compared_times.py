@@ -244,7 +244,8 @@ def _outside(times: "Column", one: "Column", other: "Column") -> "Column":
     """Signed seconds from the nearest time between two; 0 between them."""
     import numpy as np
 
-    return times - np.clip(times, np.minimum(one, other), np.maximum(one, other))
+    nearest: Column = np.clip(times, np.minimum(one, other), np.maximum(one, other))
+    return times - nearest
 
 
 def _over_union(
