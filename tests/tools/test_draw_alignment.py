@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import draw_boundaries
 import numpy as np
 import pytest
 import soundfile
@@ -98,3 +99,21 @@ def test_the_figure_says_which_models_and_is_the_same_each_time(
     assert "d: must be" in capsys.readouterr().err
     alignment = read_alignment(folder / "ctc" / "seed1" / "align_viterbi" / "test")
     assert alignment.about == "ctc, seed1, times by viterbi, conf/train_ctc.yaml"
+
+
+def test_boundaries_of_every_aligner_stand_over_the_spectrogram(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder / "picture.svg"
+    assert draw_boundaries.main([*arguments(folder, "--utterance", "a"), "--out", str(out)]) == 0
+    assert "picture.svg: a" in capsys.readouterr().out
+    picture = out.read_text()
+    assert picture.startswith("<svg")
+    for text in ("reference", "ctc", "ottc", "viterbi"):
+        assert text in picture
+    assert draw_boundaries.main([*arguments(folder), "--out", str(out)]) == 0
+    wrong = ["--cuts", str(folder / "cuts.jsonl.gz"), "--alignments", str(folder), "--out", "x"]
+    assert draw_boundaries.main(wrong) == 1
+    assert "must be <system>/seed<N>/align_<decoder>/<set>" in capsys.readouterr().err
+    assert draw_boundaries.main([*arguments(folder, "--utterance", "d"), "--out", str(out)]) == 1
+    assert "has no utterance d" in capsys.readouterr().err
