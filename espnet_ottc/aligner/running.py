@@ -16,6 +16,7 @@ from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.audio import AudioError, probe
 from espnet_ottc.aligner.journal import Journal
 from espnet_ottc.aligner.texts import OUTPUT_MARK
+from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
 from espnet_ottc.alignment.formats import ctm_lines
@@ -264,7 +265,10 @@ def _key(one: Utterance, source: AlignerSource) -> str:
     elif one.recording.cut is not None:
         content.append(str(one.recording.cut))
     content += [source.model, source.language, str(source.weights), asdict(source.options)]
-    for place in (Path(source.model.partition(":")[2] or source.model), source.weights):
+    places = [Path(source.model.partition(":")[2] or source.model), source.weights]
+    if is_tuned(Path(source.model)):
+        places.append(Path(recogniser_of(Path(source.model)).place(Path(source.model))))
+    for place in places:
         if place is not None and place.exists():
             files = (
                 [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file())

@@ -137,7 +137,9 @@ def tune(
         anyway=anyway,
         again=again,
     )
-    write_recogniser(folder, recogniser)
+    # Left alone where nothing changed, so that what was aligned by it need not be again.
+    if trained.fresh or not is_tuned(folder) or recogniser_of(folder) != recogniser:
+        write_recogniser(folder, recogniser)
     return trained
 
 

@@ -166,6 +166,9 @@ def test_recordings_without_text_are_recognised_and_train_with_a_model_aligns_at
     assert align([*command, "--processes", "1"]) in (0, 3)
     assert "6 recordings without text were recognised" in capsys.readouterr().out
     assert json.loads((out / "tuned_model/tuned_model.json").read_text())["model"] == "tone:x"
+    # A second run has nothing to do.
+    assert align([*command, "--processes", "1"]) in (0, 3)
+    assert "16 of an earlier run" in capsys.readouterr().out
     assert _errors(out, times) < 0.02
 
 
