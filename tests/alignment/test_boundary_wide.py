@@ -95,7 +95,7 @@ def test_what_is_impossible_for_the_recogniser_stays_possible():
 
 
 def test_one_search_adds_both_scores():
-    model = _model(noise=0.0, median=False, start_shift=0.0, end_shift=0.0)
+    model = _model(noise=0.0, median=False, start_shift=0.0, end_shift=0.0, join_shift=0.0)
     features = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
     wide = torch.zeros(40, len(model.log_prior))
     # The recogniser is sure of b from frame 25 on, and of no silence.
@@ -105,6 +105,20 @@ def test_one_search_adds_both_scores():
     both = align_features(model, features, ["a", "b"], 0.4, wide)
     assert both.words[1].start == pytest.approx(0.25)
     assert alone.words[1].start != pytest.approx(0.25)
+
+
+def test_where_two_words_meet_their_boundary_is_earlier_and_nowhere_else():
+    plain = _model(noise=0.0, median=False, join_shift=0.0)
+    model = _model(noise=0.0, median=False, join_shift=0.004)
+    features = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    wide = torch.zeros(40, len(model.log_prior))
+    wide[:, 9:] = -1000.0
+    wide[:25, 3:6] = wide[25:, 0:3] = -1000.0
+    before, after = (align_features(one, features, ["a", "b"], 0.4, wide) for one in (plain, model))
+    assert before.words[0].end == before.words[1].start == pytest.approx(0.25)
+    assert after.words[0].end == after.words[1].start == pytest.approx(0.246)
+    assert after.words[0].start == before.words[0].start
+    assert after.words[1].end == before.words[1].end
 
 
 def test_pieces_end_in_the_longest_pause_of_their_second_half():

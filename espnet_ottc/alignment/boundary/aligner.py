@@ -151,7 +151,7 @@ def _intervals(
 
 
 def _shifts(of_word: Tensor, count: int, config: BoundaryConfig) -> Tensor:
-    """(words, 2) frames by which starts and ends move where they lie at silence."""
+    """(words, 2) frames by which starts and ends move, at silence and where two words meet."""
     shifts = torch.zeros(count, 2, dtype=torch.float64)
     edges = torch.cat([torch.tensor([NO_WORD]), of_word, torch.tensor([NO_WORD])])
     opens = (edges[:-1] == NO_WORD) & (edges[1:] != NO_WORD)
@@ -160,4 +160,7 @@ def _shifts(of_word: Tensor, count: int, config: BoundaryConfig) -> Tensor:
     opens[0] = closes[-1] = False
     shifts[edges[1:][opens], 0] = config.start_shift / config.hop
     shifts[edges[:-1][closes], 1] = -config.end_shift / config.hop
+    meets = (edges[:-1] != NO_WORD) & (edges[1:] != NO_WORD) & (edges[:-1] != edges[1:])
+    shifts[edges[1:][meets], 0] = -config.join_shift / config.hop
+    shifts[edges[:-1][meets], 1] = -config.join_shift / config.hop
     return shifts

@@ -113,6 +113,8 @@ class BoundaryConfig:
         start_shift: seconds by which a start behind silence is later than found, ≥ 0: a window meets a sound
             before its centre does.
         end_shift: seconds by which an end before silence is earlier than found, ≥ 0.
+        join_shift: seconds by which the boundary of two words without silence between them is earlier than
+            found, ≥ 0.
         hours: of all recordings at most so many are learned from, > 0.
         seed: of all random numbers.
 
@@ -154,6 +156,7 @@ class BoundaryConfig:
     median: bool = True
     start_shift: float = 0.003
     end_shift: float = 0.003
+    join_shift: float = 0.004
     hours: float = 2.0
     seed: int = 1
 
@@ -164,6 +167,7 @@ class BoundaryConfig:
         _positive(interval_scale=self.interval_scale)
         _at_least(0, interval_margin=self.interval_margin)
         _at_least(0, start_shift=self.start_shift, end_shift=self.end_shift)
+        _at_least(0, join_shift=self.join_shift)
         _at_least(1, mels=self.mels, states=self.states, silence_states=self.silence_states)
         _at_least(1, minimum_frames=self.minimum_frames, width=self.width, layers=self.layers)
         _at_least(
