@@ -14,6 +14,7 @@ from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
+from espnet_ottc.aligner.speech_activity import spoken_frames
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
@@ -38,6 +39,7 @@ class AlignerOptions:
         decoder: how words are recognised where there is no text: `best_path` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
+        vad: recognise words only where a detector of voice activity hears speech.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -46,6 +48,7 @@ class AlignerOptions:
     decoder: str = DEFAULT_DECODER
     language: str = "en"
     allow_gaps: bool = False
+    vad: bool = True
     windows: Windows = field(default_factory=Windows)
     calibration: Calibration | None = None
 
@@ -267,7 +270,7 @@ class Aligner:
         if outputs is None:
             outputs = self.outputs(samples)
         if text is None:
-            text = self.model.recognise(outputs, self.options.decoder)
+            text = self._recognised(samples, outputs)
         words = self.speller.spell_text(text)
         boundary = self.model.boundary_model if self.search == BOUNDARY else None
         found = aligned_words(
@@ -283,3 +286,11 @@ class Aligner:
             return found
         features = boundary.features(samples, self.sampling_rate)
         return with_boundaries(found, words, boundary, features, self.model, outputs, duration)
+
+    def _recognised(self, samples: Tensor, outputs: FrameOutputs) -> str:
+        """What is said, words apart by spaces; empty where nobody speaks."""
+        if self.options.vad:
+            outputs = spoken_frames(outputs, samples, self.sampling_rate, self.model.grid)
+            if not len(outputs.log_probs):
+                return ""
+        return self.model.recognise(outputs, self.options.decoder)

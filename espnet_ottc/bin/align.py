@@ -69,6 +69,7 @@ def align(options: argparse.Namespace) -> None:
         decoder=options.decoder,
         language=options.language or "en",
         allow_gaps=options.allow_gaps,
+        vad=not options.no_vad,
         calibration=given,
     )
     if options.calibrate is not None:
@@ -229,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
     texts.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
                        help="how words are recognised; no difference for CTC")  # fmt: skip
+    texts.add_argument("--no_vad", "--no-vad", action="store_true",
+                       help="recognise words where the detector of voice activity hears no speech too")  # fmt: skip
     sound = options.add_argument_group("sound")
     sound.add_argument(
         "--channel", default="mix", help="mix, left, right, a number from 1, or each"

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 EXTRAS: dict[str, tuple[str, ...]] = {
     "align": (
         *("babel", "charset_normalizer", "kaldialign", "lhotse", "num2words", "numpy", "praatio"),
-        *("pympi", "pysubs2", "regex", "soundfile", "soxr", "tqdm"),
+        *("pympi", "pysubs2", "regex", "silero_vad", "soundfile", "soxr", "tqdm"),
     ),
     "espnet": ("espnet2", "sentencepiece", "tensorboard", "torchaudio", "yaml"),
     "examples": ("accelerate", "lightning", "matplotlib", "sklearn", "torchaudio", "transformers"),

@@ -1,0 +1,104 @@
+"""Where somebody speaks, by Silero's detector: a recogniser finds words in hiss and music too."""
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.aligner import audio as sound
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.windows import FrameOutputs
+from espnet_ottc.utils.extras import require_extra
+
+# What the detector takes: Hz, and samples for one probability.
+_RATE, _BLOCK = 16_000, 512
+# Milliseconds.  Shorter speech is the start of a sound that is none.
+_SHORTEST = 100
+# Around speech, which has quiet ends; and models expect silence beside it.
+_MARGIN = 500
+# A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound.
+_PIECE, _BEFORE = 30.0, 2.0
+
+
+def spoken_frames(
+    outputs: FrameOutputs, samples: Tensor, sampling_rate: int, grid: FrameGrid
+) -> FrameOutputs:
+    """What a model says about the frames in which somebody speaks, or half a second beside them.
+
+    Args:
+        outputs: of T frames.
+        samples: (N,) that they are of.
+        sampling_rate: Hz of the samples.
+        grid: where the frames lie.
+
+    Returns:
+        The frames that are left, in their order; perhaps none.
+    """
+    middles = torch.tensor([grid.seconds(t + 0.5) for t in range(len(outputs.log_probs))])
+    kept = torch.zeros(len(middles), dtype=torch.bool)
+    for start, end in speech_stretches(samples, sampling_rate):
+        kept |= (middles >= start) & (middles < end)
+    scores = outputs.frame_scores
+    return FrameOutputs(outputs.log_probs[kept], None if scores is None else scores[kept])
+
+
+def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, float]]:
+    """Where somebody speaks, with half a second on either side: starts and ends in seconds.
+
+    Args:
+        samples: (N,) in [-1, 1], N ≥ 1.
+        sampling_rate: Hz.
+    """
+    if sampling_rate != _RATE:
+        samples = torch.from_numpy(sound.resampled(samples.numpy(), sampling_rate, _RATE))
+    probabilities = speech_probabilities(samples).tolist()
+    from silero_vad import get_speech_timestamps_from_probs
+
+    found = get_speech_timestamps_from_probs(
+        probabilities,
+        _RATE,
+        min_speech_duration_ms=_SHORTEST,
+        speech_pad_ms=_MARGIN,
+        audio_length_samples=len(samples),
+    )
+    return [(one["start"] / _RATE, one["end"] / _RATE) for one in found]
+
+
+@torch.no_grad()
+def speech_probabilities(samples: Tensor) -> Tensor:
+    """(F,) probabilities of speech in blocks of 512 samples at 16 kHz, the last one filled up with zeros.
+
+    Long recordings are heard in pieces of half a minute side by side, which is many times faster.
+
+    Source: Silero VAD (https://github.com/snakers4/silero-vad).
+    """
+    detector = _detector()
+    F = -(-len(samples) // _BLOCK)
+    length, before = (round(seconds * _RATE / _BLOCK) for seconds in (_PIECE, _BEFORE))
+    pieces = -(-F // length)
+    padded = samples.new_zeros(before + pieces * length, _BLOCK)
+    padded.view(-1)[before * _BLOCK : before * _BLOCK + len(samples)] = samples
+    starts = length * torch.arange(pieces)
+    detector.reset_states()  # type: ignore[attr-defined]
+    found = [
+        detector(padded[starts + block], _RATE)[:, 0] for block in range(before + min(length, F))
+    ]
+    return torch.stack(found[before:], 1).reshape(-1)[:F]
+
+
+@functools.cache
+def _detector() -> Callable[[Tensor, int], Tensor]:
+    """Silero's detector, whose parameters its package brings."""
+    require_extra("align", "recognising words", ("silero_vad",))
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        # TorchScript is deprecated, and what the package has.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from silero_vad import load_silero_vad
+
+        detector: Callable[[Tensor, int], Tensor] = load_silero_vad()
+    # Its import sets one for the whole process.
+    torch.set_num_threads(threads)
+    return detector

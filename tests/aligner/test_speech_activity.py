@@ -1,0 +1,135 @@
+"""Words are recognised where somebody speaks, and nowhere else."""
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from letters_model import LettersModel
+from torch import Tensor
+
+from espnet_ottc.aligner import speech_activity
+from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
+from espnet_ottc.aligner.audio import resampled
+from espnet_ottc.aligner.speech_activity import (
+    speech_probabilities,
+    speech_stretches,
+    spoken_frames,
+)
+from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.windows import FrameOutputs
+
+RATE = 16_000
+SECONDS = 10
+TIMES = torch.arange(SECONDS * RATE) / RATE
+
+
+def _chord() -> Tensor:
+    """Four notes that swell and fade."""
+    notes = sum(torch.sin(2 * torch.pi * pitch * TIMES) for pitch in (220.0, 277.2, 329.6, 440.0))
+    return 0.1 * notes * (1 + torch.sin(5 * TIMES))  # type: ignore[no-any-return]
+
+
+def _hiss(level: float) -> Tensor:
+    return level * torch.randn(SECONDS * RATE, generator=torch.Generator().manual_seed(1))
+
+
+SOUNDS = {
+    "silence": torch.zeros(SECONDS * RATE),
+    "quiet hiss": _hiss(0.003),
+    "loud hiss": _hiss(0.05),
+    "tone": 0.3 * torch.sin(2 * torch.pi * 440 * TIMES),
+    "music": _chord(),
+}
+
+
+@cache
+def _speech() -> Tensor:
+    """(N,) somebody says a sentence."""
+    pytest.importorskip("espeakng_loader")
+    from espnet_ottc.synthesis.espeak import Espeak, Prosody
+
+    with Espeak("en-us+m3") as espeak:
+        spoken = espeak.speak("seven good friends came to the old house in the evening", Prosody(160, 50, 50))
+        heard = spoken.samples.astype(np.float32) / 32768
+        return torch.from_numpy(resampled(heard, espeak.sampling_rate, RATE))
+
+
+class CountingModel(LettersModel):
+    """Says as many words as it is given frames."""
+
+    sampling_rate, stride, grid = RATE, 160, FrameGrid(0.01)
+
+    def outputs(self, stretches: list[Tensor]) -> list[FrameOutputs]:  # type: ignore[override]
+        return [FrameOutputs(torch.zeros(len(x) // 160, 8).log_softmax(1)) for x in stretches]
+
+    def recognise(self, outputs: FrameOutputs, decoder: str) -> str:
+        return "A " * len(outputs.log_probs)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_nobody_speaks_in_noise_and_music(name: str) -> None:
+    assert speech_stretches(SOUNDS[name], RATE) == []
+    found = Aligner(CountingModel()).align(SOUNDS[name], sampling_rate=RATE)  # type: ignore[arg-type]
+    assert found.words == ()
+    assert found.recognised
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_speech_between_noise_is_kept_whole_and_alone(name: str) -> None:
+    speech, noise = _speech(), SOUNDS[name]
+    found = speech_stretches(torch.cat([noise, speech, noise]), RATE)
+    start, end = SECONDS, SECONDS + len(speech) / RATE
+    assert start - 1 < found[0][0] < start + 0.1
+    assert end - 0.3 < found[-1][1] < end + 1
+    assert all(before[1] == after[0] for before, after in pairwise(found))
+
+
+def test_a_recogniser_is_given_the_frames_of_speech_unless_told_otherwise() -> None:
+    speech, noise = _speech(), SOUNDS["loud hiss"]
+    samples = torch.cat([noise, speech])
+    model = CountingModel()
+    outputs = model.outputs([samples])[0]
+    kept = spoken_frames(outputs, samples, RATE, model.grid)
+    assert len(speech) / 160 - 50 < len(kept.log_probs) < len(speech) / 160 + 150
+    everything = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
+    assert everything._recognised(samples, outputs) == "A " * len(outputs.log_probs)
+
+
+def test_weights_of_frames_go_with_them() -> None:
+    samples = torch.cat([_speech(), SOUNDS["silence"]])
+    frames = len(samples) // 160
+    outputs = FrameOutputs(torch.zeros(frames, 3), torch.arange(float(frames)))
+    kept = spoken_frames(outputs, samples, RATE, FrameGrid(0.01))
+    assert kept.frame_scores is not None
+    assert len(kept.frame_scores) == len(kept.log_probs)
+    assert bool((kept.frame_scores.diff() > 0).all())
+    assert float(kept.frame_scores[-1]) * 0.01 < len(_speech()) / RATE + 1
+
+
+def test_sound_at_another_rate_is_heard_alike() -> None:
+    samples = torch.cat([SOUNDS["silence"], _speech(), SOUNDS["silence"]])
+    low = torch.from_numpy(resampled(samples.numpy(), RATE, 8000))
+    (expected,), (found,) = speech_stretches(samples, RATE), speech_stretches(low, 8000)
+    assert found == pytest.approx(expected, abs=0.15)
+
+
+def test_pieces_side_by_side_hear_what_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = torch.cat([_speech(), SOUNDS["quiet hiss"], _speech(), _speech()] * 4)
+    found = speech_probabilities(samples) >= 0.5
+    monkeypatch.setattr(speech_activity, "_PIECE", 1000.0)
+    whole = speech_probabilities(samples) >= 0.5
+    assert len(found) == -(-len(samples) // 512)
+    assert float((found != whole).float().mean()) < 0.01
+
+
+def test_the_detector_leaves_the_number_of_threads_alone() -> None:
+    speech_activity._detector.cache_clear()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        speech_probabilities(torch.zeros(1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
