@@ -36,7 +36,7 @@ class AlignerOptions:
     Attributes:
         search: `boundary`, or a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits
             the model, which is `boundary` where it has a boundary model, and no gaps are allowed.
-        decoder: how words are recognised where there is no text: `best_path` or `greedy`.
+        decoder: how words are recognised where there is no text: `viterbi` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
         vad: recognise words only where a detector of voice activity hears speech.

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from espnet_ottc.ops.targets import collapse
 
-DECODERS = ("best_path", "greedy")
-DEFAULT_DECODER = "best_path"
+DECODERS = ("viterbi", "greedy")
+DEFAULT_DECODER = "viterbi"
 
 
 def check_decoder(decoder: str) -> None:

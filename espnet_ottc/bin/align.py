@@ -228,10 +228,10 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument("--allow_gaps", "--allow-gaps", action="store_true",
                        help="let speech without text lie at the ends and between sentences")  # fmt: skip
     texts.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
-    texts.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
+    texts.add_argument("--decoder", choices=["viterbi", "greedy"], default="viterbi",
                        help="how words are recognised; no difference for CTC")  # fmt: skip
     texts.add_argument("--no_vad", "--no-vad", action="store_true",
-                       help="recognise words where the detector of voice activity hears no speech too")  # fmt: skip
+                       help="recognise words in sound that is no speech, too")  # fmt: skip
     sound = options.add_argument_group("sound")
     sound.add_argument(
         "--channel", default="mix", help="mix, left, right, a number from 1, or each"

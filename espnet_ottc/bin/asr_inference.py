@@ -1,6 +1,6 @@
 """ESPnet's ASR decoding with OTTC: `ottc-decode`, or `python -m espnet_ottc.bin.asr_inference`.
 
-All options of `espnet2.bin.asr_inference`, and `--greedy true` or `--best_path true` for decoding without
+All options of `espnet2.bin.asr_inference`, and `--greedy true` or `--viterbi true` for decoding without
 the beam search.  `--help` names the most important ones without importing ESPnet, `--help_espnet` lists all.
 """
 
@@ -17,8 +17,8 @@ from espnet_ottc.bin import _espnet_help
 from espnet_ottc.utils.commands import run
 
 _GREEDY = "Greedy decoding of OTTC or CTC (best label per frame) instead of the beam search"
-_BEST_PATH = (
-    "The label sequence of OTTC's smallest loss, or of CTC's best path (which is the greedy one), "
+_VITERBI = (
+    "OTTC's best path through the frames, on which a change of label has its price; for CTC greedy; "
     "instead of the beam search"
 )
 
@@ -30,7 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
 
     parser: argparse.ArgumentParser = command.get_parser()
     parser.add_argument("--greedy", type=str2bool, default=False, help=_GREEDY)
-    parser.add_argument("--best_path", type=str2bool, default=False, help=_BEST_PATH)
+    parser.add_argument("--viterbi", type=str2bool, default=False, help=_VITERBI)
     return parser
 
 
@@ -51,9 +51,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     print(get_commandline_args(), file=sys.stderr)
     arguments = vars(parser.parse_args(cmd))
     arguments.pop("config", None)
-    greedy, best_path = arguments.pop("greedy"), arguments.pop("best_path")
-    if greedy and best_path:
-        parser.error("--greedy and --best_path exclude each other, got both")
+    greedy, viterbi = arguments.pop("greedy"), arguments.pop("viterbi")
+    if greedy and viterbi:
+        parser.error("--greedy and --viterbi exclude each other, got both")
 
     def check() -> None:
         for option in ("asr_model_file", "lm_file"):
@@ -63,8 +63,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     if status := run(check):
         sys.exit(status)
     decoder = inference.OTTCSpeech2Text
-    if greedy or best_path:
-        decoder = inference.BestPathSpeech2Text if best_path else inference.GreedySpeech2Text
+    if greedy or viterbi:
+        decoder = inference.ViterbiSpeech2Text if viterbi else inference.GreedySpeech2Text
     # ESPnet's loop takes the class by name from its module, and no option leads there.
     with mock.patch.object(command, "Speech2Text", decoder):
         command.inference(**arguments)
@@ -83,10 +83,10 @@ def _help() -> argparse.ArgumentParser:
     parser = _espnet_help.help_parser(
         "ottc-decode",
         "Decode with a model that ESPnet trained with OTTC or CTC.  Options are those of\n"
-        "espnet2.bin.asr_inference, and two more: --greedy and --best_path.",
+        "espnet2.bin.asr_inference, and two more: --greedy and --viterbi.",
     )
     parser.add_argument("--greedy", metavar="true", help=_GREEDY)
-    parser.add_argument("--best_path", metavar="true", help=_BEST_PATH)
+    parser.add_argument("--viterbi", metavar="true", help=_VITERBI)
     parser.add_argument("--asr_train_config", metavar="FILE", help="config.yaml of the training")
     parser.add_argument("--asr_model_file", metavar="FILE", help="parameters (*.pth)")
     parser.add_argument(

@@ -15,6 +15,7 @@ from torch import Tensor
 from espnet_ottc.espnet.boundary_head import BoundaryHead, parse_head_conf
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
 from espnet_ottc.espnet.criteria.options.boundary_label import SENTENCEPIECE_SPACE
+from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.transfer.adapter import LinguisticAdapter
 from espnet_ottc.espnet.transfer.loss import Transfer, check_same_teacher, logged, weighted
@@ -222,7 +223,9 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
             hyps, hyp_lens = self.ctc.greedy(encoder_out, encoder_out_lens)
             cer, wer = self._error_rates(hyps, hyp_lens, ys_pad, ys_pad_lens)
             stats["wer_ctc"] = wer
-        # The final layer comes first; ESPnet's intermediate layers call again.
+            # The final layer comes first; ESPnet's intermediate layers call again.
+            if isinstance(self.ctc, OTTC) and "wer_ctc" not in (self._stats or {}):
+                self.ctc.count_errors(encoder_out, encoder_out_lens, ys_pad, ys_pad_lens)
         if self._stats is not None:
             self._stats = {**stats, **self._stats}
         return losses.loss, cer

@@ -35,7 +35,7 @@ from espnet_ottc.ops.greedy_decoding import greedy_labels
 from espnet_ottc.utils.progress import progress
 from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
 
-DECODERS = ("best_path", "greedy")
+DECODERS = ("viterbi", "greedy")
 
 
 class TrainedModel:
@@ -232,12 +232,12 @@ class TrainedModel:
         ]
 
     @torch.no_grad()
-    def recognise(self, found: FrameOutputs, decoder: str = "best_path") -> str:
+    def recognise(self, found: FrameOutputs, decoder: str = "viterbi") -> str:
         """What was said in an utterance.
 
         Args:
             found: of its frames.
-            decoder: `greedy` or `best_path`, as `asr_inference` has them.
+            decoder: `viterbi` or `greedy`, as `asr_inference` has them.
 
         Raises:
             ValueError: another decoder, or a model that was trained without ESPnet's preprocessor.
@@ -247,8 +247,8 @@ class TrainedModel:
         log_probs, lengths = found.log_probs[None], torch.tensor([len(found.log_probs)])
         if isinstance(self.criterion, Criterion):
             alpha = None if found.alpha is None else found.alpha[None]
-            greedy, best = self.criterion.greedy_of, self.criterion.best_path_of
-            ids, counts = (best if decoder == "best_path" else greedy)(log_probs, alpha, lengths)
+            greedy, viterbi = self.criterion.greedy_of, self.criterion.viterbi_of
+            ids, counts = (viterbi if decoder == "viterbi" else greedy)(log_probs, alpha, lengths)
         else:
             ids, counts = greedy_labels(log_probs.argmax(2), None, lengths, blank=BLANK)
         return self.text_of(ids[0, : int(counts[0])].tolist())

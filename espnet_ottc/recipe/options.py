@@ -64,7 +64,7 @@ def _parser(corpus: str) -> argparse.ArgumentParser:
                         help="train_<SYSTEM>.yaml of --conf, or of a folder that its base.yaml is "
                         "based on")  # fmt: skip
     stages.add_argument("--seed", nargs="+", default=["1"], help="one or several")
-    stages.add_argument("--decoders", nargs="+", default=["best_path"], metavar="DECODER",
+    stages.add_argument("--decoders", nargs="+", default=["viterbi"], metavar="DECODER",
                         help="decode_<DECODER>.yaml of --conf or, for all recipes, of "
                         f"{SHARED_CONF}; tables show the first one's words beside the times")  # fmt: skip
     _add_data_options(options.add_argument_group("data"), CORPORA[corpus])

@@ -42,6 +42,8 @@ def recordings(lab, tmp_path_factory):
 def _align(model, out, *options):
     # Models of so little training doubt much.
     doubts = ["--max-doubtful", "1"]
+    # Their words are tones.
+    doubts += [] if "--text" in options else ["--no-vad"]
     return align.main([*map(str, options), "--model", str(model), "--out", str(out), *doubts])
 
 
@@ -56,7 +58,7 @@ def _texts(out):
 def test_recognised_words_get_times(lab, model, recordings, tmp_path, capsys):
     assert _align(model, tmp_path, *recordings) == 0
     found = _found(tmp_path)
-    assert _texts(tmp_path) == lab.decode(model, "best_of_aligning", "--best_path", "true")
+    assert _texts(tmp_path) == lab.decode(model, "best_of_aligning", "--viterbi", "true")
     for path in recordings:
         one = found[path.stem]
         assert one.recognised
@@ -74,7 +76,7 @@ def test_words_are_recognised_greedily_if_asked(lab, model, recordings, tmp_path
     decoded = lab.decode(model, "greedy_of_aligning", "--greedy", "true")
     assert _texts(tmp_path) == decoded
     # A model with two decoders of one mind would show nothing.
-    assert decoded != lab.decode(model, "best_of_aligning_again", "--best_path", "true")
+    assert decoded != lab.decode(model, "best_of_aligning_again", "--viterbi", "true")
 
 
 def test_the_case_of_a_text_moves_no_word_and_stays_as_it_was_given(lab, model, tmp_path):

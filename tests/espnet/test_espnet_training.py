@@ -28,7 +28,7 @@ from espnet_ottc.bin import asr_train, export_aux_ctc
 from espnet_ottc.espnet import register
 from espnet_ottc.espnet.building import build_criterion
 from espnet_ottc.espnet.criteria.ottc import OTTC
-from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
+from espnet_ottc.espnet.decoding.inference import ViterbiSpeech2Text
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.recording import WRITER_LOCK, RecordingTrainer
 from espnet_ottc.espnet.trained_model import TrainedModel
@@ -74,17 +74,17 @@ def test_ottc_learns_the_tones_and_decodes_them_greedily_and_by_beam_search(lab,
     assert lab.decode(ottc, "beam_of_one", "--ctc_weight", "1.0", "--beam_size", "1") == beam
 
 
-def test_the_best_path_reads_the_tones_too_and_is_the_greedy_one_for_ctc(lab, ottc, ctc):
-    found = lab.decode(ottc, "best_path", "--best_path", "true")
+def test_viterbi_reads_the_tones_too_and_is_greedy_for_ctc(lab, ottc, ctc):
+    found = lab.decode(ottc, "viterbi", "--viterbi", "true")
     assert _error_rate(found, lab.valid.texts) < 0.1
     assert all(text == text.strip() for text in found.values())
     # Options of a search have no effect, also of those that know no prefixes.
-    timed = ("--best_path", "true", "--time_sync", "true", "--ctc_weight", "1.0")
-    assert lab.decode(ottc, "best_path_timed", *timed) == found
-    both = (lab.decode(ctc, f"ctc_{name}", f"--{name}", "true") for name in ("greedy", "best_path"))
+    timed = ("--viterbi", "true", "--time_sync", "true", "--ctc_weight", "1.0")
+    assert lab.decode(ottc, "viterbi_timed", *timed) == found
+    both = (lab.decode(ctc, f"ctc_{name}", f"--{name}", "true") for name in ("greedy", "viterbi"))
     assert next(both) == next(both)
     with pytest.raises(SystemExit):
-        lab.decode(ctc, "ctc_both", "--greedy", "true", "--best_path", "true")
+        lab.decode(ctc, "ctc_both", "--greedy", "true", "--viterbi", "true")
 
 
 def test_the_transports_diagnostics_stand_in_tensorboard(ottc):
@@ -342,9 +342,9 @@ def test_a_packed_model_unpacks_and_decodes(lab, ottc, tmp_path, capsys):
     for name, value in model.state_dict().items():
         assert torch.equal(value, expected[name])
     paths = {name: files[name] for name in ("asr_train_config", "asr_model_file")}
-    decoder = BestPathSpeech2Text(**paths)
+    decoder = ViterbiSpeech2Text(**paths)
     cuts = {cut.id: cut for cut in CutSet.from_file(lab.valid.cuts)}
-    for utterance, text in lab.decode(ottc, "unpacked", "--best_path", "true").items():
+    for utterance, text in lab.decode(ottc, "unpacked", "--viterbi", "true").items():
         assert decoder(cuts[utterance].load_audio()[0])[0][0] == text
 
 
@@ -354,7 +354,7 @@ def test_mixed_precision_trains_decodes_and_aligns_on_a_gpu(lab):
         pytest.skip("needs a CUDA device")
     conf = {"ctc_type": "ottc", "boundary_label": "<space>", "freeze_alpha_after_epoch": 8}
     experiment = lab.train("amp", "--ngpu", "1", "--use_amp", "true", ctc_conf=conf)
-    for name in ("greedy", "best_path"):
+    for name in ("greedy", "viterbi"):
         found = lab.decode(experiment, f"amp_{name}", f"--{name}", "true", "--ngpu", "1")
         assert _error_rate(found, lab.valid.texts) < 0.1
     beam = ("--ctc_weight", "1.0", "--beam_size", "3")

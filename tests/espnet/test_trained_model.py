@@ -95,7 +95,7 @@ def test_a_forced_alignment_names_a_token_for_every_frame(lab, ctc, tmp_path):
 
 def test_long_recordings_go_by_windows_on_every_way(lab, ottc, ctc, tmp_path, monkeypatch):
     """Recordings of 100 s: no way hears more than a window, and all find what the whole gives."""
-    from espnet_ottc.espnet.decoding.inference import BestPathSpeech2Text
+    from espnet_ottc.espnet.decoding.inference import ViterbiSpeech2Text
 
     speech = np.tile(np.concatenate([c.load_audio()[0] for c in _cuts(lab)]), 20)[: 100 * 16000]
     rest = len(speech) % 160
@@ -124,7 +124,7 @@ def test_long_recordings_go_by_windows_on_every_way(lab, ottc, ctc, tmp_path, mo
         torch.testing.assert_close(found.log_probs, expected, atol=1e-3, rtol=0)
         assert model.align([cut]).times[model.default_aligner].words[cut.id]
     folder = ottc.directory
-    decoder = BestPathSpeech2Text(folder / "config.yaml", folder / "valid.loss.best.pth")
+    decoder = ViterbiSpeech2Text(folder / "config.yaml", folder / "valid.loss.best.pth")
     decoder.asr_model.normalize = None
     decoder.asr_model.encode.whole = watched(SimpleNamespace(encode=decoder.asr_model.encode.whole))
     (said, *_) = decoder(cut.load_audio()[0])[0]

@@ -51,7 +51,7 @@ def folder(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     oracle = {"ctc_type": "ottc", "boundary_label": "<space>", "label_weights": "ali"}
     config = {**CONFIG, "ctc_conf": oracle, "max_epoch": 1}
     (conf / "train_oracle.yaml").write_text(yaml.safe_dump(config))
-    (conf / "decode_best_path.yaml").write_text("best_path: true\n")
+    (conf / "decode_viterbi.yaml").write_text("viterbi: true\n")
     return tmp_path
 
 

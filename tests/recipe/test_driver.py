@@ -137,7 +137,7 @@ def test_no_python_object_comes_from_an_option(folder, capsys, words):
     assert not (folder / "touched").exists()
 
 
-@pytest.mark.parametrize("name", ["train_ctc", "decode_best_path"])
+@pytest.mark.parametrize("name", ["train_ctc", "decode_viterbi"])
 def test_no_python_object_comes_from_a_yaml(folder, capsys, name):
     (folder / f"conf/{name}.yaml").write_text(f"ctc_conf: {YAML_EVIL}\n")
     assert driver.main(["check", "--conf", "conf", "--systems", "ctc"]) == 1

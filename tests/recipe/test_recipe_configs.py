@@ -100,7 +100,7 @@ def _options(training: Training, folder: Path) -> argparse.Namespace:
 
 
 def test_there_are_configurations():
-    assert [path.stem for path in DECODING] == ["decode_beam", "decode_best_path", "decode_greedy"]
+    assert [path.stem for path in DECODING] == ["decode_beam", "decode_greedy", "decode_viterbi"]
     for corpus in CORPORA:
         own = {"ctc_long"} if corpus == "librispeech" else set()
         assert system_files(RECIPES / f"{corpus}_ottc/conf/mini").keys() == SHARED | TRANSFER | own
@@ -289,7 +289,7 @@ def test_every_decoder_is_known_to_the_inference(path, tmp_path):
     words = ["--config", str(path), "--output_dir", str(tmp_path)]
     words += ["--data_path_and_name_and_type", "x,speech,lhotse"]
     options = asr_inference.get_parser().parse_args(words)
-    chosen = [name for name in ("greedy", "best_path") if getattr(options, name)]
+    chosen = [name for name in ("greedy", "viterbi") if getattr(options, name)]
     assert chosen == [name for name in [path.stem.removeprefix("decode_")] if name != "beam"]
 
 

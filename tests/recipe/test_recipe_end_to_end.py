@@ -284,7 +284,7 @@ def test_meetings_without_a_corpus_end_with_a_table_of_words_and_times(tmp_path)
     assert _rows(recipe / "exp" / "results.jsonl") == rows
     forced = _rows(recipe / "exp" / "results_by_ctc.jsonl")
     assert [(row["system"], row["decoder"]) for row in forced] == [
-        ("ctc", "best_path"),
+        ("ctc", "viterbi"),
         *ROWS[1:],
     ]
     assert forced[1]["boundary_mae_ms"] != rows[1]["boundary_mae_ms"]
@@ -322,7 +322,7 @@ def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
     assert "| PER ↓ % |" in (recipe / "exp" / "RESULTS.md").read_text()
     assert "Phone times" in (recipe / "exp" / "report.html").read_text()
     # A score says how phones were folded.
-    score = json.loads((recipe / "exp/ctc/seed1/decode_best_path/TEST/score.json").read_text())
+    score = json.loads((recipe / "exp/ctc/seed1/decode_viterbi/TEST/score.json").read_text())
     assert score["settings"]["fold"] == "phones_timit.txt"
     again = _run(recipe, "--stop_stage", "10", eval_set="TEST")
     assert again.returncode == 0, again.stderr

@@ -85,7 +85,7 @@ def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch
         ("--systems ctc otc", r"no train_otc.yaml in conf/mini, but ctc, ottc"),
         (
             "--decoders lattice",
-            r"no decode_lattice.yaml in conf/mini or ../TEMPLATE/conf, but beam, best_path, greedy",
+            r"no decode_lattice.yaml in conf/mini or ../TEMPLATE/conf, but beam, greedy, viterbi",
         ),
         ("--conf nowhere", "no train_ctc.yaml in nowhere"),
         ("--librispeech nowhere", "must be a directory, got nowhere"),

@@ -57,6 +57,6 @@ class SpeechModel(FrameModel, Protocol):
 
         Args:
             outputs: of a recording.
-            decoder: `best_path` or `greedy`; the same for CTC.
+            decoder: `viterbi` or `greedy`; the same for CTC.
         """
         ...

@@ -174,8 +174,8 @@ class Criterion(CTC):  # type: ignore[misc]
         """Greedy hypotheses: labels (B, T) padded with the blank, and their lengths (B,)."""
         return self.greedy_of(self.frame_log_probs(hs_pad), None, hlens)
 
-    def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
-        """Hypotheses like `greedy`'s: the labels of the best path, which for CTC are the greedy ones."""
+    def viterbi(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hypotheses like `greedy`'s by a search over the frames, where the criterion has one."""
         return self.greedy(hs_pad, hlens)
 
     def greedy_of(
@@ -184,10 +184,10 @@ class Criterion(CTC):  # type: ignore[misc]
         """`greedy` from what the model says about frames: log-probabilities (B, T, V) and weights (B, T)."""
         return greedy_labels(log_probs.argmax(2), None, lengths, blank=BLANK)
 
-    def best_path_of(
+    def viterbi_of(
         self, log_probs: Tensor, alpha: Tensor | None, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`best_path` from the same."""
+        """`viterbi` from the same."""
         return self.greedy_of(log_probs, alpha, lengths)
 
     def frame_log_probs(self, hs_pad: Tensor) -> Tensor:

@@ -4,17 +4,17 @@ from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
+from kaldialign import edit_distance
 from torch import Tensor
 from torch.func import functional_call
 
 from espnet_ottc.espnet.criteria.base import BLANK, CriterionBatch, Losses
 from espnet_ottc.espnet.criteria.options import OTTCOptions
 from espnet_ottc.espnet.criteria.sequence import Labels, SequenceCriterion
+from espnet_ottc.espnet.criteria.transition_scale import TransitionScale
 from espnet_ottc.nn.frame_weights import FrameWeightHead
 from espnet_ottc.ops.boundaries import boundaries
 from espnet_ottc.ops.flat_start import flat_start_loss, flat_start_share
-from espnet_ottc.ops.greedy_decoding import spoken_labels
-from espnet_ottc.ops.label_decoding import best_path
 from espnet_ottc.ops.label_weights import (
     EstimatedLabelWeights,
     LearnedLabelWeights,
@@ -24,6 +24,7 @@ from espnet_ottc.ops.loss import ottc_loss
 from espnet_ottc.ops.null_capacity import unused_capacity
 from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
 from espnet_ottc.ops.transport import frame_weights
+from espnet_ottc.ops.viterbi_decoding import viterbi_labels
 
 
 class ObservedBatch(NamedTuple):
@@ -77,6 +78,7 @@ class OTTC(SequenceCriterion):
             else None
         )
         self.label_weighting = _label_weighting(odim, options)
+        self.transition_scale = TransitionScale()
         self.aux_ctc_lo = (
             torch.nn.Linear(encoder_output_size, odim) if options.aux_ctc_weight > 0 else None
         )
@@ -159,22 +161,48 @@ class OTTC(SequenceCriterion):
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
         return frame_weights(self.frame_scores(hs_pad), hlens)
 
-    def best_path(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
-        """Hypotheses like `greedy`'s: the label sequences of the smallest loss.
+    def viterbi(self, hs_pad: Tensor, hlens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hypotheses like `greedy`'s by the best path through the frames, on which changes have a price."""
+        return self.viterbi_of(self.frame_log_probs(hs_pad), self.alpha(hs_pad, hlens), hlens)
 
-        Where label weights are not uniform, they depend on the labels sought: then the greedy hypotheses.
-        """
-        return self.best_path_of(self.frame_log_probs(hs_pad), self.alpha(hs_pad, hlens), hlens)
-
-    def best_path_of(
+    def viterbi_of(
         self, log_probs: Tensor, alpha: Tensor | None, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As in `Criterion`."""
-        if self.options.label_weights != "uniform" or alpha is None:
+        """As in `Criterion`; the price is the one that served best on the validation set."""
+        return self._viterbi(log_probs, alpha, lengths, self.transition_scale.best())
+
+    def count_errors(self, hs_pad: Tensor, hlens: Tensor, ys_pad: Tensor, ys_lens: Tensor) -> None:
+        """See on a batch of the validation set how many errors each price of a change makes.
+
+        The first batch after training begins anew; a model that is not being trained keeps its price.
+
+        Args:
+            hs_pad: (B, T, D) encoder output.
+            hlens: (B,).
+            ys_pad: (B, U) token ids without boundary labels, padded with anything.
+            ys_lens: (B,).
+        """
+        if not self.transition_scale.begin():
+            return
+        log_probs, alpha = self.frame_log_probs(hs_pad), self.alpha(hs_pad, hlens)
+        right = _rows(ys_pad, ys_lens)
+        errors = []
+        for scale in self.transition_scale.SCALES:
+            found = _rows(*self._viterbi(log_probs, alpha, hlens, scale))
+            errors.append(
+                sum(edit_distance(*pair)["total"] for pair in zip(right, found, strict=True))
+            )
+        self.transition_scale.add(errors)
+
+    def _viterbi(
+        self, log_probs: Tensor, alpha: Tensor | None, lengths: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        if alpha is None:
             return self.greedy_of(log_probs, alpha, lengths)
         boundary = self.boundary
-        path = best_path(log_probs, alpha, lengths, blank=BLANK, boundary=boundary)
-        return spoken_labels(path.labels, path.lengths, blank=BLANK, boundary=boundary)
+        return viterbi_labels(
+            log_probs, alpha, lengths, transition_scale=scale, blank=BLANK, boundary=boundary
+        )
 
     def label_weights(self, targets: Tensor, lengths: Tensor) -> Tensor | None:
         """As `SequenceCriterion.label_weights`: learned or estimated ones where the options ask for them."""
@@ -283,3 +311,8 @@ def _labels_of_alignment(alignment: Tensor, lengths: Tensor, boundary: int | Non
         end = (positions == 0) | (positions == counts[:, None] - 1)
         targets = torch.where(end & (targets == BLANK), boundary, targets)
     return Labels(targets, counts, weights)
+
+
+def _rows(labels: Tensor, lengths: Tensor) -> list[list[int]]:
+    """The labels of each utterance."""
+    return [row[:n] for row, n in zip(labels.tolist(), lengths.tolist(), strict=True)]

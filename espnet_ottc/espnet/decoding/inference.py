@@ -1,4 +1,4 @@
-"""Decoding behind ESPnet's `Speech2Text`, for OTTC and for CTC: its beam search, greedy, best path."""
+"""Decoding behind ESPnet's `Speech2Text`, for OTTC and for CTC: its beam search, greedy, Viterbi."""
 
 from typing import Any
 
@@ -94,11 +94,11 @@ class GreedySpeech2Text(OTTCSpeech2Text):
         return greedy_hypotheses(ctc, hidden, lengths)
 
 
-class BestPathSpeech2Text(GreedySpeech2Text):
-    """As `GreedySpeech2Text`, with OTTC's label sequence of the smallest loss; for CTC they are the same."""
+class ViterbiSpeech2Text(GreedySpeech2Text):
+    """As `GreedySpeech2Text`, by OTTC's best path through the frames; for CTC they are the same."""
 
     def _hypotheses(self, ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        return best_path_hypotheses(ctc, hidden, lengths)
+        return viterbi_hypotheses(ctc, hidden, lengths)
 
 
 def greedy_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,8 +114,8 @@ def greedy_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor
     return greedy_labels(ctc.argmax(hidden), None, lengths)
 
 
-def best_path_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """As `greedy_hypotheses`, with OTTC's label sequence of the smallest loss."""
+def viterbi_hypotheses(ctc: CTC, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """As `greedy_hypotheses`, by OTTC's best path through the frames."""
     if isinstance(ctc, Criterion):
-        return ctc.best_path(hidden, lengths)
+        return ctc.viterbi(hidden, lengths)
     return greedy_hypotheses(ctc, hidden, lengths)

@@ -55,6 +55,6 @@ class GrowingSearch:
         """
         self.heard.append(x)
         hidden = torch.cat(self.heard)[None]
-        labels, counts = self.model.ctc.best_path(hidden, torch.tensor([hidden.shape[1]]))
+        labels, counts = self.model.ctc.viterbi(hidden, torch.tensor([hidden.shape[1]]))
         found = labels[0, : int(counts[0])].tolist()
         return [Hypothesis(yseq=torch.tensor([self.model.sos, *found, self.model.eos]))]
