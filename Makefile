@@ -7,7 +7,7 @@ SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
 demo: venv
 	cd egs2/librispeech_ottc && PATH="$(abspath $(VENV))/bin:$$PATH" ./run.sh \
-		--conf conf/demo --systems ctc ottc ottc_joint --decoders greedy --train_nj 2
+		--conf conf/demo --systems ctc ottc ottc_joint --train_nj 2
 
 test: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m "not slow and not slurm and not k2"

@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--tier", help="of TextGrids with texts (default: words, or all)")
     options.add_argument("--channel", default="mix", help="mix, left, right, or a number from 1")
-    options.add_argument("--decoder", choices=["best_path", "greedy"], default="best_path",
+    options.add_argument("--decoder", choices=["viterbi", "greedy"], default="viterbi",
                          help="how words are recognised; no difference for CTC")  # fmt: skip
     options.add_argument("--lexicon", type=Path, help="lines of a word and its phones")
     options.add_argument(

@@ -61,7 +61,7 @@ def viterbi_labels(
         TypeError, ValueError: a wrong dtype, shape, device or length, fewer than two labels, a negative
             scale.
 
-    Source: Viterbi 1967; rates from OTTC's frame weights (docs/decisions/0010, 0013).
+    Source: Viterbi 1967; rates from OTTC's frame weights (docs/decisions/0014).
     """
     check_floating("log_probs", log_probs, 3)
     B, T, V = log_probs.shape

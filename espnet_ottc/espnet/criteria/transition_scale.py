@@ -58,4 +58,4 @@ class TransitionScale(nn.Module):
         self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any
     ) -> None:
         if f"{prefix}errors" in state_dict:
-            super()._load_from_state_dict(state_dict, prefix, *arguments)  # type: ignore[no-untyped-call]
+            super()._load_from_state_dict(state_dict, prefix, *arguments)
