@@ -20,6 +20,7 @@ from espnet2.main_funcs.pack_funcs import unpack
 from espnet2.tasks.asr import ASRTask
 from espnet2.train.trainer import Trainer
 from espnet_lab import ENCODER, HYBRID
+from kaldialign import edit_distance
 from lhotse import CutSet
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -85,6 +86,18 @@ def test_viterbi_reads_the_tones_too_and_is_greedy_for_ctc(lab, ottc, ctc):
     assert next(both) == next(both)
     with pytest.raises(SystemExit):
         lab.decode(ctc, "ctc_both", "--greedy", "true", "--viterbi", "true")
+
+
+def test_the_saved_price_of_a_change_is_that_of_the_fewest_errors_in_validation(lab, ottc):
+    state = torch.load(ottc / "valid.loss.best.pth", weights_only=True)
+    errors = state["ctc.transition_scale.errors"]
+    found = lab.decode(ottc, "viterbi_of_price", "--viterbi", "true")
+    wrong = [
+        edit_distance(list(text), list(found[utterance]))["total"]
+        for utterance, text in lab.valid.texts.items()
+    ]
+    assert sum(wrong) == int(errors.min())
+    assert int(errors.max()) > int(errors.min())
 
 
 def test_the_transports_diagnostics_stand_in_tensorboard(ottc):
