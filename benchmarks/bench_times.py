@@ -278,9 +278,17 @@ def _rulers(options: argparse.Namespace) -> dict[str, Callable[[], Ruler]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.add is not None and options.name is None:
+        parser.error("--add needs the --name of a ruler")
     torch.set_num_threads(options.threads)
+    if options.add is not None:
+        taken = [row for _, row in read_results(options.add) if row["boundary_mae_ms"] is not None]
+        _add(options.results / f"times_{options.name}.jsonl", taken)
     rulers = _rulers(options)
+    if unknown := set(options.rulers) - rulers.keys():
+        parser.error(f"rulers must be of {', '.join(rulers)}; got {', '.join(sorted(unknown))}")
     for name in options.rulers:
         ruler = rulers[name]()
         for system in (read_system(CONF / "mini", one, CONF) for one in options.systems):
@@ -313,7 +321,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     speakers = [f"digits_{name}" for name in SPEAKERS]
     known = ["digits", "digits_40", *speakers, "sentences", "sentences_alone", "recipe"]
-    parser.add_argument("rulers", nargs="+", choices=known, metavar="RULER", help=", ".join(known))
+    parser.add_argument("rulers", nargs="*", metavar="RULER", help=", ".join(known))
+    parser.add_argument("--add", type=Path, metavar="FILE",
+                        help="results.jsonl of a recipe, whose rows with times are put beside them, into "
+                        "the file of --name")  # fmt: skip
     parser.add_argument("--corpora", type=Path, default=ROOT.parent / "shared" / "corpora")
     parser.add_argument("--data", type=Path, help="data folder of a recipe, for the ruler recipe")
     parser.add_argument("--train_set", default="train-clean-100", help="of a recipe")

@@ -121,6 +121,8 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
     path = tmp_path / "times_x.jsonl"
     bench._add(path, edges)
     bench._add(path, rows)
+    assert bench.main(["--add", str(path), "--name", "y", "--results", str(tmp_path)]) == 0
+    assert (tmp_path / "times_y.jsonl").read_text() == path.read_text()
     kept = read_rows(path)
     assert [row.value("boundary_mae_ms") for row in kept] == [r["boundary_mae_ms"] for r in rows]
 
