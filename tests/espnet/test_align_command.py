@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 import yaml
 from lhotse import CutSet
 
+from espnet_ottc.alignment.boundary import session
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.outputs.json_file import read_alignment
-from espnet_ottc.bin import align
+from espnet_ottc.bin import align, tune
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "howto" / "align_recordings.md"
 
@@ -195,6 +198,23 @@ def test_cuts_keep_their_recording_and_their_place_on_it_with_a_ctc_model_too(la
         assert found[cut.id].recording == cut.recording_id
         assert found[cut.id].offset == pytest.approx(cut.start, abs=1e-6)
         assert found[cut.id].duration == pytest.approx(cut.duration, abs=1e-3)
+
+
+def test_a_ctc_experiment_of_espnet_is_tuned_and_aligns_as_one_model(
+    lab, ctc, tmp_path, monkeypatch
+):
+    stages = (Stage(rounds=3, epochs=2),)
+    small = partial(BoundaryConfig, width=32, gaussian_rounds=3, least_count=1, stages=stages)
+    monkeypatch.setattr(session, "BoundaryConfig", small)
+    before = {path.name: path.read_bytes() for path in ctc.glob("*.pth")}
+    tuned = tmp_path / "tuned"
+    data = str(lab.data["train"].cuts)
+    assert tune.main(["--model", str(ctc), "--data", data, "--out", str(tuned)]) == 0
+    assert {path.name: path.read_bytes() for path in ctc.glob("*.pth")} == before
+    assert _align(tuned, tmp_path / "out", lab.valid.cuts) == 0
+    assert {one.search for one in _found(tmp_path / "out").values()} == {"boundary"}
+    assert _align(ctc, tmp_path / "untuned", lab.valid.cuts) == 0
+    assert _texts(tmp_path / "out") == _texts(tmp_path / "untuned")
 
 
 def test_a_text_that_does_not_fit_is_named_and_the_others_are_done(
