@@ -150,13 +150,14 @@ def of_recipe(data: Path, train: str, sets: Sequence[str]) -> Ruler:
     )
 
 
-def measure(ruler: Ruler, system: System, seed: int) -> Iterator[dict[str, Any]]:
+def measure(ruler: Ruler, system: System, seed: int, command: str = "") -> Iterator[dict[str, Any]]:
     """Train a system on a ruler's training set, and score it on each set.
 
     Args:
         ruler: to learn from and to be measured by.
         system: of times alone.
         seed: of its training.
+        command: that does it, for the record.
 
     Yields:
         A row for each set.
@@ -169,7 +170,7 @@ def measure(ruler: Ruler, system: System, seed: int) -> Iterator[dict[str, Any]]
     about = {
         **provenance(),
         "config_made_of": [str(path) for path in system.made_of.files],
-        "command": "python " + " ".join(sys.argv),
+        "command": command,
         "seed": seed,
         "threads": torch.get_num_threads(),
         "train_seconds": round(time.process_time() - begun, 1),
@@ -293,7 +294,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ruler = rulers[name]()
         for system in (read_system(CONF / "mini", one, CONF) for one in options.systems):
             for seed in options.seeds:
-                rows = list(measure(ruler, system, seed))
+                # Without folders, which differ from machine to machine.
+                command = f"python benchmarks/bench_times.py {name} --systems {system.name} --seeds {seed}"
+                rows = list(measure(ruler, system, seed, command))
                 _add(options.results / f"times_{options.name or name}.jsonl", rows)
                 for row in rows:
                     print(
