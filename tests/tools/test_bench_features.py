@@ -19,6 +19,7 @@ def test_the_loss_and_a_model_with_it_are_compiled_and_compared(tmp_path: Path) 
         for line in page.read_text().splitlines()
         if line.startswith("| 2, 6, 5, 2 ")
     ]
-    assert [row[1].split(":")[0] for row in rows] == ["loss alone", "model with loss"]
-    for _, _, plain, compiled, ratio in rows:
+    assert [row[1].split(":")[0] for row in rows] == ["loss alone", "nothing", "model with loss"]
+    for _, _, plain, compiled, more, ratio in rows:
+        assert int(more) == pytest.approx(int(compiled) - int(plain), abs=1)
         assert float(ratio) == pytest.approx(int(compiled) / int(plain), abs=0.02)
