@@ -56,9 +56,6 @@ def test_lightning_trains_and_gives_words_with_times(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="read 11 of 40: the default search doubles digits of so small a model"
-)
 def test_lightning_learns_to_read_most_numbers(tmp_path):
     pytest.importorskip("lightning")
     printed = run(tmp_path, "lightning_training")
