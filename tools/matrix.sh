@@ -2,8 +2,8 @@
 # The tests of the loss with the oldest and the newest of what it runs on: tools/matrix.sh [DIR]
 #
 # Makes an environment for each row in DIR (default .matrix; several GB each), runs the tests in it, removes
-# it where they pass, and says at the end which rows passed.  A Python that is not found is said.  It counts as a failure, but for the one
-# that is not promised yet.  UV names the uv that installs (default: the one of .venv).
+# it where they pass, and says at the end which rows passed.  A Python that is not found is said.  It counts
+# as a failure, but for the one that is not promised yet.  UV names the uv that installs (default: the one of .venv).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-.matrix}
