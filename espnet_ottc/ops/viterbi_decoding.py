@@ -19,7 +19,7 @@ from espnet_ottc.ops.validation import (
 )
 
 # Between no price, where each frame has its best label, and so high a one that labels get lost.
-TRANSITION_SCALE = 0.3
+TRANSITION_SCALE = 0.5
 # Rates beyond these would forbid a change, or its absence.
 _RATES = (0.05, 0.95)
 # A label of probability 0 is bad, but not worse than everything else together.

@@ -12,6 +12,7 @@ from torch import Tensor
 from espnet_ottc.aligner import boundary
 from espnet_ottc.aligner.boundary import BoundaryAligner
 from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.alignment.boundary import features as features_of_sound
 from espnet_ottc.alignment.boundary import session
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
@@ -308,6 +309,16 @@ def test_frames_lie_where_they_say_at_any_rate(rate: int) -> None:
     assert int(loud[0]) in (49, 50)
     # A faint frame sees the loud half only by its window's edge.
     assert bool((features[:48].mean(1) < 0).all())
+
+
+@pytest.mark.parametrize("length", [1, 200, 8000, 16_037])
+def test_features_of_long_recordings_are_those_of_their_pieces(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = torch.randn(length, generator=torch.Generator().manual_seed(1))
+    whole = log_mel(noise, RATE, CONFIG)
+    monkeypatch.setattr(features_of_sound, "_FRAMES", 7)
+    torch.testing.assert_close(log_mel(noise, RATE, CONFIG), whole, rtol=1e-4, atol=1e-4)
 
 
 def test_features_do_not_depend_on_the_level_and_refuse_what_is_no_audio() -> None:

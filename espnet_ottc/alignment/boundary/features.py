@@ -13,6 +13,8 @@ _PREEMPHASIS = 0.97
 # So that digital silence has a spectrum, too, and always the same one.
 _DITHER = 1e-5
 _FLOOR = 1e-10
+# Computed at a time: about 40 s.
+_FRAMES = 4096
 
 
 def log_mel(samples: Tensor, rate: int, config: BoundaryConfig) -> Tensor:
@@ -43,25 +45,39 @@ def log_mel(samples: Tensor, rate: int, config: BoundaryConfig) -> Tensor:
         )
     width = max(round(config.window * rate), 2)
     T = max(round(len(samples) / (config.hop * rate)), 1)
-    first = samples[:1]
-    signal = samples - _PREEMPHASIS * torch.cat([first, samples[:-1]])
-    noise = torch.randn(len(signal), generator=torch.Generator().manual_seed(0))
-    signal = signal + _DITHER * noise
     starts = ((torch.arange(T).double() + 0.5) * config.hop * rate - width / 2).round().long()
-    left = max(0, -int(starts[0]))
-    right = max(0, int(starts[-1]) + width - len(signal))
-    signal = torch.nn.functional.pad(signal, (left, right))
-    frames = signal[(starts + left)[:, None] + torch.arange(width)]
     size = 2 ** math.ceil(math.log2(max(width, 0.032 * rate)))
-    power = (
-        torch.fft.rfft(frames * torch.hamming_window(width, periodic=False), size).abs().square()
-    )
-    bands = (
-        power @ _filters(rate, size, config.mels, config.low_hz, config.high_hz) + _FLOOR
-    ).log()
+    window = torch.hamming_window(width, periodic=False)
+    filters = _filters(rate, size, config.mels, config.low_hz, config.high_hz)
+    bands = torch.empty(T, config.mels)
+    # An hour's frames overlap, and would take ten times its memory at once.
+    for place in range(0, T, _FRAMES):
+        some = starts[place : place + _FRAMES]
+        first = int(some[0])
+        signal = _emphasised(samples, first, int(some[-1]) + width)
+        frames = signal[(some - first)[:, None] + torch.arange(width)]
+        power = torch.fft.rfft(frames * window, size).abs().square()
+        bands[place : place + _FRAMES] = (power @ filters + _FLOOR).log()
     spread, mean = torch.std_mean(bands, 0, correction=0)
-    normalized: Tensor = (bands - mean) / (spread + 1e-5)
-    return normalized
+    return bands.sub_(mean).div_(spread + 1e-5)
+
+
+def _emphasised(samples: Tensor, start: int, stop: int) -> Tensor:
+    """(stop − start,) samples with their highs raised, and dither; zeros beyond the ends."""
+    first, last = max(start, 0), min(stop, len(samples))
+    before = samples[max(first - 1, 0) : last - 1]
+    if not first:
+        before = torch.cat([samples[:1], before])
+    signal = samples[first:last] - _PREEMPHASIS * before
+    noise = _noise()
+    signal += _DITHER * noise[torch.arange(first, last) % len(noise)]
+    return torch.nn.functional.pad(signal, (first - start, stop - last))
+
+
+@lru_cache(maxsize=1)
+def _noise() -> Tensor:
+    """About a minute of it, which long recordings repeat."""
+    return torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
 
 
 def grid(config: BoundaryConfig) -> FrameGrid:
