@@ -1,6 +1,6 @@
 """Forced alignments as the data stream `ali`, which other trainings take."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from espnet_ottc.alignment.aligners import Aligner
 from espnet_ottc.alignment.formats import ctm_lines
 from espnet_ottc.alignment.writing import write_infeasible
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
+from espnet_ottc.espnet.cut_alignment import BoundarySearch
 from espnet_ottc.espnet.trained_model import TrainedModel
 from espnet_ottc.utils.files import written_aside
-from espnet_ottc.utils.progress import progress
 
 _ALIGNER = "forced_align"
 
 
 def write_forced_alignment(
-    model: TrainedModel, cuts: Iterable[Cut], aligner: Aligner, out: Path
-) -> tuple[dict[str, str], int]:
+    model: TrainedModel, cuts: Iterable[Cut], aligner: Aligner | BoundarySearch, out: Path
+) -> Iterator[str]:
     """Write what trainings on a forced alignment take: `ali`, `words.ctm`, `infeasible`.
 
     Each line of `ali` has an utterance and the token id of every frame.  Utterances that cannot be aligned
@@ -31,20 +31,17 @@ def write_forced_alignment(
         aligner: for CTC.
         out: folder for the files.
 
-    Returns:
-        Why utterances have no alignment, by id; and the number of all utterances.
+    Yields:
+        The id of each utterance, once it is through.
 
     Raises:
         ValueError: what the model or the aligner refuses; it names the utterance.
     """
     infeasible: dict[str, str] = {}
-    count = 0
-    cuts = progress(cuts, title=f"forced alignment of {out.name}", unit="utterance")
     # Line by line: the words of a large training set fill the memory.
     with written_aside(out / "ali") as ali, written_aside(out / "words.ctm") as ctm:
         with ali.open("w", encoding="utf-8") as frames, ctm.open("w", encoding="utf-8") as times:
             for found in model.aligned(cuts, {_ALIGNER: aligner}):
-                count += 1
                 if _ALIGNER in found.infeasible:
                     infeasible[found.utterance] = found.infeasible[_ALIGNER]
                 alignment = found.alignments.get(_ALIGNER)
@@ -52,8 +49,8 @@ def write_forced_alignment(
                     tokens = alignment.frame_tokens(model.blank).tolist()
                     frames.write(" ".join([found.utterance, *map(str, tokens)]) + "\n")
                     times.writelines(ctm_lines(found.utterance, found.words[_ALIGNER]))
+                yield found.utterance
         write_infeasible(out / "infeasible", infeasible)
-    return infeasible, count
 
 
 def check_alignment_source(model: TrainedModel, tokens: Path) -> None:

@@ -19,7 +19,7 @@ from espnet_ottc.espnet.checkpoints import checked_training_state, fit_optimizer
 from espnet_ottc.espnet.diagnostics import collapse_warning
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.utils.holding import hold
-from espnet_ottc.utils.training_checkpoints import keep_checkpoint
+from espnet_ottc.utils.training_checkpoints import WRITER_LOCK, keep_checkpoint
 from espnet_ottc.utils.training_records import (
     EpochRecord,
     Position,
@@ -34,8 +34,6 @@ from espnet_ottc.utils.training_records import (
 
 _SECONDS_BETWEEN_POSITIONS = 1.0
 _PHASES = ("train", "valid")
-# Who trains into a folder holds it.
-WRITER_LOCK = ".writer.lock"
 
 
 class RecordingTrainer(Trainer):  # type: ignore[misc]

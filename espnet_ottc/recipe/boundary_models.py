@@ -3,21 +3,24 @@
 They are trained in stage 5, or 7 where they tune a recogniser, aligned in stage 9 and scored in stage 10.
 """
 
-import logging
 import sys
 
 from espnet_ottc.aligner.tuning import Recogniser, write_recogniser
-from espnet_ottc.alignment.formats import read_manifest
-from espnet_ottc.alignment.writing import Times, write_times
+from espnet_ottc.alignment.parts import read_parts
+from espnet_ottc.alignment.writing import write_times
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.align_shards import AlignJob, align_shards
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.paths import align_log, configuration_of, provenance_of
+from espnet_ottc.recipe.paths import configuration_of, provenance_of
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.shards import remove_parts
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.recipe.training_record import threads, training_record
-from espnet_ottc.utils.commands import log_to, quiet_imports, say
+from espnet_ottc.utils.commands import say
 
+# The key of `espnet_ottc.alignment.aligners`, which imports torch.
+BOUNDARY = "boundary"
 TIMES_FILES = ("words.ctm", "tokens.ctm", "words.jsonl.gz", "textgrid", "infeasible")
 
 
@@ -52,7 +55,8 @@ def train(recipe: Recipe, system: System, seed: int) -> None:
                 command,
                 paths.train_log(system.name, seed),
                 prefix=jobs.TRAIN,
-                environment={"OMP_NUM_THREADS": str(threads())},
+                key=f"train {system.name}, seed {seed}",
+                cores=threads(),
             )
 
         if system.tunes is not None:
@@ -64,8 +68,16 @@ def train(recipe: Recipe, system: System, seed: int) -> None:
     perform(step, work, say)
 
 
-def align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
-    """Times of a set's words by the boundary model, beside the recogniser that it tunes, if any."""
+def align(recipe: Recipe, system: System, seed: int, set_name: str, *, among: int) -> None:
+    """Times of a set's words by the boundary model, beside the recogniser that it tunes, if any.
+
+    Args:
+        recipe: the run.
+        system: that has times alone.
+        seed: of its training.
+        set_name: what is aligned.
+        among: sets that share the workers.
+    """
     paths, training = recipe.paths, (system.name, seed)
     model, (decoder,) = paths.boundary_model(*training), system.aligners
     folder = paths.aligned(*training, decoder, set_name)
@@ -86,38 +98,20 @@ def align(recipe: Recipe, system: System, seed: int, set_name: str) -> None:
         inputs=tuple(inputs),
         outputs=tuple(folder / file for file in TIMES_FILES),
         after=after,
+        resumable=True,
     )
 
-    def work(_: bool) -> None:
-        log_to(align_log(model.parent))
-        times, durations = _times(recipe, system, seed, set_name)
-        write_times(folder, times, durations)
-        jobs.say_infeasible(times.infeasible, len(durations), f"by {decoder}")
+    def work(resumed: bool) -> None:
+        shards = paths.shards(*training, f"align_{set_name}")
+        title = f"align {set_name}, {system.name}, seed {seed}"
+        cuts, text = paths.cuts(set_name), paths.text(set_name)
+        wide = None if system.tunes is None else paths.model(system.tunes, seed)
+        job = AlignJob(title, wide, cuts, text, {decoder: BOUNDARY}, among, boundary=model)
+        parts = align_shards(recipe, job, shards, resumed=resumed)
+        found = read_parts([part.folder for part in parts], [decoder])
+        times = found.times[decoder]
+        write_times(folder, times, found.durations)
+        jobs.say_infeasible(times.infeasible, len(found.durations), f"by {decoder}")
+        remove_parts(shards)
 
     perform(step, work, say)
-
-
-def _times(
-    recipe: Recipe, system: System, seed: int, set_name: str
-) -> tuple[Times, dict[str, float]]:
-    # Late, since they take long to import, and a skipped step needs none of it.
-    from lhotse import CutSet
-
-    from espnet_ottc.alignment.aligners import BOUNDARY
-    from espnet_ottc.alignment.boundary.cuts import align_cuts
-    from espnet_ottc.alignment.boundary.model import BoundaryModel
-    from espnet_ottc.utils.progress import progress
-
-    boundary = BoundaryModel.load(recipe.paths.boundary_model(system.name, seed))
-    cuts = CutSet.from_cuts(read_manifest(recipe.paths.cuts(set_name), "cuts"))
-    title = f"align {set_name}, {system.name}, seed {seed}"
-    logging.info("%s", title)
-    if system.tunes is None:
-        return align_cuts(boundary, progress(cuts, title=title, unit="utterance"))
-    with quiet_imports():
-        from espnet_ottc.espnet.cut_alignment import BoundarySearch
-        from espnet_ottc.espnet.trained_model import TrainedModel
-    model = recipe.paths.model(system.tunes, seed)
-    trained = TrainedModel(model.parent, model.name, recipe.device)
-    found = trained.align(cuts, {BOUNDARY: BoundarySearch(boundary)}, title=title)
-    return found.times[BOUNDARY], found.durations

@@ -17,6 +17,7 @@ from espnet_ottc.espnet.criteria.options import OPTIONS, parse_conf
 from espnet_ottc.espnet.transfer.options import parse_transfer_conf
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.alignment_source import alignment_source
+from espnet_ottc.recipe.clusters import TRAINING, Clusters
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.other_tools import other_tools
 from espnet_ottc.recipe.paths import made_for_file
@@ -232,13 +233,20 @@ def _check_synthetic(recipe: Recipe) -> None:
 
 def _check_machine(recipe: Recipe) -> None:
     options = recipe.options
-    if options.ngpu and not os.environ.get(jobs.TRAIN) and not jobs.on_cluster():
+    if options.ngpu and not os.environ.get(jobs.TRAIN) and options.cluster is None:
         # Late: it takes long to import.
         import torch
 
         available = torch.cuda.device_count()
         if options.ngpu > available:
             raise ValueError(f"--ngpu {options.ngpu}: this machine has {available}")
+    clusters = Clusters(options.cluster)
+    if clusters.elsewhere:
+        trains = clusters.workers(TRAINING)
+        if trains.cluster != "address" and trains.gpus < options.ngpu:
+            raise ValueError(
+                f"--ngpu {options.ngpu}: workers of {options.cluster} have {trains.gpus}"
+            )
     if options.ctc_aligner == "k2":
         from espnet_ottc.alignment.aligners.k2_ctc import import_k2
 

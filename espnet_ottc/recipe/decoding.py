@@ -3,46 +3,47 @@
 Writes `decode_<decoder>/<set>/text` of each training.
 """
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.paths import configuration_of
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.recipe.shards import Shard, remove_parts, run_shards, shards
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.recipe.units import FOLDER
 from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
-# Fewer are not worth a process, which takes seconds to start.
-_LEAST = 200
 # What ESPnet logs of each utterance.
 _UTTERANCE = "speech length: "
 
 
 @dataclass(frozen=True)
 class Job:
-    """One set to decode; `splits` processes share it, each on a GPU of `gpus` if there are any."""
+    """One set to decode; `among` sets share the workers."""
 
     recipe: Recipe
     system: System
     seed: int
     decoder: str
     set_name: str
-    splits: int
-    gpus: "Queue[str] | None"
+    among: int
 
     @property
     def out(self) -> Path:
         """Where its results lie."""
         return self.recipe.paths.decoded(self.system.name, self.seed, self.decoder, self.set_name)
+
+    @property
+    def title(self) -> str:
+        """Names it to the user."""
+        return f"decode {self.set_name}, {self.system.name}, seed {self.seed}, {self.decoder}"
 
 
 def decode(recipe: Recipe) -> None:
@@ -57,23 +58,7 @@ def decode(recipe: Recipe) -> None:
     if not units:
         say("stage 8: no system recognises words, skipped")
         return
-    workers = recipe.options.ngpu or recipe.options.nj
-    splits = max(1, workers // len(units))
-    gpus = _gpus(recipe.options.ngpu)
-    work = [Job(recipe, *unit, splits, gpus) for unit in units]
-    jobs.run_parallel(_decode, work, workers)
-
-
-def _gpus(count: int) -> "Queue[str] | None":
-    """This machine's first GPUs, for one process at a time each; None where there is nothing to share."""
-    if count < 2 or os.environ.get(jobs.DECODE):
-        return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = visible.split(",") if visible else [str(number) for number in range(count)]
-    gpus: Queue[str] = Queue()
-    for name in names[:count]:
-        gpus.put(name)
-    return gpus
+    jobs.run_parallel(_decode, [Job(recipe, *unit, len(units)) for unit in units])
 
 
 def _decode(job: Job) -> None:
@@ -90,61 +75,60 @@ def _decode(job: Job) -> None:
             recipe.paths.train_mark(job.system.name, job.seed): job.system.trained,
             recipe.paths.cuts_mark(job.set_name): "stage 2 (cuts)",
         },
+        resumable=True,
     )
 
-    def work(_: bool) -> None:
+    def work(resumed: bool) -> None:
         ids = list(read_text(recipe.paths.text(job.set_name)))
-        count = max(1, min(job.splits, len(ids) // _LEAST))
-        shutil.rmtree(job.out / "splits", ignore_errors=True)
-        splits = []
-        for number in range(count):
-            first, last = (len(ids) * n // count for n in (number, number + 1))
-            split = job.out / "splits" / str(number)
-            split.mkdir(parents=True)
-            (split / "keys").write_text("".join(f"{name}\n" for name in ids[first:last]))
-            splits.append(split)
-        title = f"decode {job.set_name}, {job.system.name}, seed {job.seed}, {job.decoder}"
-        with progress(title=title, unit="utterance", total=len(ids)) as bar:
+        what = f"decode_{job.decoder}_{job.set_name}"
+        folder = recipe.paths.shards(job.system.name, job.seed, what)
+        parts = shards(recipe, len(ids), folder, job.among)
+        with progress(title=job.title, unit="utterance", total=len(ids)) as bar:
 
             def watch(line: str) -> None:
                 if _UTTERANCE in line:
                     bar.update()
 
-            jobs.run_parallel(lambda split: _decode_split(job, split, watch), splits, count)
-        _merge(job, splits, ids)
+            def decode_part(part: Shard) -> None:
+                _decode_part(job, part, ids[part.first : part.stop], watch)
+
+            run_shards(parts, folder, decode_part, resumed=resumed)
+        try:
+            _merge(job, [part.folder for part in parts], ids)
+        finally:
+            remove_parts(folder)
 
     perform(step, work, say)
 
 
-def _decode_split(job: Job, split: Path, watch: Callable[[str], None]) -> None:
+def _decode_part(job: Job, part: Shard, ids: Sequence[str], watch: Callable[[str], None]) -> None:
     recipe = job.recipe
     model = recipe.paths.model(job.system.name, job.seed)
+    keys = part.folder.with_suffix(".keys")
+    with written_aside(keys) as aside:
+        aside.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_inference"]
     command += ["--config", str(recipe.decoders[job.decoder])]
     command += ["--asr_train_config", str(configuration_of(model))]
     command += ["--asr_model_file", str(model)]
     command += ["--data_path_and_name_and_type", f"{recipe.paths.cuts(job.set_name)},speech,lhotse"]
-    command += ["--key_file", str(split / "keys"), "--output_dir", str(split)]
+    command += ["--key_file", str(keys), "--output_dir", FOLDER]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
-    gpu = None if job.gpus is None else job.gpus.get()
-    try:
-        jobs.run_logged(
-            command,
-            split / "log",
-            prefix=jobs.DECODE,
-            environment={"OMP_NUM_THREADS": "1"} | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
-            watch=watch,
-        )
-    finally:
-        if job.gpus is not None and gpu is not None:
-            job.gpus.put(gpu)
+    jobs.run_logged(
+        command,
+        part.log,
+        key=f"{job.title}, {part.folder.name}",
+        gpus=min(recipe.options.ngpu, 1),
+        folder=part.folder,
+        watch=watch,
+    )
 
 
-def _merge(job: Job, splits: Sequence[Path], ids: Sequence[str]) -> None:
+def _merge(job: Job, parts: Sequence[Path], ids: Sequence[str]) -> None:
     for name in ("text", "token", "score"):
         lines: dict[str, str] = {}
-        for split in splits:
-            for line in (split / "1best_recog" / name).read_text(encoding="utf-8").splitlines():
+        for part in parts:
+            for line in (part / "1best_recog" / name).read_text(encoding="utf-8").splitlines():
                 lines[line.split(maxsplit=1)[0]] = line
         missing = [utterance for utterance in ids if utterance not in lines]
         if missing:

@@ -9,7 +9,6 @@
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from espnet_ottc.recipe.stages import STAGES, Stage
 from espnet_ottc.utils.commands import say
 
 if TYPE_CHECKING:
-    from espnet_ottc.recipe.recipe import Recipe
+    pass
 
 CHECK = "check"
 
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     from espnet_ottc.recipe import jobs
 
-    return jobs.run(lambda: _run(options, wanted, words))
+    return jobs.run(lambda: _run(options, wanted))
 
 
 def _within(options: argparse.Namespace, stage: Stage) -> bool:
@@ -47,34 +46,22 @@ def _within(options: argparse.Namespace, stage: Stage) -> bool:
     return first <= stage.number <= last
 
 
-def _run(options: argparse.Namespace, wanted: Sequence[Stage], words: Sequence[str]) -> None:
+def _run(options: argparse.Namespace, wanted: Sequence[Stage]) -> None:
+    from espnet_ottc.recipe import jobs
     from espnet_ottc.recipe.checks import check
+    from espnet_ottc.recipe.clusters import Clusters
     from espnet_ottc.recipe.recipe import Recipe
+    from espnet_ottc.recipe.training_record import threads
 
     recipe = Recipe(options)
     check(recipe)
+    jobs.use(
+        Clusters(options.cluster),
+        cores=options.nj,
+        gpus=options.ngpu,
+        trainings=options.train_nj,
+        threads=threads(),
+    )
     for stage in wanted:
-        _run_stage(stage, recipe, words)
-
-
-def _run_stage(stage: Stage, recipe: "Recipe", words: Sequence[str]) -> None:
-    from espnet_ottc.recipe import jobs
-
-    if not jobs.on_cluster():
         say(f"== stage {stage.number}: {stage.title} ==")
-    if stage.on_cluster and jobs.goes_to_cluster():
-        jobs.run_on_cluster([sys.executable, "-m", "espnet_ottc.recipe", stage.name, *words])
-        return
-    try:
         stage.load()(recipe)
-    finally:
-        _close_logs()
-
-
-def _close_logs() -> None:
-    """Leave a log that the stage opened (`log_to`) to it."""
-    logging.captureWarnings(False)
-    for handler in logging.root.handlers[:]:
-        if isinstance(handler, logging.FileHandler):
-            logging.root.removeHandler(handler)
-            handler.close()

@@ -1,27 +1,32 @@
 """Lengths of all utterances and statistics of their features, by ESPnet (stage 4).
 
-ESPnet's collection runs in --nj processes, each on a part of the
-utterances; the parts are then put together.
+ESPnet's collection runs on shards of the sets.  Sums of features are put together utterance by utterance, in
+the order of the set, so that they are the same for any shards.
 """
 
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
+import numpy as np
 
 from espnet_ottc.alignment.formats import read_text
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.align_shards import join_files
 from espnet_ottc.recipe.configs import write
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.recipe import Recipe
-from espnet_ottc.utils.commands import quiet_imports, say
+from espnet_ottc.recipe.shards import Shard, remove_parts, run_shards, shards
+from espnet_ottc.recipe.units import FOLDER
+from espnet_ottc.utils.commands import say
+from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
-# Fewer are not worth a process, which takes seconds to start.
-_LEAST = 200
+# As `espnet_ottc.espnet.feature_sums` leaves them.
+_SUMS = "_sums.npz"
 # What ESPnet logs now and then.
 _BATCHES = re.compile(r"Niter: (\d+)")
 
@@ -52,69 +57,110 @@ def collect(recipe: Recipe) -> None:
             recipe.paths.tokens_mark: "stage 3 (tokens)",
             **{recipe.paths.cuts_mark(name): "stage 2 (cuts)" for name in names},
         },
+        resumable=True,
     )
 
-    def work(_: bool) -> None:
+    def work(resumed: bool) -> None:
         write(system.made_of, recipe.paths.configuration(system.name))
         aside = recipe.paths.unfinished_stats
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(recipe.paths.stats, ignore_errors=True)
         ids = {part: list(read_text(recipe.paths.text(name))) for part, name in sets.items()}
-        count = max(1, min(recipe.options.nj, len(ids["train"]) // _LEAST, len(ids["valid"])))
-        splits = [aside / f"split{number}" for number in range(count)]
-        for number, split in enumerate(splits):
-            split.mkdir(parents=True)
-            for part, utterances in ids.items():
-                lines = "".join(f"{name} 0\n" for name in _share(utterances, number, count))
-                (split / f"{part}.keys").write_text(lines, encoding="utf-8")
-        with progress(title="statistics", unit="batch") as bar:
-            jobs.run_parallel(lambda split: _collect_split(recipe, split, bar), splits, count)
-        whole = aside / "whole"
-        _aggregate(splits, whole)
-        whole.rename(recipe.paths.stats)
-        shutil.rmtree(aside)
+        folder = recipe.paths.stats_shards
+        # Of both sets, one after the other, so that little data need one process.
+        parts = shards(recipe, sum(map(len, ids.values())), folder)
+        with progress(title="statistics", unit="utterance", total=parts[-1].stop) as bar:
+
+            def collect_part(shard: Shard) -> None:
+                _collect_part(recipe, shard, ids, _counter(bar.update))
+
+            run_shards(parts, folder, collect_part, resumed=resumed)
+        for part in sets:
+            found = [shard.folder / part for shard in parts if _members(shard, ids)[part]]
+            _put_together(found, aside / part)
+        aside.rename(recipe.paths.stats)
+        remove_parts(folder)
 
     perform(step, work, say)
 
 
-def _share(utterances: Sequence[str], number: int, count: int) -> Sequence[str]:
-    first, last = (len(utterances) * n // count for n in (number, number + 1))
-    return utterances[first:last]
+def _members(shard: Shard, ids: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The utterances of a shard, by set."""
+    found, before = {}, 0
+    for part, of_set in ids.items():
+        found[part] = of_set[max(0, shard.first - before) : max(0, shard.stop - before)]
+        before += len(of_set)
+    return found
 
 
-def _collect_split(recipe: Recipe, split: Path, bar: tqdm) -> None:
-    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train", "--collect_stats", "true"]
-    config = recipe.paths.configuration(recipe.recognisers[0].name)
-    command += ["--config", str(config), "--output_dir", str(split)]
+def _collect_part(
+    recipe: Recipe,
+    shard: Shard,
+    ids: Mapping[str, Sequence[str]],
+    watch: Callable[[str], None],
+) -> None:
+    command = [sys.executable, "-m", "espnet_ottc.bin.collect_statistics"]
+    command += ["--collect_stats", "true", "--output_dir", FOLDER]
+    command += ["--config", str(recipe.paths.configuration(recipe.recognisers[0].name))]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        # ESPnet wants two sets: one utterance stands for none, and is left out.
+        utterances = _members(shard, ids)[part] or ids[part][:1]
+        keys = shard.folder.with_suffix(f".{part}.keys")
+        with written_aside(keys) as aside:
+            aside.write_text("".join(f"{one} 0\n" for one in utterances), encoding="utf-8")
         command += recipe.data_options(part, name)
-        command += [f"--{part}_shape_file", str(split / f"{part}.keys")]
+        command += [f"--{part}_shape_file", str(keys)]
     # The statistics that a global_mvn of the YAML needs do not exist yet.
     command += [*recipe.token_options(), *recipe.training_options]
     command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
-    log = recipe.paths.stats_log(split.name)
-    log.unlink(missing_ok=True)
+    # Alone, so that no utterance's features know of the others'.
+    command += ["--batch_size", "1", "--valid_batch_size", "1"]
+    jobs.run_logged(
+        command,
+        shard.log,
+        key=f"statistics, {shard.folder.name}",
+        folder=shard.folder,
+        watch=watch,
+    )
+
+
+def _counter(update: Callable[[int], object]) -> Callable[[str], None]:
+    """Counts the utterances of one shard, as far as ESPnet says."""
     seen = 0
 
     def watch(line: str) -> None:
         nonlocal seen
         if batches := _BATCHES.search(line):
-            # Counted for the training set, then anew for the validation set.
             now = int(batches[1])
-            bar.update(now - seen if now > seen else now)
-            seen = now
+            update(max(0, now - seen))
+            seen = max(seen, now)
 
-    jobs.run_logged(
-        command,
-        log,
-        prefix=jobs.DECODE,
-        environment={"OMP_NUM_THREADS": "1"},
-        watch=watch,
-    )
+    return watch
 
 
-def _aggregate(splits: Sequence[Path], out: Path) -> None:
-    # Late, since ESPnet takes long to import.
-    with quiet_imports():
-        from espnet2.bin.aggregate_stats_dirs import aggregate_stats_dirs
-    aggregate_stats_dirs(splits, out, log_level="WARNING", skip_sum_stats=False)
+def _put_together(parts: Sequence[Path], out: Path) -> None:
+    """Write a set's files as ESPnet would have, of those of its shards in the set's order."""
+    out.mkdir(parents=True)
+    names = {
+        kind: (parts[0] / kind).read_text(encoding="utf-8").split()
+        for kind in ("batch_keys", "stats_keys")
+    }
+    for kind in names:
+        shutil.copyfile(parts[0] / kind, out / kind)
+    for name in names["batch_keys"]:
+        shapes = f"{name}_shape"
+        join_files([part / shapes for part in parts], out / shapes)
+    for name in names["stats_keys"]:
+        totals: dict[str, Any] = {}
+        types: dict[str, Any] = {}
+        for part in parts:
+            with np.load(part / f"{name}{_SUMS}") as sums:
+                for kind in sums.files:
+                    rows = sums[kind]
+                    total = totals.get(kind, np.zeros((), np.float64))
+                    for row in rows.astype(np.float64):
+                        total = total + row
+                    totals[kind] = total
+                    types[kind] = rows.dtype
+        whole = {kind: total.astype(types[kind]) for kind, total in totals.items()}
+        np.savez(out / f"{name}_stats.npz", **whole)

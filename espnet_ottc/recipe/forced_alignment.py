@@ -5,15 +5,14 @@ Writes `ali/<set>/` of --ali_system's trainings, or with --ali_from
 utterances that cannot be aligned, with the reasons.
 """
 
-import logging
-
-from espnet_ottc.alignment.formats import read_manifest
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.align_shards import AlignJob, align_shards, join_files
 from espnet_ottc.recipe.alignment_source import AlignmentSource, alignment_source
 from espnet_ottc.recipe.marks import Step, perform
-from espnet_ottc.recipe.paths import align_log, configuration_of
+from espnet_ottc.recipe.paths import configuration_of
 from espnet_ottc.recipe.recipe import Recipe
-from espnet_ottc.utils.commands import log_to, quiet_imports, say
+from espnet_ottc.recipe.shards import remove_parts
+from espnet_ottc.utils.commands import say
 
 
 def align(recipe: Recipe) -> None:
@@ -23,11 +22,11 @@ def align(recipe: Recipe) -> None:
         return
     sources = [alignment_source(recipe, seed) for seed in recipe.seeds]
     # One model that is given aligns for all seeds.
-    for source in {found.folder: found for found in sources}.values():
-        _align(recipe, source)
+    different = list({found.folder: found for found in sources}.values())
+    jobs.run_parallel(lambda source: _align(recipe, source, len(different)), different)
 
 
-def _align(recipe: Recipe, source: AlignmentSource) -> None:
+def _align(recipe: Recipe, source: AlignmentSource, among: int) -> None:
     sets = (recipe.sets.train, recipe.sets.valid)
     aligner = recipe.aligner("forced_align")
     step = Step(
@@ -38,27 +37,24 @@ def _align(recipe: Recipe, source: AlignmentSource) -> None:
         # What trainings take; words.ctm and infeasible are for readers.
         outputs=tuple(map(source.stream, sets)),
         after=source.after,
+        resumable=True,
     )
 
-    def work(_: bool) -> None:
-        # Late, since ESPnet takes long to import, and a skipped step needs none of it.
-        log_to(align_log(source.folder))
-        with quiet_imports():
-            from lhotse import CutSet
-
-            from espnet_ottc.alignment.aligners import make_aligner
-            from espnet_ottc.espnet.forced_alignment import (
-                check_alignment_source,
-                write_forced_alignment,
-            )
-            from espnet_ottc.espnet.trained_model import TrainedModel
-        trained = TrainedModel(source.model.parent, source.model.name, recipe.device)
-        check_alignment_source(trained, recipe.paths.tokens)
-        logging.info("aligner: %s", aligner)
+    def work(resumed: bool) -> None:
         for name in sets:
-            cuts = CutSet.from_cuts(read_manifest(recipe.paths.cuts(name), "cuts"))
-            folder = source.stream(name).parent
-            infeasible, count = write_forced_alignment(trained, cuts, make_aligner(aligner), folder)
-            jobs.say_infeasible(infeasible, count, f"of {name} by {aligner}")
+            out = source.stream(name).parent
+            folder = source.folder / ".shards" / name
+            title = f"forced alignment of {name} by {source.title}"
+            chosen = {"forced_align": aligner}
+            cuts, text = recipe.paths.cuts(name), recipe.paths.text(name)
+            job = AlignJob(title, source.model, cuts, text, chosen, among, recipe.paths.tokens)
+            parts = align_shards(recipe, job, folder, resumed=resumed)
+            for file in ("ali", "words.ctm", "infeasible"):
+                join_files([part.folder / file for part in parts], out / file)
+            lines = (out / "infeasible").read_text(encoding="utf-8").splitlines()
+            infeasible = dict(line.split(" ", 1) for line in lines)
+            jobs.say_infeasible(infeasible, parts[-1].stop, f"of {name} by {aligner}")
+        for name in sets:
+            remove_parts(source.folder / ".shards" / name)
 
     perform(step, work, say)

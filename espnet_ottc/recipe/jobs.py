@@ -1,46 +1,41 @@
-"""What the recipe's commands share: messages, exit status, jobs with logs."""
+"""What the recipe's commands share: messages, exit status, units of work with logs."""
 
-import logging
 import os
 import shlex
 import signal
-import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from espnet_ottc.recipe.marks import StepError
+from espnet_ottc.recipe.clusters import TRAINING, Clusters, Need
+from espnet_ottc.recipe.engine import EndedError, Engine
+from espnet_ottc.recipe.units import Unit
 from espnet_ottc.utils import commands
-from espnet_ottc.utils.lifetime import bound, end_with
+from espnet_ottc.utils.lifetime import end_with
 
 Item = TypeVar("Item")
-
 
 # Environment variables (cluster.sh) with the words in front of a command that trains, or does other work.
 TRAIN = "train_cmd"
 DECODE = "decode_cmd"
-# Set where a command runs behind those words already.
-_AWAY = "espnet_ottc_on_cluster"
 # The process of the shell that runs the stages one after another (ottc.sh).
 _SHELL = "espnet_ottc_shell"
-_LAST_LINES = 15
-# What runs now, in any thread.
-_jobs: set["subprocess.Popen[str]"] = set()
+# What a worker elsewhere needs to run what this process would.
+_OURS = ("PATH", "PYTHONPATH", "PYTHONIOENCODING", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+# Libraries take what they find; Dask's own workers say 1.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def say_infeasible(infeasible: Mapping[str, str], count: int, what: str) -> None:
-    """Name the utterances without an alignment: all in the log, the first to the user.
+    """Tell the user of utterances without an alignment, and name the first; `infeasible` has them all.
 
     Args:
         infeasible: utterance id -> why it has none.
         count: utterances in all.
         what: of which set, or by which aligner.
     """
-    for utterance, why in infeasible.items():
-        logging.warning("%s has no alignment %s: %s", utterance, what, why)
     if infeasible:
         utterance, why = next(iter(infeasible.items()))
         commands.say(
@@ -64,44 +59,64 @@ def run(command: Callable[[], object]) -> int:
     try:
         return commands.run(command)
     finally:
+        _pools.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def on_cluster() -> bool:
-    """Whether this process runs behind the words of `decode_cmd` already."""
-    return bool(os.environ.get(_AWAY))
+class _Pools:
+    """The engines of this process: one for each kind of units, opened with the first unit.
 
-
-def goes_to_cluster() -> bool:
-    """Whether what runs as a whole goes behind the words of `decode_cmd`."""
-    return bool(os.environ.get(DECODE)) and not on_cluster()
-
-
-def run_on_cluster(command: Sequence[str]) -> None:
-    """Run a command of the recipe behind the words of `decode_cmd`; what it says is the user's to see.
-
-    Raises:
-        StepError: another exit status than 0.
+    A run has one cluster, which `use` sets once.
     """
-    words = [*shlex.split(os.environ.get(DECODE, "")), *command]
-    sys.stdout.flush()
-    process = subprocess.Popen(bound(words), env={**os.environ, _AWAY: "yes"}, text=True)
-    _jobs.add(process)
-    try:
-        status = process.wait()
-    finally:
-        process.terminate()
-        process.wait()
-        _jobs.discard(process)
-    if status:
-        raise StepError(f"a command failed with status {status}: {shlex.join(words)}")
+
+    def __init__(self) -> None:
+        self._clusters = Clusters()
+        self._needs: dict[str, Need] = {}
+        self._engines: dict[str, Engine] = {}
+
+    def use(self, clusters: Clusters, needs: Mapping[str, Need]) -> None:
+        self.close()
+        self._clusters, self._needs = clusters, dict(needs)
+
+    def of(self, prefix: str) -> Engine:
+        need = self._needs.get(prefix, Need())
+        return self._engines.setdefault(prefix, Engine(self._clusters, need))
+
+    def end(self) -> None:
+        for engine in self._engines.values():
+            engine.end()
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+
+
+_pools = _Pools()
+
+
+def use(clusters: Clusters, *, cores: int, gpus: int, trainings: int, threads: int) -> None:
+    """Say where the units of this process run from now on.
+
+    Args:
+        clusters: this machine, or another cluster.
+        cores: of this machine, for units that do not train.
+        gpus: of this machine, for a training, or for all others.
+        trainings: at a time.
+        threads: of a training.
+    """
+    needs = {
+        DECODE: Need("", cores, gpus),
+        TRAIN: Need(TRAINING, trainings * threads, trainings * gpus),
+    }
+    clusters.prepare()
+    _pools.use(clusters, needs)
 
 
 def _end(number: int, frame: object) -> None:
-    # Only this thread leaves here; others see their jobs end.
-    for job in list(_jobs):
-        job.terminate()
+    # Only this thread leaves here; others see their units end.
+    _pools.end()
     sys.exit(128 + number)
 
 
@@ -109,71 +124,75 @@ def run_logged(
     command: Sequence[str],
     log: Path,
     *,
-    prefix: str = "",
-    environment: Mapping[str, str] | None = None,
+    prefix: str = DECODE,
+    key: str | None = None,
+    cores: int = 1,
+    gpus: int = 0,
+    folder: Path | None = None,
     watch: Callable[[str], None] | None = None,
+    on_retry: Callable[[], bool] | None = None,
 ) -> None:
-    """Run a command and append what it says to a log.
+    """Run a command as a unit of the engine, and append what it says to a log.
 
     Args:
-        command: program and arguments.
+        command: program and arguments; `units.FOLDER` stands for the folder below.
         log: file to append to, standard output and standard error alike.
-        prefix: name of the environment variable with words to put in front of the command
-            (`train_cmd="srun --gres=gpu:1"`); none where it is empty or not set.
-        environment: variables to set besides those of this process.
+        prefix: whether it trains or does other work, by the environment variable with words to put in
+            front of the command (`train_cmd="srun --gres=gpu:1"`); none where it is empty or not set.
+        key: names it to the user; None: the log's name.
+        cores: it keeps busy, by so many threads.
+        gpus: it gets, unless the words in front get them for it.
+        folder: what it makes as a whole, there once it has succeeded.
         watch: sees every line.
+        on_retry: called before it is tried again because its worker was lost or a signal ended it; whether it
+            has got on since the last time.
 
     Raises:
-        StepError: another exit status than 0; with the end of what was said.
+        StepError: another exit status than 0, with the end of what was said; lost three times without
+            getting on.
     """
-    words = [*shlex.split(os.environ.get(prefix, "") if prefix else ""), *command]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"# {shlex.join(words)}\n")
-        process = subprocess.Popen(
-            bound(words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})},
-            text=True,
-            errors="replace",
-        )
-        _jobs.add(process)
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                last.append(line)
-                file.write(line)
-                file.flush()
-                if watch is not None:
-                    watch(line)
-            status = process.wait()
-        except OSError as fault:
-            raise StepError(f"{log} cannot be written: {fault}; its command was stopped") from fault
-        finally:
-            # Whatever ends us ends it; a command that is through does not mind.
-            process.terminate()
-            process.wait()
-            _jobs.discard(process)
-    if status:
-        raise StepError(
-            f"a command failed with status {status}; the end of {log}:\n{''.join(last).rstrip()}"
-        )
+    front = shlex.split(os.environ.get(prefix, ""))
+    ours = {name: os.environ[name] for name in _OURS if name in os.environ}
+    unit = Unit(
+        key=key or log.stem,
+        words=(*front, *command),
+        log=log,
+        directory=Path.cwd(),
+        environment={**ours, **dict.fromkeys(_THREADS, str(cores))},
+        cores=cores,
+        gpus=0 if front else gpus,
+        folder=folder,
+    )
+    _pools.of(prefix).run(unit, watch, on_retry)
 
 
-def run_parallel(work: Callable[[Item], object], items: Sequence[Item], workers: int) -> None:
-    """Call `work` on every item, `workers` at a time.
+def run_parallel(work: Callable[[Item], object], items: Sequence[Item], workers: int = 0) -> None:
+    """Call `work` on every item at the same time; it waits for units, which the engine runs as it can.
 
-    The first fault keeps from starting those that have not yet; it is raised when all that have are through.
+    The first fault keeps from starting those that have not yet. It is raised when all that have are through;
+    where all came at a time, these are ended.
+
+    Args:
+        work: what to do with an item.
+        items: all of them.
+        workers: how many at a time; 0: all.
     """
-    with ThreadPoolExecutor(max(1, min(workers, len(items)))) as threads:
+    with ThreadPoolExecutor(max(1, min(workers or len(items), len(items)))) as threads:
         pending = [threads.submit(work, item) for item in items]
         try:
             done, _ = wait(pending, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+            failed = any(future.exception() for future in done)
         except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
+            failed = True
             raise
+        finally:
+            if failed:
+                threads.shutdown(wait=False, cancel_futures=True)
+                if not workers:
+                    # Those that wait in the engine must not start, either.
+                    _pools.end()
+    found = [future.exception() for future in pending if not future.cancelled()]
+    faults = [fault for fault in found if fault is not None]
+    if faults:
+        # Not of one that was ended because of another's.
+        raise min(faults, key=lambda fault: isinstance(fault, EndedError))

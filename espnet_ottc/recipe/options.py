@@ -8,6 +8,8 @@ from pathlib import Path
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
 
 LAST_STAGE = 11
+# Utterances of a shard: fewer are not worth a process, which takes seconds to start.
+LEAST = 200
 # Decoders of all recipes; relative to one, as `run.sh` finds the stages.
 SHARED_CONF = Path("../TEMPLATE/conf")
 
@@ -94,11 +96,17 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAMLs")
     training.add_argument("--expdir", type=Path, default=Path("exp"), help="trainings and results")
     training.add_argument("--ngpu", type=_count, default=0, help="GPUs for a training")
+    training.add_argument("--cluster", type=Path, metavar="FILE",
+                          help="YAML of the cluster that works (docs/howto/clusters.md); none: this "
+                          "machine")  # fmt: skip
     training.add_argument("--nj", type=_positive, default=os.cpu_count() or 1,
-                          help="processes for everything else")  # fmt: skip
+                          help="cores of this machine for everything else, a process each")  # fmt: skip
+    training.add_argument("--shard_utts", type=_positive, metavar="N",
+                          help="utterances that one process goes through in stages 4, 6, 8 and 9; none: "
+                          f"an equal share for each of the --nj, at least {LEAST}. Results do not "
+                          "depend on it")  # fmt: skip
     training.add_argument("--train_nj", type=_positive, default=1,
-                          help="trainings of one stage at a time, which share the cores (and the GPUs, "
-                          "unless train_cmd gives each its own)")  # fmt: skip
+                          help="trainings at a time, each with its own cores and GPUs")  # fmt: skip
     training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip

@@ -41,11 +41,6 @@ def configuration_of(model: Path) -> Path:
     return model.with_name("config.yaml")
 
 
-def align_log(folder: Path) -> Path:
-    """Log of the alignments in a folder."""
-    return folder / "align.log"
-
-
 def alignment_stream(folder: Path, set_name: str) -> Path:
     """The data stream `ali` of a set, in a folder of forced alignments."""
     return folder / set_name / "ali"
@@ -129,8 +124,13 @@ class Paths:
 
     @property
     def unfinished_stats(self) -> Path:
-        """Where ESPnet's statistics are collected, until they are complete."""
+        """Where ESPnet's statistics are put together, until they are complete."""
         return self.expdir / ".stats.partial"
+
+    @property
+    def stats_shards(self) -> Path:
+        """Shards of the statistics, while they are collected, and their logs."""
+        return self.expdir / "logs" / "stats"
 
     @property
     def feature_stats(self) -> Path:
@@ -146,10 +146,6 @@ class Paths:
     def teacher_log(self) -> Path:
         """Log of its training."""
         return self.expdir / "teacher" / "train.log"
-
-    def stats_log(self, split: str) -> Path:
-        """Log of the statistics of one part of the utterances."""
-        return self.expdir / "logs" / f"{split}.stats.log"
 
     def replaced(self, system: str, seed: int, stamp: str) -> Path:
         """Where a training goes whose inputs have changed; `stamp` says when."""
@@ -227,6 +223,10 @@ class Paths:
     def durations(self, system: str, seed: int, set_name: str) -> Path:
         """The durations of a set's utterances, as long as the frames are."""
         return self.experiment(system, seed) / "frames" / set_name / "utt2dur"
+
+    def shards(self, system: str, seed: int, what: str) -> Path:
+        """Shards of what is done with one training, while it is done, and their logs."""
+        return self.experiment(system, seed) / "shards" / what
 
     def reference(self, set_name: str, seed: int) -> Path:
         """The reference word times of a set: the corpus's, or a system's forced alignment."""

@@ -1,10 +1,12 @@
 """A run of a recipe: its options, with the systems, sets and paths that follow from them."""
 
 import argparse
+import os
 import shlex
 from functools import cached_property
 from pathlib import Path
 
+from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
 from espnet_ottc.recipe.options import LAST_STAGE, SHARED_CONF, numbers, several, split
 from espnet_ottc.recipe.paths import Paths, synthetic_corpus
@@ -134,6 +136,8 @@ class Recipe:
         """
         if not self.options.ngpu:
             return "cpu"
+        if self.options.cluster is not None or os.environ.get(jobs.DECODE):
+            return "cuda"
         # Late: it takes long to import.
         import torch
 

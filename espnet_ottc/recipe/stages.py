@@ -18,15 +18,12 @@ class Stage:
         name: `python -m espnet_ottc.recipe NAME` runs it.
         title: shown when it begins.
         function: module of this package, and function in it, that does the work.
-        on_cluster: whether it runs as a whole behind the words of `decode_cmd`; the others start
-            commands that do.
     """
 
     number: int
     name: str
     title: str
     function: str
-    on_cluster: bool = False
 
     def load(self) -> "Callable[[Recipe], None]":
         """The function that does the work; imported here, since that takes long."""
@@ -43,10 +40,10 @@ STAGES = (
     Stage(4, "statistics", "statistics", "feature_statistics.collect"),
     Stage(4, "teacher", "language model that teaches", "teacher.train"),
     Stage(5, "train_ctc", "train with CTC", "training.train_ctc"),
-    Stage(6, "forced_alignment", "forced alignment", "forced_alignment.align", on_cluster=True),
+    Stage(6, "forced_alignment", "forced alignment", "forced_alignment.align"),
     Stage(7, "train_ottc", "train with OTTC", "training.train_ottc"),
     Stage(8, "decode", "decode", "decoding.decode"),
-    Stage(9, "align", "align", "alignment.align", on_cluster=True),
+    Stage(9, "align", "align", "alignment.align"),
     Stage(10, "score", "score words and times", "scoring.score"),
     Stage(11, "report", "report", "reporting.report"),
 )

@@ -9,6 +9,7 @@ from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.recipe.training_record import threads
 from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import written_aside
 
@@ -45,7 +46,14 @@ def train(recipe: Recipe) -> None:
                 command += ["--bpemodel", str(model)]
             command += ["--size", str(teacher_size(systems)), "--steps", str(options.teacher_steps)]
             said: list[str] = []
-            jobs.run_logged(command, paths.teacher_log, prefix=jobs.TRAIN, watch=said.append)
+            jobs.run_logged(
+                command,
+                paths.teacher_log,
+                prefix=jobs.TRAIN,
+                key="train the teacher",
+                cores=threads(),
+                watch=said.append,
+            )
         say(f"  {said[-1].strip().rpartition(': ')[0]}" if said else "")
 
     perform(step, work, say)

@@ -8,6 +8,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from espnet_ottc.recipe import boundary_models, jobs
 from espnet_ottc.recipe.alignment_source import alignment_source, write_aligned_shapes
@@ -24,7 +25,12 @@ from espnet_ottc.recipe.training_record import (
     write_record,
 )
 from espnet_ottc.utils.commands import quiet_imports, say
-from espnet_ottc.utils.training_checkpoints import KEPT_CHECKPOINT, restore_checkpoint
+from espnet_ottc.utils.holding import hold
+from espnet_ottc.utils.training_checkpoints import (
+    KEPT_CHECKPOINT,
+    WRITER_LOCK,
+    restore_checkpoint,
+)
 
 
 def train_ctc(recipe: Recipe) -> None:
@@ -54,7 +60,9 @@ def _train_together(
     recipe: Recipe, systems: Sequence[System], train: Callable[[Recipe, System, int], None]
 ) -> None:
     trainings = list(itertools.product(systems, recipe.seeds))
-    together = min(recipe.options.train_nj, len(trainings))
+    # On a cluster all are in its queue at once.
+    at_once = recipe.options.train_nj if recipe.options.cluster is None else len(trainings)
+    together = min(at_once, len(trainings))
     jobs.run_parallel(lambda job: train(recipe, *job), trainings, together)
 
 
@@ -128,6 +136,16 @@ def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
             )
 
 
+def _make_ready(experiment: Path) -> None:
+    """Let a training start at its last whole epoch; on a lost machine one may still be about to end."""
+
+    def wait(holder: str) -> None:
+        say(f"  {experiment}: waiting for the end of {holder}, which trains into it")
+
+    with hold(experiment / WRITER_LOCK, wait):
+        restore_checkpoint(experiment)
+
+
 def _train(recipe: Recipe, system: System, seed: int) -> None:
     experiment = recipe.paths.experiment(system.name, seed)
     config = recipe.paths.trained_on(system.name, seed)
@@ -140,8 +158,17 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
         if system.needs_alignment:
             _leave_out_unaligned(recipe, system, seed)
         write(system.made_of, config)
-        restore_checkpoint(experiment)
+        _make_ready(experiment)
         before = read_record(about_file)
+        tried_at = 0
+
+        def gone_on() -> bool:
+            nonlocal tried_at
+            progress.look()
+            last, tried_at = tried_at, progress.epochs
+            _make_ready(experiment)
+            return tried_at > last
+
         with (
             training_record(about_file, config, system.made_of.files, command, seed) as about,
             Progress(f"{system.name}, seed {seed}", experiment) as progress,
@@ -151,7 +178,10 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
                     command,
                     recipe.paths.train_log(system.name, seed),
                     prefix=jobs.TRAIN,
-                    environment={"OMP_NUM_THREADS": str(threads())},
+                    key=f"train {system.name}, seed {seed}",
+                    cores=threads(),
+                    gpus=recipe.options.ngpu,
+                    on_retry=gone_on,
                 )
             finally:
                 progress.look()

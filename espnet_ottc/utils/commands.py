@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 # Characters of a message: damaged files have ids, words and numbers without end.
 _LONGEST = 2000
@@ -89,15 +87,3 @@ def quiet_imports() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
-
-
-def log_to(path: Path) -> None:
-    """Send log messages and warnings of this process to a file instead of the terminal."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=path,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        force=True,
-    )
-    logging.captureWarnings(True)

@@ -9,10 +9,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         *("babel", "charset_normalizer", "kaldialign", "lhotse", "num2words", "numpy", "praatio"),
         *("pympi", "pysubs2", "regex", "silero_vad", "soundfile", "soxr", "tqdm"),
     ),
+    "cluster": ("dask_jobqueue", "distributed"),
     "espnet": ("espnet2", "sentencepiece", "tensorboard", "torchaudio", "yaml"),
     "examples": ("accelerate", "lightning", "matplotlib", "sklearn", "torchaudio", "transformers"),
     "models": ("av", "safetensors", "torchaudio", "transformers", "uroman"),
-    "recipe": (),  # made of others
+    "recipe": ("distributed",),
     "report": ("jinja2", "matplotlib", "yaml"),
     "soft_dtw": ("tslearn",),
     "synth": ("espeakng_loader",),

@@ -14,6 +14,8 @@ DEFAULT_CHECKPOINT = "valid.loss.best.pth"
 # A boundary head that was trained with the model, in the folder of the training.
 BOUNDARY_MODEL = "boundary_model"
 KEPT_CHECKPOINT = "checkpoint.kept.pth"
+# Who trains into a folder holds it.
+WRITER_LOCK = ".writer.lock"
 
 
 def keep_checkpoint(experiment: Path) -> None:

@@ -75,7 +75,7 @@ def test_what_cannot_be_aligned_is_named_and_left_out_of_the_training(
     texts = read_text(folder / "data" / "train-clean-100" / "text")
     frames, infeasible = read_text(ali / "ali"), read_text(ali / "infeasible")
     assert list(infeasible) == [LONG]
-    assert f"{LONG} has no alignment" in (ali.parent / "align.log").read_text()
+    assert infeasible[LONG]
     assert list(frames) == [utterance for utterance in texts if utterance != LONG]
     times = read_ctm(ali / "words.ctm")
     assert {utterance: [span.symbol for span in spans] for utterance, spans in times.items()} == {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from espnet_ottc.recipe import jobs
-from espnet_ottc.recipe.decoding import _gpus
+from espnet_ottc.recipe.clusters import Clusters
 from espnet_ottc.recipe.marks import StepError
 from espnet_ottc.recipe.training_record import threads
 
@@ -152,38 +152,24 @@ def test_a_fault_keeps_others_from_starting_while_one_still_runs():
     assert len(seen) <= 3
 
 
-def test_a_stage_goes_behind_the_words_of_the_cluster_once(tmp_path):
-    (tmp_path / "TEMPLATE").symlink_to(ROOT / "egs2" / "TEMPLATE")
-    here = tmp_path / "recipe"
-    (here / "conf").mkdir(parents=True)
-    (here / "conf" / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
-    words = ["--conf", "conf", "--systems", "ctc"]
-    command = [sys.executable, "-m", "espnet_ottc.recipe", "forced_alignment", *words]
+def test_the_fault_is_shown_and_not_what_ended_because_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
-    def said(words: str) -> list[str]:
-        return subprocess.check_output(
-            command, cwd=here, env={**os.environ, "decode_cmd": words}, text=True
-        ).splitlines()
+    def unit(name):
+        code = "import time; time.sleep(60)" if name != "bad" else "print('why'); 1 / 0"
+        jobs.run_logged([sys.executable, "-c", code], Path(name))
 
-    title, work = "== stage 6: forced alignment ==", "stage 6: no system trains on a forced"
-    there = f"{sys.executable} -c 'import sys; print(sys.argv[1:])'"
-    assert said(there) == [title, str(command)]
-    for words in ("", "env"):  # as it is, and not again behind the words
-        first, second = said(words)
-        assert (first, second.startswith(work)) == (title, True)
-    with pytest.raises(subprocess.CalledProcessError):
-        said("false")
+    def work(names):
+        jobs.run_parallel(unit, names)
 
-
-def test_processes_that_decode_have_a_gpu_each(monkeypatch):
-    monkeypatch.delenv("decode_cmd", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert _gpus(1) is None
-    assert list(_gpus(3).queue) == ["0", "1", "2"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")
-    assert list(_gpus(2).queue) == ["5", "7"]
-    monkeypatch.setenv("decode_cmd", "srun")
-    assert _gpus(2) is None
+    jobs.use(Clusters(), cores=4, gpus=0, trainings=1, threads=1)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(StepError, match="ZeroDivisionError"):
+            jobs.run_parallel(work, [["a"], ["b", "bad"], ["c"]])
+    finally:
+        jobs.use(Clusters(), cores=1, gpus=0, trainings=1, threads=1)
+    assert time.monotonic() - begun < 50
 
 
 def test_a_training_has_one_thread_unless_the_user_says_how_many(monkeypatch):

@@ -18,6 +18,7 @@ from espnet_ottc.recipe.driver import main
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.sets import librispeech_sets, official_sets
+from espnet_ottc.recipe.shards import Shard
 from espnet_ottc.synthesis.building import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
@@ -238,7 +239,9 @@ def test_statistics_are_collected_with_the_options_of_the_training(folder, monke
     commands = []
     monkeypatch.setattr(jobs, "run_logged", lambda command, *_, **__: commands.append(command))
     words = ("--systems", "ottc", "--train_args", "--seed 7")
-    feature_statistics._collect_split(recipe(*words), folder / "split", None)
+    shard = Shard(0, 1, folder / "shards" / "0-1")
+    ids = {"train": ["a"], "valid": ["b"]}
+    feature_statistics._collect_part(recipe(*words), shard, ids, print)
     command = shlex.join(commands[0])
     assert "--config exp/.configs/ottc.yaml" in command
     assert command.count("--seed 7") == 1

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -61,23 +60,6 @@ def test_what_imports_print_and_warn_of_is_hidden_and_their_errors_are_not(
     assert capsys.readouterr() == ("", "")
     with pytest.raises(ImportError), quiet_imports():
         raise ImportError("no such package")
-
-
-def test_messages_and_warnings_go_to_the_log(tmp_path: Path) -> None:
-    code = (
-        "import logging, sys, warnings\n"
-        "from pathlib import Path\n"
-        "from espnet_ottc.utils.commands import log_to\n"
-        "log_to(Path(sys.argv[1]))\n"
-        "logging.info('an epoch')\n"
-        "warnings.warn('a warning')\n"
-    )
-    path = tmp_path / "new" / "align.log"
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=True)
-    assert (done.stdout, done.stderr) == (b"", b"")
-    text = path.read_text()
-    assert "INFO an epoch" in text
-    assert "a warning" in text
 
 
 def test_a_fault_of_the_user_may_have_an_exit_status_of_its_own() -> None:
