@@ -329,26 +329,5 @@ def test_phones_without_a_corpus_end_with_a_table_of_phones_and_times(tmp_path):
     assert "started" not in again.stdout
 
 
-@pytest.mark.slurm
-def test_every_job_runs_on_the_cluster_where_there_is_one(tmp_path, monkeypatch):
-    """A Slurm cluster whose nodes see this machine's files has to be up; nothing here stands in for it."""
-    if shutil.which("srun") is None or subprocess.run(["sinfo"], capture_output=True).returncode:
-        pytest.skip("no Slurm cluster answers sinfo")
-    names = {"train_cmd": "ottc_train", "decode_cmd": "ottc_decode"}
-    for variable, name in names.items():
-        monkeypatch.setenv(variable, f"srun --quiet --job-name={name}")
-    done = _run(recipe_folder(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [(row["system"], row["decoder"]) for row in _results(tmp_path)] == ROWS
-    jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
-    ended = [line for line in jobs.splitlines() if "JobState=COMPLETED" in line]
-    # Two trainings; statistics, three decodings, stages 6 and 9 as a whole.
-    assert [sum(f"JobName={name} " in line for line in ended) for name in names.values()] == [2, 6]
-
-
-def _results(folder: Path) -> list[dict]:
-    return _rows(folder / "egs2" / "librispeech_ottc" / "exp" / "results.jsonl")
-
-
 def _rows(path: Path) -> list[dict]:
     return [row for _, row in read_results(path)]
