@@ -1,14 +1,11 @@
 """Shards of sets: what they make does not depend on how many there are."""
 
-import hashlib
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_recipe import HOURS, recipe_folder, run_command
+from tiny_recipe import HOURS, recipe_folder
 
 from espnet_ottc.alignment.parts import FOUND, read_parts, write_utterance
 from espnet_ottc.alignment.spans import Span
@@ -124,51 +121,3 @@ def test_sums_are_added_utterance_by_utterance_in_the_set_s_order(tmp_path):
         assert one["sum"].dtype == np.float32
         for name, value in one.items():
             np.testing.assert_array_equal(value, found[0][name])
-
-
-def _digests(recipe: Path) -> dict[str, str]:
-    """What stages 4, 6, 8 and 9 leave, by path."""
-    patterns = ("exp/stats/*/*", "exp/*/seed1/ali/*/*", "exp/*/seed1/decode_*/*/*")
-    patterns += ("exp/*/seed1/align_*/*/*.ctm", "exp/*/seed1/align_*/*/textgrid/*")
-    patterns += ("exp/*/seed1/frames/*/*", "exp/*/seed1/align_*/*/infeasible")
-    found = {}
-    for path in sorted(path for pattern in patterns for path in recipe.glob(pattern)):
-        content = path.read_bytes()
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                content = b"".join(arrays[name].tobytes() for name in sorted(arrays.files))
-        found[str(path.relative_to(recipe))] = hashlib.sha256(content).hexdigest()
-    return found
-
-
-@pytest.mark.slow
-def test_results_are_the_same_for_one_shard_and_for_many(tmp_path):
-    """All stages with shards, on what one run has trained."""
-    pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
-    recipe = recipe_folder(tmp_path)
-    config = (recipe / "conf/tiny/train_ctc.yaml").read_text()
-    (recipe / "conf/tiny/train_ctc.yaml").write_text(config + "normalize: global_mvn\n")
-    config = (recipe / "conf/tiny/train_ottc.yaml").read_text()
-    (recipe / "conf/tiny/train_ottc.yaml").write_text(
-        re.sub(r"label_weights: \w+\n", "", config).replace(
-            "ctc_conf:\n", "ctc_conf:\n  label_weights: ali\n"
-        )
-        + "normalize: global_mvn\n"
-    )
-
-    def run(*words: str) -> None:
-        command, environment = run_command(*SIZES, "--stop_stage", "9", *words)
-        done = subprocess.run(
-            command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("--shard_utts", "100000")
-    expected = _digests(recipe)
-    assert len(expected) > 20
-    for stage in ("stats", "*/seed1/align", "*/seed1/decode*", "*/seed1/ali"):
-        for path in (recipe / "exp/.marks").glob(f"{stage}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    run("--shard_utts", "1", "--nj", "3")
-    assert _digests(recipe) == expected
-    assert len(list((recipe / "exp/logs/stats").glob("*.log"))) > 1

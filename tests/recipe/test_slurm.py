@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -75,6 +76,10 @@ def _results(exp: Path) -> dict[str, str]:
     for pattern in (*patterns, "stats/*/speech_shape"):
         for path in sorted(exp.glob(pattern)):
             found[str(path.relative_to(exp))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted(exp.glob("stats/*/*.npz")):
+        with np.load(path) as arrays:
+            content = b"".join(arrays[name].tobytes() for name in sorted(arrays.files))
+        found[str(path.relative_to(exp))] = hashlib.sha256(content).hexdigest()
     for path in sorted(exp.glob("*/seed1/valid.loss.ave*.pth")):
         digest = hashlib.sha256()
         for name, value in sorted(torch.load(path, weights_only=True).items()):
