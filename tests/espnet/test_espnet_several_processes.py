@@ -52,17 +52,18 @@ def _free_port():
         return open_socket.getsockname()[1]
 
 
-def _train_by_two_processes(lab, name, **config):
+def _train_by_processes(lab, name, count=2, **config):
     options = ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
-    options += ["--dist_world_size", "2", "--dist_master_addr", "localhost"]
+    options += ["--dist_world_size", str(count), "--dist_master_addr", "localhost"]
     options += ["--dist_master_port", str(_free_port())]
     command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
     command += lab.command(name, *options, **config)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([*command, "--dist_rank", str(rank)], env=environment) for rank in (0, 1)
+        subprocess.Popen([*command, "--dist_rank", str(rank)], env=environment)
+        for rank in range(count)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert [process.wait(timeout=900) for process in processes] == [0] * count
     return lab.folder / name
 
 
@@ -76,7 +77,7 @@ def _state(experiment, epoch):
 def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
     config = {"ctc_conf": CONF, "max_epoch": 4, "keep_nbest_models": 4, **encoder}
     alone = lab.train(f"{name}_alone", **config)
-    together = _train_by_two_processes(lab, name, **config)
+    together = _train_by_processes(lab, name, **config)
     for part in ("train", "valid"):
         assert _losses(together, part) == pytest.approx(_losses(alone, part), rel=0.02)
     # After the first epoch the frame-weight head is frozen.
@@ -84,6 +85,43 @@ def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert "ctc.ctc_lo.weight" in moved
     assert not [name for name in moved if name.startswith("ctc.frame_head.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "conf", "options"),
+    [
+        ("flat", {"flat_start_epochs": 1, "freeze_alpha_after_epoch": None}, {}),
+        ("learned", {"label_weights": "learned", "freeze_alpha_after_epoch": None}, {}),
+        ("accumulated", {}, {"accum_grad": 2}),
+        # Of seven utterances one process has four, the other three.
+        ("uneven", {}, {"batch_size": 7}),
+    ],
+    ids=["flat start", "learnt label weights", "accumulated gradients", "uneven batches"],
+)
+def test_two_processes_end_with_the_parameters_of_one(lab, name, conf, options):
+    config = {"ctc_conf": {**CONF, **conf}, "max_epoch": 2, **options}
+    alone = lab.train(f"{name}_alone", **config)
+    together = _train_by_processes(lab, name, **config)
+    for part in ("train", "valid"):
+        assert _losses(together, part) == pytest.approx(_losses(alone, part), rel=0.02)
+    _assert_near(_state(together, 2), _state(alone, 2))
+
+
+def test_four_processes_end_with_the_parameters_of_one(lab):
+    config = {"ctc_conf": CONF, "max_epoch": 2}
+    alone = lab.train("four_alone", **config)
+    together = _train_by_processes(lab, "four", count=4, **config)
+    assert _losses(together, "train") == pytest.approx(_losses(alone, "train"), rel=0.02)
+    _assert_near(_state(together, 2), _state(alone, 2))
+
+
+def _assert_near(found, expected):
+    """Parameters of two trainings: they have moved alike from where both began."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if value.is_floating_point() and value.numel() > 1:
+            distance = (found[name] - value).norm() / value.norm().clamp_min(1e-3)
+            assert distance < 0.05, name
 
 
 def test_two_processes_are_taught_as_one_is(lab):
@@ -95,7 +133,7 @@ def test_two_processes_are_taught_as_one_is(lab):
         "model_conf": {"ctc_weight": 1.0, "transfer_conf": options},
     }  # fmt: skip
     alone = lab.train("taught_alone", **config)
-    together = _train_by_two_processes(lab, "taught_together", **config)
+    together = _train_by_processes(lab, "taught_together", **config)
     for part in ("train", "valid"):
         assert _losses(together, part) == pytest.approx(_losses(alone, part), rel=0.02)
 
@@ -115,7 +153,7 @@ def test_two_processes_are_taught_as_one_is(lab):
 def test_two_processes_gather_the_statistics_of_one(lab, name, conf, statistics):
     config = {"ctc_conf": conf, "max_epoch": 2}
     alone = _state(lab.train(f"{name}_alone", **config), 2)
-    together = _state(_train_by_two_processes(lab, name, **config), 2)
+    together = _state(_train_by_processes(lab, name, **config), 2)
     for statistic in statistics:
         assert alone[statistic].count_nonzero() > 1
         torch.testing.assert_close(together[statistic], alone[statistic], rtol=0.02, atol=0.02)
