@@ -1,34 +1,36 @@
 """OTTC's null capacity on speech: silence, times of words, and words that were not said.
 
     python benchmarks/bench_null_capacity.py --train data/train-clean-100/cuts.jsonl.gz \\
-        --test data/test-clean/cuts.jsonl.gz --seeds 1 2 3 --markdown docs/benchmarks_null_capacity.md
+        --test data/test-clean/cuts.jsonl.gz --seeds 1 2 3
+    python benchmarks/bench_null_capacity.py --train ... --test data/dev-clean/cuts.jsonl.gz \\
+        --systems ottc_null --try 0.6 0.5 0.03 0.3 --try 0.6 3 0.03 0.3
 
+Rows are added to results/null_capacity.jsonl, of which docs/benchmarks_null_capacity.md is made.
 Cuts are a recipe's, with word times.  The same small network learns by each criterion.  Then words of the
 test set are cut out of the sound (deleted), put into the text (inserted) or replaced there (swapped).  The
 scores of a text's words shall tell those that were not said from the others of the same utterances.
 """
 
 import argparse
-import itertools
 import json
 import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import environment, provenance_lines, write
+from null_training import Network, Settings, train
 from torch import Tensor, nn
 
-from espnet_ottc import OTTCHead
 from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.formats import spans_of
 from espnet_ottc.alignment.metrics import AlignmentScores, compare_spans, count_edits
 from espnet_ottc.alignment.spans import FrameGrid, Span
-from espnet_ottc.ops.flat_start import flat_start_share
 from espnet_ottc.ops.targets import collapse
 from espnet_ottc.ops.transport import frame_weights
 
@@ -38,21 +40,29 @@ SHIFT = 0.01 * STACKED
 BATCH = 8
 BLANK, SPACE = 0, 1
 KINDS = ("deleted", "inserted", "swapped")
-ROUNDS = 40
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results" / "null_capacity.jsonl"
+PAGE = ROOT / "docs" / "benchmarks_null_capacity.md"
+Row = dict[str, Any]
+
+
+PLAIN = Settings(kl=0.1, roughness=1.0)
 
 
 @dataclass(frozen=True)
 class System:
-    """A criterion with its settings; see the options of `ctc_type: ottc`."""
+    """A criterion with its settings.
+
+    Attributes:
+        name: of the recipes' system, which has these settings.
+        settings: of OTTC.
+        word_label: whether words have a label between them.
+        steps: how many times the other systems' steps.
+    """
 
     name: str
+    settings: Settings = PLAIN
     word_label: bool = True
-    boundary: bool = False
-    capacity: float = 0.0
-    weight: float = 2.0
-    kl: float = 0.1
-    roughness: float = 1.0
-    flat: float = 0.3
     steps: float = 1.0
 
     @property
@@ -61,14 +71,13 @@ class System:
         return self.name.startswith("ctc")
 
 
-# Penalties and null capacity of OTTC are those of the recipes' systems of these names.
-_NULL = System("ottc_null", capacity=0.6, weight=3.0, kl=0.03, roughness=0.3)
+NULL = Settings(capacity=0.6, weight=0.5, flat=0.5, null_after=0.6)
 SYSTEMS = {
     system.name: system
     for system in (
-        System("ottc", boundary=True),
-        _NULL,
-        replace(_NULL, name="ottc_null_no_word_label", word_label=False),
+        System("ottc", replace(PLAIN, boundary=" ")),
+        System("ottc_null", NULL),
+        System("ottc_null_no_word_label", NULL, word_label=False),
         System("ctc"),
         System("ctc_long", steps=3.0),
     )
@@ -116,34 +125,14 @@ def read(cuts: Path, limit: int) -> list[Utterance]:
 
 
 class Model(nn.Module):
-    """A few convolutions that see a quarter of a second, and the heads of a criterion."""
+    """A network with the heads of a criterion."""
 
     def __init__(self, system: System, letters: Sequence[str], width: int) -> None:
         super().__init__()
         self.system, self.symbols = system, ["<blank>", " ", *letters]
-        sizes = [STACKED * MELS, *[width] * 4]
-        self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, 3 if n else 5, padding=(2, 1, 2, 1)[n], dilation=(1, 1, 2, 1)[n])
-            for n, (a, b) in enumerate(itertools.pairwise(sizes))
-        )
-        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for _ in self.layers)
+        self.network = Network(STACKED * MELS, self.symbols, system.settings, width)
+        self.head = self.network.head
         self.labels = nn.Linear(width, len(self.symbols))
-        self.head = OTTCHead(
-            width,
-            self.symbols,
-            boundary=SPACE if system.boundary else None,
-            kl_weight=system.kl,
-            roughness_weight=system.roughness,
-            null_capacity=system.capacity,
-            null_weight=system.weight,
-        )
-
-    def encode(self, features: Tensor) -> Tensor:
-        """(B, T, D) of (B, T, STACKED · MELS)."""
-        x = features.transpose(1, 2)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(x)).relu()
-        return x.transpose(1, 2)
 
     def ids(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         """Label ids of a text, and the word of each; −1 for a separator."""
@@ -157,7 +146,7 @@ class Model(nn.Module):
 
     def loss(self, batch: Sequence[Utterance]) -> Tensor:
         """Of utterances with their own texts."""
-        hidden = self.encode(nn.utils.rnn.pad_sequence([u.features for u in batch], True))
+        hidden = self.network(nn.utils.rnn.pad_sequence([u.features for u in batch], True))
         lengths = torch.tensor([len(u.features) for u in batch])
         texts = [torch.tensor(self.ids(u.text)[0]) for u in batch]
         labels = nn.utils.rnn.pad_sequence(texts, True, -100)
@@ -173,7 +162,7 @@ class Model(nn.Module):
     @torch.no_grad()
     def outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(T, V) log-probabilities and (T,) frame weights, uniform for CTC."""
-        hidden = self.encode(features[None])
+        hidden = self.network(features[None])
         if self.system.ctc:
             uniform = torch.full((len(features),), 1 / len(features))
             return self.labels(hidden)[0].log_softmax(1), uniform
@@ -182,7 +171,7 @@ class Model(nn.Module):
         return logits[0].log_softmax(1), alpha[0]
 
 
-def train(
+def trained(
     system: System, utterances: Sequence[Utterance], seed: int, steps: int, width: int
 ) -> Model:
     """A model that learnt from the texts of the utterances."""
@@ -190,22 +179,13 @@ def train(
     draw = random.Random(seed)
     letters = sorted({letter for u in utterances for word in u.text for letter in word})
     model = Model(system, letters, width)
-    steps = round(steps * system.steps)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps, pct_start=0.2)
-    for step in range(steps):
-        # The schedule of the recipes' systems, in fortieths of the training.
-        epoch = 1 + ROUNDS * step // steps
-        model.head.flat_start = flat_start_share(epoch, round(system.flat * ROUNDS))
-        after = max(system.flat + 0.05, 0.35) * ROUNDS
-        model.head.null_weight = system.weight * min(max((epoch - after) / (after / 3), 0.0), 1.0)
-        loss = model.loss(draw.sample(list(utterances), BATCH))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-    return model.eval()
+    train(
+        model,
+        model.network,
+        lambda: model.loss(draw.sample(list(utterances), BATCH)),
+        round(steps * system.steps),
+    )
+    return model
 
 
 @dataclass(frozen=True)
@@ -228,14 +208,14 @@ def aligned(model: Model, features: Tensor, text: Sequence[str]) -> list[Word]:
     targets, counts = torch.tensor([ids]), torch.tensor([len(ids)])
     if not model.system.ctc:
         targets, counts = model.head.targets(targets)
-    null = BLANK if model.system.capacity > 0 else None
+    null = BLANK if model.system.settings.capacity > 0 else None
     lengths = torch.tensor([len(features)])
     batch = AlignmentBatch(["x"], log_probs[None], lengths, targets, counts, alpha[None], null=null)
     found = make_aligner("ctc" if model.system.ctc else "viterbi").align(batch).alignments.get("x")
     if found is None:
         return []
     own = [place for place, label in enumerate(found.targets.tolist()) if label != BLANK]
-    if model.system.boundary:
+    if model.system.settings.boundary:
         own = own[1:-1]
     words = []
     for place, symbol in enumerate(text):
@@ -309,15 +289,17 @@ def detection(model: Model, utterances: Sequence[Utterance]) -> dict[str, dict[s
 
 def measured(model: Model, utterances: Sequence[Utterance]) -> dict[str, float]:
     """Silence, times and labels of a set: shares in %, times in ms."""
-    both = found = silent = on_speech = speech = wrong = letters = 0
+    both = found = silent = nulls = breaks = speech = wrong = letters = 0
     pairs = []
     for one in utterances:
         log_probs, _ = model.outputs(one.features)
         best, quiet = log_probs.argmax(1), one.silent()
-        null = (best == BLANK) | (best == SPACE)
-        both += int((null & quiet).sum())
-        found, silent = found + int(null.sum()), silent + int(quiet.sum())
-        on_speech, speech = on_speech + int((null & ~quiet).sum()), speech + int((~quiet).sum())
+        quiet_labels = (best == BLANK) | (best == SPACE)
+        both += int((quiet_labels & quiet).sum())
+        found, silent = found + int(quiet_labels.sum()), silent + int(quiet.sum())
+        nulls += int((best[~quiet] == BLANK).sum())
+        breaks += int((best[~quiet] == SPACE).sum())
+        speech += int((~quiet).sum())
         labels, count = collapse(best[None], torch.tensor([len(best)]), BLANK)
         said = [model.symbols[label] for label in labels[0, : int(count)] if label != SPACE]
         wanted = list("".join(one.text))
@@ -327,61 +309,81 @@ def measured(model: Model, utterances: Sequence[Utterance]) -> dict[str, float]:
     scores = AlignmentScores.of(pairs).as_row()
     return {
         "silence F1": 200 * both / max(found + silent, 1),
-        "silence on speech": 100 * on_speech / max(speech, 1),
+        "null on speech": 100 * nulls / max(speech, 1),
+        "space on speech": 100 * breaks / max(speech, 1),
         "letter errors": 100 * wrong / letters,
-        **{name: float(scores[name] or 0.0) for name in ("boundary_mae_ms", "iou", "idr")},
+        "boundary": float(scores["boundary_mae_ms"] or 0.0),
+        "IoU": float(scores["iou"] or 0.0),
     }
 
 
-def summary(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over seeds."""
-    return {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
+def means_of(rows: Sequence[Row], part: str) -> dict[str, float]:
+    """Means over seeds of what a part of the rows holds."""
+    return {name: statistics.fmean(row[part][name] for row in rows) for name in rows[0][part]}
 
 
-def page_of(report: Mapping[str, object], rounds: str) -> str:
-    """The report as a page of the documents."""
-    systems: Mapping[str, Mapping[str, list[dict[str, float]]]] = report["systems"]  # type: ignore[assignment]
-    first = next(iter(systems.values()))
-    names = list(first["measured"][0])
+def grouped(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that differ in the seed alone, in the order in which they were measured."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        key = json.dumps([row["set"], row["system"], row["settings"], row["steps"]])
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def page_of(rows: Sequence[Row]) -> str:
+    """All that was measured, as a page of the documents."""
+    tried = [row for row in rows if row["tried"]]
+    final = [row for row in rows if not row["tried"]]
     lines = [
         "# Benchmark of the null capacity",
         "",
-        "Generated by `benchmarks/bench_null_capacity.py`; do not edit. The same small network learns by",
-        "each criterion. Shares are in percent, times in milliseconds, means over the seeds.",
+        "Generated by `benchmarks/bench_null_capacity.py` from `results/null_capacity.jsonl`; do not edit.",
+        "The same small network learns by each criterion. Shares are in percent, times in milliseconds,",
+        "means over the seeds.",
         "[Unbalanced transport](unbalanced.md#a-place-for-mass-that-matches-nothing) says what is compared.",
         "",
-        *provenance_lines(report["environment"], rounds),  # type: ignore[arg-type]
-        "",
-        "## Silence and times",
-        "",
-        "| system | " + " | ".join(names) + " |",
-        "|---|" + "--:|" * len(names),
     ]
-    for system, found in systems.items():
-        row = summary(found["measured"])
-        lines.append(f"| `{system}` | " + " | ".join(f"{row[name]:.1f}" for name in names) + " |")
-    lines += [
-        "",
-        "## Words that were not said",
-        "",
-        "Area under the curve of each score, over words that were said and words that were not.",
-        "",
-        "| system | score | " + " | ".join(KINDS) + " |",
-        "|---|---|" + "--:|" * len(KINDS),
-    ]
-    for system, found in systems.items():
-        kinds = {kind: summary(found[kind]) for kind in KINDS}
-        scores = [
-            name for name in kinds[KINDS[0]] if SYSTEMS[system].capacity or "ground" not in name
+    for run in {json.dumps(row["provenance"]): row for row in rows}.values():
+        rounds = f"{run['steps']} batches of {BATCH}"
+        lines += provenance_lines(run["provenance"], rounds)
+    if tried:
+        lines += ["", "## Settings that were tried", "", *_measures(tried, settings=True)]
+    if final:
+        lines += ["", "## Silence and times", "", *_measures(final, settings=False)]
+        lines += [
+            "",
+            "## Words that were not said",
+            "",
+            "Area under the curve of each score, over words that were said and words that were not.",
+            "",
+            "| system | score | " + " | ".join(KINDS) + " |",
+            "|---|---|" + "--:|" * len(KINDS),
         ]
-        for name in scores:
-            cells = " | ".join(f"{kinds[kind][name]:.1f}" for kind in KINDS)
-            lines.append(f"| `{system}` | {name} | {cells} |")
+        for group in grouped(final):
+            kinds = {kind: means_of(group, kind) for kind in KINDS}
+            for name in kinds[KINDS[0]]:
+                if group[0]["settings"]["capacity"] or "ground" not in name:
+                    cells = " | ".join(f"{kinds[kind][name]:.1f}" for kind in KINDS)
+                    lines.append(f"| `{group[0]['system']}` | {name} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Run, print, and write what was asked for."""
+def _measures(rows: Sequence[Row], *, settings: bool) -> list[str]:
+    """A table of silence, times and labels; with the settings of the null label or without."""
+    names = list(rows[0]["measured"])
+    own = ["capacity", "weight", "kl", "roughness"] if settings else []
+    columns = ["set", "system", *own, "seeds", *names]
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "--:|" * (len(columns) - 2)]
+    for group in grouped(rows):
+        first, mean = group[0], means_of(group, "measured")
+        cells = [first["set"], f"`{first['system']}`", *(f"{first['settings'][n]:g}" for n in own)]
+        cells += [str(len(group)), *(f"{mean[name]:.1f}" for name in names)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -389,43 +391,66 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="cuts to measure on")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="FIELD=NUMBER", help="of all systems"
+        "--try",
+        nargs=4,
+        type=float,
+        action="append",
+        default=[],
+        dest="tries",
+        metavar=("CAPACITY", "WEIGHT", "KL", "ROUGHNESS"),
+        help="settings instead of the systems' own",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=1000, help="batches of a training")
+    parser.add_argument("--steps", type=int, default=1200, help="batches of a training")
     parser.add_argument("--width", type=int, default=64, help="of the network")
     parser.add_argument("--limit", type=int, default=100_000, help="utterances of each set")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--markdown", type=Path, help="write the page here")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="file to which rows are added"
+    )
+    parser.add_argument("--markdown", type=Path, default=PAGE, help="page of all rows")
     options = parser.parse_args()
-    changes = {name: float(value) for name, value in (one.split("=") for one in options.set)}
-    torch.set_num_threads(1)
-    learnt, tested = read(options.train, options.limit), read(options.test, options.limit)
     options.device, options.dtype, options.rounds = "cpu", "float32", 1
     options.seed = " ".join(map(str, options.seeds))
-    systems: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for name in options.systems:
-        system = replace(SYSTEMS[name], **changes)
-        found = systems.setdefault(name, {"measured": [], **{kind: [] for kind in KINDS}})
+    return options
+
+
+def main() -> None:
+    """Train and measure, add the rows to the file, and write the page."""
+    options = _options()
+    torch.set_num_threads(1)
+    about = environment(options, ("torch",))
+    learnt, tested = read(options.train, options.limit), read(options.test, options.limit)
+    systems = [
+        replace(SYSTEMS[name], settings=settings)
+        for name in options.systems
+        for settings in _settings(SYSTEMS[name].settings, options.tries)
+    ]
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    for system in systems:
         for seed in options.seeds:
-            model = train(system, learnt, seed, options.steps, options.width)
-            found["measured"].append(measured(model, tested))
-            for kind, areas in detection(model, tested).items():
-                found[kind].append(areas)
-            print(
-                name, seed, {k: round(v, 1) for k, v in found["measured"][-1].items()}, flush=True
-            )
-    report = {
-        "environment": environment(options, ("torch",)),
-        "settings": {name: asdict(replace(SYSTEMS[name], **changes)) for name in options.systems},
-        "systems": systems,
-    }
-    page = page_of(report, f"{options.steps} batches of {BATCH}, width {options.width}")
-    print(page)
-    if options.json:
-        write(options.json, json.dumps(report, indent=2) + "\n")
-    if options.markdown:
-        write(options.markdown, page)
+            model = trained(system, learnt, seed, options.steps, options.width)
+            row: Row = {
+                "record": "null_capacity",
+                "set": options.test.parent.name,
+                "system": system.name,
+                "seed": seed,
+                "steps": options.steps,
+                "tried": bool(options.tries),
+                "settings": asdict(system.settings),
+                "measured": measured(model, tested),
+                **(detection(model, tested) if not options.tries else {}),
+                "provenance": about,
+            }
+            with options.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(system.name, seed, row["settings"], row["measured"], flush=True)
+    lines = options.results.read_text(encoding="utf-8").splitlines()
+    write(options.markdown, page_of([json.loads(line) for line in lines]))
+
+
+def _settings(own: Settings, tries: Sequence[Sequence[float]]) -> list[Settings]:
+    names = ("capacity", "weight", "kl", "roughness")
+    return [replace(own, **dict(zip(names, one, strict=True))) for one in tries] or [own]
 
 
 if __name__ == "__main__":

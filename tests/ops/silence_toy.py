@@ -1,15 +1,11 @@
 """A small world of letters and silence, in which a network learns from letters alone where nobody speaks."""
 
-import itertools
 from dataclasses import dataclass
 
 import torch
+from null_training import Network, Settings
+from null_training import train as train_network
 from torch import Tensor, nn
-
-from espnet_ottc import ottc_loss
-from espnet_ottc.ops.flat_start import flat_start_loss
-from espnet_ottc.ops.regularizers import kl_to_uniform, roughness
-from espnet_ottc.ops.targets import insert_blanks
 
 LETTERS, FEATURES, BATCH = 20, 12, 16
 SILENCE = 0  # among the labels of frames; as a label it is the blank
@@ -56,46 +52,22 @@ class World:
         """Some utterances, padded."""
         spoken = [self.utterance(draw) for _ in range(size)]
         lengths = torch.tensor([len(frames) for _, frames in spoken])
-        label_lengths = torch.tensor([len(labels) for labels, _ in spoken])
         pad = nn.utils.rnn.pad_sequence
-        targets = pad([torch.tensor(labels) for labels, _ in spoken], True)
+        labels = pad([torch.tensor(labels) for labels, _ in spoken], True, -100)
         truth = pad([torch.tensor(frames) for _, frames in spoken], True, -1)
         features = self.means[truth.clamp(min=0)]
         features = features + self.noise * torch.randn(features.shape, generator=draw)
-        return Batch(features, lengths, truth, *insert_blanks(targets, label_lengths))
+        return Batch(features, lengths, truth, labels)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Features (B, T, FEATURES), their lengths, each frame's label (−1: padding), and the targets."""
+    """Features (B, T, FEATURES), their lengths, each frame's label (−1: padding), and labels (−100)."""
 
     features: Tensor
     lengths: Tensor
     truth: Tensor
-    targets: Tensor
-    label_lengths: Tensor
-
-
-class Network(nn.Module):
-    """Three convolutions that see 13 frames, and two heads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        channels = [FEATURES, 64, 64, 64]
-        self.layers = nn.ModuleList(
-            nn.Conv1d(a, b, 5, padding=2) for a, b in itertools.pairwise(channels)
-        )
-        self.labels, self.frames = nn.Linear(64, 1 + LETTERS), nn.Linear(64, 1)
-        nn.init.zeros_(self.frames.weight)
-        nn.init.zeros_(self.frames.bias)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, T, 1 + LETTERS) and frame scores (B, T)."""
-        x = features.transpose(1, 2)
-        for layer in self.layers:
-            x = layer(x).relu()
-        x = x.transpose(1, 2)
-        return self.labels(x), self.frames(x)[..., 0]
+    labels: Tensor
 
 
 def new_world(seed: int, **options: object) -> World:
@@ -104,35 +76,18 @@ def new_world(seed: int, **options: object) -> World:
     return World(torch.randn(1 + LETTERS, FEATURES, generator=draw), **options)  # type: ignore[arg-type]
 
 
-def train(
-    world: World, seed: int, capacity: float, weight: float = 2.0, steps: int = 900
-) -> Network:
-    """A network that learnt from letters alone: a flat start, then OTTC with the null capacity."""
+def train(world: World, seed: int, settings: Settings, steps: int = 900) -> Network:
+    """A network that learnt from letters alone."""
     torch.manual_seed(seed)
-    network, draw = Network(), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, steps)
-    for step in range(steps):
-        at = step / steps
+    draw = torch.Generator().manual_seed(seed)
+    network = Network(FEATURES, [str(n) for n in range(1 + LETTERS)], settings)
+
+    def loss() -> Tensor:
         batch = world.batch(draw)
-        logits, scores = network(batch.features)
-        texts = (batch.targets, batch.lengths, batch.label_lengths)
-        # Flat start to 30 % of the training, handed over until 40 %; the null weight rises from 35 to 50 %.
-        flat = min(1.0, max(0.0, (0.4 - at) / 0.1))
-        rising = min(1.0, max(0.0, (at - 0.35) / 0.15))
-        losses = ottc_loss(
-            logits, scores, *texts, reduction="none", null_capacity=capacity, null_weight=weight * rising
-        )  # fmt: skip
-        if flat > 0:
-            losses = torch.lerp(losses, flat_start_loss(logits, scores, *texts), flat)
-        losses = losses + 0.03 * kl_to_uniform(scores, batch.lengths)
-        losses = losses + 0.3 * roughness(scores, batch.lengths)
-        optimizer.zero_grad()
-        losses.mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-    return network.eval()
+        return network.head.loss(network(batch.features), batch.lengths, batch.labels)
+
+    train_network(network, network, loss, steps)
+    return network
 
 
 @dataclass(frozen=True)
@@ -156,7 +111,7 @@ class Score:
 def score(network: Network, world: World, seed: int = 77) -> Score:
     """The score on 96 new utterances."""
     batch = world.batch(torch.Generator().manual_seed(seed), 96)
-    logits, _ = network(batch.features)
+    logits, _ = network.head(network(batch.features))
     valid = batch.truth >= 0
     best, truth = logits.argmax(2)[valid], batch.truth[valid]
     null, silent = best == SILENCE, truth == SILENCE

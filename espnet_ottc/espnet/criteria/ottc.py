@@ -296,7 +296,7 @@ def _label_weighting(
     odim: int, options: OTTCOptions
 ) -> LearnedLabelWeights | EstimatedLabelWeights | None:
     if options.label_weights == "learned":
-        return LearnedLabelWeights(odim, floor=options.label_weight_floor)
+        return LearnedLabelWeights(odim, floor=options.label_weight_floor, dropout=options.dropout)
     if options.label_weights == "self":
         return EstimatedLabelWeights(
             odim, floor=options.label_weight_floor, damping=options.label_weight_damping

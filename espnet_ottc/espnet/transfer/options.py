@@ -4,12 +4,17 @@ Importing it takes neither PyTorch nor ESPnet, so that recipes check configurati
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from espnet_ottc.espnet.criteria.options.base import check_choice, check_epoch, check_number, option
+from espnet_ottc.espnet.criteria.options.base import (
+    check_choice,
+    check_epoch,
+    check_number,
+    option,
+    unknown_option,
+)
 
 TeacherKind = Literal["masked_lm", "espnet_lm", "huggingface", "random"]
 Matching = Literal["transport", "uniform"]
@@ -113,9 +118,7 @@ def parse_transfer_conf(conf: Mapping[str, Any]) -> TransferOptions:
     known = [field.name for field in dataclasses.fields(TransferOptions)]
     for name in conf:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(known)}"
-            raise ValueError(f"transfer_conf has no option {name!r}; {hint}")
+            raise unknown_option("transfer_conf", name, known)
     return TransferOptions(**conf)
 
 

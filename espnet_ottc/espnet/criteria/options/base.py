@@ -1,6 +1,8 @@
 """What the options of all criteria have in common: their type, and checks of single values."""
 
 import dataclasses
+import difflib
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 _T = TypeVar("_T")
@@ -27,6 +29,13 @@ def boundary_label_field() -> Any:
         "label; <word_break>: <space> or SentencePiece's ▁, whichever the tokens have; hypotheses come "
         "without it at their ends",
     )
+
+
+def unknown_option(place: str, name: str, known: Sequence[str]) -> ValueError:
+    """The error for an option that a place does not have; it suggests the nearest known name."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known options: {', '.join(known)}"
+    return ValueError(f"{place} has no option {name!r}; {hint}")
 
 
 def check_label(label: object, name: str = "boundary_label") -> None:

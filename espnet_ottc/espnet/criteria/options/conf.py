@@ -1,13 +1,12 @@
 """From a `ctc_conf` to options, and from options to their descriptions."""
 
 import dataclasses
-import difflib
 import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from espnet_ottc.espnet.criteria.options.base import CriterionOptions
+from espnet_ottc.espnet.criteria.options.base import CriterionOptions, unknown_option
 
 # Of what CTC's constructor knows (ESPnet's parser may put all of it, with its defaults, into ctc_conf)
 # these mean the same here; the others speak of CTC's lattice.
@@ -42,10 +41,8 @@ def parse_conf(conf: Mapping[str, Any], kind: type[Kind]) -> tuple[Kind, dict[st
     inherited = ctc_defaults() if conf.keys() - known_here else {}
     for name in conf:
         if name not in known_here and name not in inherited:
-            near = difflib.get_close_matches(name, [*own, *SHARED_WITH_CTC], n=1)
-            known = ", ".join([*own, *SHARED_WITH_CTC])
-            hint = f"did you mean {near[0]}?" if near else f"known options: {known}"
-            raise ValueError(f"ctc_conf of ctc_type {kind.ctc_type} has no option {name!r}; {hint}")
+            place = f"ctc_conf of ctc_type {kind.ctc_type}"
+            raise unknown_option(place, name, [*own, *SHARED_WITH_CTC])
     unused = [
         name for name, value in conf.items() if name not in known_here and value != inherited[name]
     ]

@@ -101,7 +101,11 @@ class OTTCOptions(CriterionOptions):
         "greedy decoding drops frames that weigh less than this share of the uniform weight 1/T, "
         "in [0, 1]",
     )
-    dropout: float = option(0.1, "dropout in front of the frame-weight head, in [0, 1)")
+    dropout: float = option(
+        0.1,
+        "dropout in front of the frame-weight head, and in the layer that learns label weights, "
+        "in [0, 1)",
+    )
 
     def __post_init__(self) -> None:
         check_label(self.boundary_label)
