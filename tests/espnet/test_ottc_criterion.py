@@ -351,6 +351,15 @@ def test_half_precision_under_autocast_gives_a_float32_loss_near_the_exact_one()
     torch.testing.assert_close(loss, exact, rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_dropout_option_is_that_of_learnt_label_weights(dropout):
+    criterion = _criterion(label_weights="learned", dropout=dropout).train()
+    torch.nn.init.normal_(criterion.label_weighting.score.weight)
+    labels = torch.tensor([[3, 4, 5, 3]])
+    first, second = (criterion.label_weights(labels, torch.tensor([4])) for _ in "12")
+    assert torch.equal(first, second) is (dropout == 0)
+
+
 def test_learned_label_weights_are_trained_with_the_rest():
     criterion = _criterion(label_weights="learned", label_weight_floor=0.2).train()
     criterion(*_batch()).backward()
