@@ -141,7 +141,8 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
             raise named from error
         finally:
             self._alignment, self._stats = None, None
-        return loss, stats, weight
+        # ESPnet divides the loss by `accum_grad` where it stands, and the statistics share its memory.
+        return loss.clone(), stats, weight
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the transfer which epoch of training begins, counted from 1."""

@@ -466,3 +466,16 @@ def test_print_config_documents_every_option(monkeypatch, capsys):
 def test_a_misspelt_option_stops_before_any_training(lab):
     with pytest.raises(ValueError, match="did you mean scale"):
         lab.train("misspelt", ctc_conf={"ctc_type": "ottc", "scal": "frames"})
+
+
+def test_the_logged_loss_is_the_whole_one_where_gradients_are_accumulated(lab):
+    # ESPnet's trainer divides the loss in place.
+    options = ASRTask.get_parser().parse_args(
+        lab.command("divided", ctc_conf={"ctc_type": "ottc"}, model="ottc")
+    )
+    model = ASRTask.build_model(options)
+    text = torch.tensor([[3, 4, 5]])
+    loss, stats, _ = model(torch.randn(1, 16000), torch.tensor([16000]), text, torch.tensor([3]))
+    before = loss.item()
+    loss /= 2
+    assert stats["loss"].item() == stats["loss_ctc"].item() == before

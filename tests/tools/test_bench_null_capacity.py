@@ -1,0 +1,59 @@
+"""The benchmark of the null capacity: its scores of words, and its page."""
+
+import itertools
+import random
+
+import bench_null_capacity as bench
+import pytest
+import torch
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
+    draw = random.Random(0)
+    for _ in range(20):
+        said, unsaid = ([draw.randrange(6) / 4 for _ in range(draw.randrange(1, 9))] for _ in "12")
+        pairs = [(a > b) + (a == b) / 2 for a, b in itertools.product(said, unsaid)]
+        assert bench.auc(said, unsaid) == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_the_grounding_is_the_share_of_mass_that_the_null_label_could_not_have_had() -> None:
+    # On the first frame the label is three times as likely as the null label, on the second as likely.
+    log_probs = torch.tensor([[0.2, 0.6, 0.2], [0.4, 0.2, 0.4]]).log()
+    scores = bench.scores_of(log_probs, torch.tensor([1, 2]), torch.tensor([0.1, 0.3]), 0.5)
+    assert scores["grounding"] == pytest.approx((0.1 * 0.75 + 0.3 * 0.5) / 0.4)
+    assert scores["grounded mass"] == pytest.approx((0.1 * 0.75 + 0.3 * 0.5) / 0.5)
+    assert scores["probability"] == pytest.approx(0.5)
+
+
+def test_a_word_that_is_cut_out_of_the_sound_stays_in_the_text() -> None:
+    words = (bench.Span("ONE", 0.3, 0.6), bench.Span("TWO", 0.9, 1.5))
+    utterance = bench.Utterance(torch.arange(60.0)[:, None], words)
+    assert int(utterance.silent().sum()) == 60 - 10 - 20
+    cut = utterance.without(0)
+    assert cut.text == ["ONE", "TWO"]
+    assert cut.features[:, 0].tolist() == [*range(10), *range(20, 60)]
+
+
+def _row(system: str, seed: int, f1: float, tried: bool) -> bench.Row:
+    scores = {"posterior": 70.0 + seed, "grounding": 80.0 + seed}
+    return {
+        "record": "null_capacity",
+        **{"set": "dev", "system": system, "seed": seed, "steps": 5, "tried": tried},
+        "settings": {"capacity": 0.6, "weight": 0.5, "kl": 0.03, "roughness": 0.3},
+        "measured": {"silence F1": f1},
+        **({} if tried else dict.fromkeys(bench.KINDS, scores)),
+        "provenance": {
+            **{"command": "python x", "hardware": "h", "dtype": "float32", "seed": 1},
+            **{"versions": {}, "commit": "abc", "dirty": False, "rounds": 1},
+        },
+    }
+
+
+def test_the_page_has_means_over_seeds_and_the_settings_that_were_tried() -> None:
+    rows = [_row("ottc_null", 1, 60.0, True), _row("ottc_null", 1, 70.0, False)]
+    page = bench.page_of([*rows, _row("ottc_null", 2, 80.0, False)])
+    tried, _, final = page.partition("## Silence and times")
+    assert "| dev | `ottc_null` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 60.0 |" in tried
+    assert "| dev | `ottc_null` | 2 | 75.0 |" in final
+    assert "| `ottc_null` | grounding | 81.5 | 81.5 | 81.5 |" in final
+    assert page.count("* command: `python x`") == 1
