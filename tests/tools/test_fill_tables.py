@@ -85,6 +85,8 @@ def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_t
     rows += _rows("ctc_transfer_random_teacher", "forced_align", (9.0, 12.5), (90.0, 91.0))
     rows += _rows("ctc_transfer", "forced_align", (9.5, 11.0), (80.0, 82.0))
     rows += _rows("ottc_transfer", "viterbi", (1.0, 1.0), (80.0, 82.0))
+    # A boundary head's times are its own.
+    rows += _rows("ctc_transfer", "boundary", (9.5, 11.0), (8.0, 9.0))
     table = make_table("transfer", rows, ("ctc",))
     end = "2.0 (2.0, 2.0)"
     assert _cells(table) == [
