@@ -23,6 +23,7 @@ from espnet_ottc.ops.label_weights import (
 from espnet_ottc.ops.loss import ottc_loss
 from espnet_ottc.ops.null_capacity import unused_capacity
 from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
+from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
 from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.ops.viterbi_decoding import viterbi_labels
 
@@ -119,7 +120,7 @@ class OTTC(SequenceCriterion):
         logits = self.ctc_lo(hidden)
         frame_logits = self.frame_scores(batch.encoded)
         labels = self.labels(batch)
-        loss, parts = self._transport_loss(logits, frame_logits, batch.lengths, labels)
+        loss, parts = self._transport_loss(logits, frame_logits, batch, labels)
         if self.options.penalised:
             loss = loss + self._penalty(frame_logits, batch.lengths, labels)
         if self.aux_ctc_lo is not None:
@@ -156,6 +157,20 @@ class OTTC(SequenceCriterion):
                 "training and validation data, and model: ottc; no such stream came"
             )
         return _labels_of_alignment(batch.alignment, batch.alignment_lengths, self.boundary)
+
+    def labels_with_pauses(self, ys_pad: Tensor, ys_lens: Tensor) -> Labels:
+        """Label sequences with the null label where texts may pause; for the flat start.
+
+        It stands at both ends, unless a boundary label does, and in the place of each unaligned label.
+        A search that has to give all frames to letters would teach them silence.
+        """
+        targets, lengths = ys_pad.long(), ys_lens
+        if self.unaligned is not None:
+            targets = torch.where(targets == self.unaligned, BLANK, targets)
+        ends = BLANK if self.boundary is None else self.boundary
+        targets, lengths = add_boundary_labels(targets, lengths, ends)
+        targets, lengths = insert_blanks(targets, lengths, BLANK)
+        return Labels(targets, lengths, self.label_weights(targets, lengths))
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:
         """Frame weights (B, T) from the encoder's output (B, T, D): sum 1 over the valid frames, 0 beyond."""
@@ -225,9 +240,10 @@ class OTTC(SequenceCriterion):
         return frame_logits
 
     def _transport_loss(
-        self, logits: Tensor, frame_logits: Tensor, frames: Tensor, labels: Labels
+        self, logits: Tensor, frame_logits: Tensor, batch: CriterionBatch, labels: Labels
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """OTTC's loss, with the flat start's as long as it lasts, and both as parts."""
+        frames = batch.lengths
         lengths = (frames, labels.lengths, labels.weights)
         # The best model is chosen by one and the same loss in all epochs.
         null_weight = self.options.null_weight * (self.null_share if self.training else 1.0)
@@ -250,7 +266,11 @@ class OTTC(SequenceCriterion):
             parts["null_mass"] = self.reduced(unused.sum(1))
         if not self.training or self.flat_start == 0:
             return ottc, parts
-        searched = flat_start_loss(logits, frame_logits, labels.targets, *lengths)
+        if self.null is not None:
+            labels = self.labels_with_pauses(batch.targets, batch.target_lengths)
+        searched = flat_start_loss(
+            logits, frame_logits, labels.targets, frames, labels.lengths, labels.weights
+        )
         searched = self._scaled(searched, frames, labels)
         parts["loss_flat_start"] = searched.detach()
         # Not the sum alone: OTTC's loss may be infinite while it does not count.
