@@ -185,6 +185,40 @@ def test_a_flat_start_hands_over_to_ottc_in_the_unit_of_the_loss(scale):
         assert list(losses.parts) == ["loss_ottc"]
 
 
+@pytest.mark.parametrize(
+    ("options", "sought"),
+    [
+        ({}, [[0, 3, 0, 3, 2, 4, 0], [0, 5, 0], [0, 4, 5, 3, 0]]),
+        ({"unaligned_label": SPACE}, [[0, 3, 0, 3, 0, 4, 0], [0, 5, 0], [0, 4, 5, 3, 0]]),
+        ({"boundary_label": SPACE}, [[2, 3, 0, 3, 2, 4, 2], [2, 5, 2], [2, 4, 5, 3, 2]]),
+    ],
+    ids=["at both ends", "between words", "where no boundary label is"],
+)
+def test_in_a_flat_start_pauses_are_the_null_labels(options, sought):
+    criterion = _criterion(
+        null_capacity=0.6,
+        flat_start_epochs=3,
+        reduce=False,
+        dropout=0.0,
+        scale="utterance",
+        **options,
+    )
+    hidden, lengths, *texts = _batch()
+    losses = criterion.train().losses(CriterionBatch(hidden, lengths, *texts))
+    for b, labels in enumerate(sought):
+        one = hidden[b : b + 1, : lengths[b]]
+        expected = flat_start_loss(
+            criterion.ctc_lo(one),
+            criterion.frame_head(one),
+            torch.tensor([labels]),
+            lengths[b : b + 1],
+            torch.tensor([len(labels)]),
+        )
+        torch.testing.assert_close(losses.loss[b : b + 1], expected)
+    # OTTC's own labels have none.
+    assert (criterion.labels(CriterionBatch(hidden, lengths, *texts)).targets[2, 0]) != 0
+
+
 def test_the_null_weight_rises_in_training_and_is_whole_in_validation():
     options = {"reduce": False, "dropout": 0.0, "scale": "labels", "boundary_label": SPACE}
     plain = _criterion(**options)

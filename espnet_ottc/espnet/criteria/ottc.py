@@ -266,10 +266,11 @@ class OTTC(SequenceCriterion):
             parts["null_mass"] = self.reduced(unused.sum(1))
         if not self.training or self.flat_start == 0:
             return ottc, parts
+        sought = labels
         if self.null is not None:
-            labels = self.labels_with_pauses(batch.targets, batch.target_lengths)
+            sought = self.labels_with_pauses(batch.targets, batch.target_lengths)
         searched = flat_start_loss(
-            logits, frame_logits, labels.targets, frames, labels.lengths, labels.weights
+            logits, frame_logits, sought.targets, frames, sought.lengths, sought.weights
         )
         searched = self._scaled(searched, frames, labels)
         parts["loss_flat_start"] = searched.detach()
