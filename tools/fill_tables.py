@@ -5,9 +5,10 @@
 
 A page has marked places, each between `<!-- table: NAME EXPERIMENT -->` and `<!-- end -->`; what lies
 between is generated from `results/EXPERIMENT.jsonl`.  `<!-- table: overview EXPERIMENT SYSTEM SYSTEM ... -->`
-shows these systems alone, `<!-- table: transfer EXPERIMENT SYSTEM ... -->` those that add knowledge transfer
-to them; `<!-- table: boundaries EXPERIMENT -->` shows the times on all sets.  `result_tables.py` has the
-tables.  Exit status: 0; 1 for a fault of the input; 2 for wrong options.
+shows these systems alone, `criterion` in its place leaves times of boundary heads out, and
+`<!-- table: transfer EXPERIMENT SYSTEM ... -->` shows those that add knowledge transfer to them;
+`<!-- table: boundaries EXPERIMENT -->` shows the times on all sets.  `result_tables.py` has the tables.
+Exit status: 0; 1 for a fault of the input; 2 for wrong options.
 """
 
 import argparse

