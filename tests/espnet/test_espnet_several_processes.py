@@ -116,15 +116,15 @@ def test_four_processes_end_with_the_parameters_of_one(lab):
 
 
 def _assert_near(found, expected):
-    """Parameters of two trainings: they have moved alike from where both began.
+    """Parameters of two trainings, as one vector: both have moved alike from where they began.
 
-    Adam makes as large a step of a gradient that is nearly 0, whose sign is rounding, as of any other.
+    One by one they may differ: Adam makes as large a step of a gradient that is 0 but for rounding, as
+    that of the keys' bias in an attention, as of any other.
     """
     assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        if value.is_floating_point() and value.numel() > 1:
-            distance = (found[name] - value).norm() / value.norm().clamp_min(1e-3)
-            assert distance < 0.15, name
+    names = [name for name, value in expected.items() if value.is_floating_point()]
+    one, other = (torch.cat([state[n].flatten() for n in names]) for state in (found, expected))
+    assert (one - other).norm() < 0.05 * other.norm()
 
 
 def test_two_processes_are_taught_as_one_is(lab):
