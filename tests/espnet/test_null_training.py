@@ -65,7 +65,7 @@ def test_the_log_has_the_mass_of_the_null_label_and_the_configuration_its_tokens
     ("name", "options"),
     [
         ("greedy", ("--greedy", "true")),
-        ("best_path", ("--best_path", "true")),
+        ("viterbi", ("--viterbi", "true")),
         ("beam", ("--ctc_weight", "1.0", "--beam_size", "3")),
     ],
 )
