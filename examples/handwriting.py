@@ -112,8 +112,7 @@ class OTTC(nn.Module):
         return self.head.loss(self.encoder(columns), lengths, with_paper(labels))
 
     def read(self, columns: Tensor, lengths: Tensor) -> list[list[int]]:
-        # Digits are of about one size, so that α says well where they change.
-        found = self.head.decode(self.encoder(columns), lengths, transition_scale=1.0)
+        found = self.head.decode(self.encoder(columns), lengths)
         return [[label for label in row if label != PAPER] for row in found]
 
     def locate(self, columns: Tensor, lengths: Tensor, labels: Tensor) -> list[list[Span]]:

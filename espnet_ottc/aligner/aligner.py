@@ -235,6 +235,19 @@ class Aligner:
         """
         return self._found(samples, text, len(samples) / self.sampling_rate, heard)
 
+    def recognised(self, samples: Tensor, outputs: FrameOutputs) -> str:
+        """What is said, words apart by spaces; empty where nobody speaks.
+
+        Args:
+            samples: (N,) at the model's rate.
+            outputs: of the model for them.
+        """
+        if self.options.vad:
+            outputs = spoken_frames(outputs, samples, self.sampling_rate, self.model.grid)
+            if not len(outputs.log_probs):
+                return ""
+        return self.model.recognise(outputs, self.options.decoder)
+
     def _check(self, samples: Tensor) -> None:
         check_length(self.model, samples)
 
@@ -270,7 +283,7 @@ class Aligner:
         if outputs is None:
             outputs = self.outputs(samples)
         if text is None:
-            text = self._recognised(samples, outputs)
+            text = self.recognised(samples, outputs)
         words = self.speller.spell_text(text)
         boundary = self.model.boundary_model if self.search == BOUNDARY else None
         found = aligned_words(
@@ -286,11 +299,3 @@ class Aligner:
             return found
         features = boundary.features(samples, self.sampling_rate)
         return with_boundaries(found, words, boundary, features, self.model, outputs, duration)
-
-    def _recognised(self, samples: Tensor, outputs: FrameOutputs) -> str:
-        """What is said, words apart by spaces; empty where nobody speaks."""
-        if self.options.vad:
-            outputs = spoken_frames(outputs, samples, self.sampling_rate, self.model.grid)
-            if not len(outputs.log_probs):
-                return ""
-        return self.model.recognise(outputs, self.options.decoder)

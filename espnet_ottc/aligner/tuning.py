@@ -148,7 +148,8 @@ def _with_text(aligner: "Aligner", utterance: "Utterance") -> "Utterance":
     if utterance.text is not None:
         return utterance
     try:
-        outputs = aligner.outputs(aligner.samples(utterance))
+        samples = aligner.samples(utterance)
+        outputs = aligner.outputs(samples)
     except (OSError, ValueError, RuntimeError):
         return utterance  # whoever aligns it says so
-    return replace(utterance, text=aligner.model.recognise(outputs, aligner.options.decoder))
+    return replace(utterance, text=aligner.recognised(samples, outputs))

@@ -43,7 +43,9 @@ def _tune(options: argparse.Namespace) -> None:
         say(f"left out: {failure.source or failure.id}: {failure.reason}")
     if not gathered.utterances:
         raise ValueError(f"there is nothing to learn from in {', '.join(options.data)}")
-    how = AlignerOptions(decoder=options.decoder, language=options.language or "en")
+    how = AlignerOptions(
+        decoder=options.decoder, language=options.language or "en", vad=not options.no_vad
+    )
     tune_model(options, how, gathered.utterances, options.out)
 
 
@@ -116,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--channel", default="mix", help="mix, left, right, or a number from 1")
     options.add_argument("--decoder", choices=["viterbi", "greedy"], default="viterbi",
                          help="how words are recognised; no difference for CTC")  # fmt: skip
+    options.add_argument("--no_vad", "--no-vad", action="store_true",
+                         help="recognise words in sound that is no speech, too")  # fmt: skip
     options.add_argument("--lexicon", type=Path, help="lines of a word and its phones")
     options.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"

@@ -9,6 +9,8 @@ from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
 from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.nn.frame_weights import FrameWeightHead
 from espnet_ottc.ops.flat_start import flat_start_loss
+from espnet_ottc.ops.greedy_decoding import spoken_labels
+from espnet_ottc.ops.label_decoding import best_path
 from espnet_ottc.ops.loss import Scale, check_null, ottc_loss
 from espnet_ottc.ops.regularizers import kl_to_uniform, roughness
 from espnet_ottc.ops.targets import add_boundary_labels, compact, insert_blanks
@@ -22,7 +24,6 @@ from espnet_ottc.ops.validation import (
     valid_mask,
     values_are_checked,
 )
-from espnet_ottc.ops.viterbi_decoding import TRANSITION_SCALE, viterbi_labels
 
 
 class OTTCHead(nn.Module):
@@ -172,29 +173,18 @@ class OTTCHead(nn.Module):
         return frame_weights(self.frame_head(hidden), self._lengths(hidden, lengths))
 
     @torch.no_grad()
-    def decode(
-        self,
-        hidden: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        transition_scale: float = TRANSITION_SCALE,
-    ) -> list[list[int]]:
+    def decode(self, hidden: Tensor, lengths: Tensor | None = None) -> list[list[int]]:
         """The label ids of each utterance, without blanks and without boundary labels at the ends.
 
         Args:
             hidden: (B, T, D) encoder output.
             lengths: (B,) valid frames; None: all are.
-            transition_scale: price of a change of label, as `viterbi_labels` has it; 0 is greedy.
         """
         lengths = self._lengths(hidden, lengths)
         log_probs, alpha = self._posteriors(hidden, lengths)
-        found, counts = viterbi_labels(
-            log_probs,
-            alpha,
-            lengths,
-            transition_scale=transition_scale,
-            blank=self.blank,
-            boundary=self.boundary,
+        path = best_path(log_probs, alpha, lengths, blank=self.blank, boundary=self.boundary)
+        found, counts = spoken_labels(
+            path.labels, path.lengths, blank=self.blank, boundary=self.boundary
         )
         rows = zip(found.tolist(), counts.tolist(), strict=True)
         return [row[:count] for row, count in rows]

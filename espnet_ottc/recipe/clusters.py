@@ -192,7 +192,8 @@ def _this_machine(need: Need) -> "Cluster":
         threads_per_worker=need.cores,
         processes=False,
         memory_limit=None,
-        dashboard_address=None,
+        # Any free port: several runs have one each.
+        dashboard_address=":0",
         resources={"cores": need.cores, "gpus": need.gpus},
     )
 

@@ -96,7 +96,7 @@ def test_a_recogniser_is_given_the_frames_of_speech_unless_told_otherwise() -> N
     kept = spoken_frames(outputs, samples, RATE, model.grid)
     assert len(speech) / 160 - 100 < len(kept.log_probs) < len(speech) / 160 + 150
     everything = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
-    assert everything._recognised(samples, outputs) == "A " * len(outputs.log_probs)
+    assert everything.recognised(samples, outputs) == "A " * len(outputs.log_probs)
 
 
 def test_weights_of_frames_go_with_them() -> None:

@@ -53,8 +53,8 @@ def test_a_script_is_a_command_and_its_help_has_its_name(script: str) -> None:
     assert script in result.stdout.splitlines()[0]
 
 
-def test_there_are_nine_scripts() -> None:
-    names = "align decode decode-streaming prepare recipe report score-times score-words train"
+def test_there_are_ten_scripts() -> None:
+    names = "align decode decode-streaming prepare recipe report score-times score-words train tune"
     assert sorted(SCRIPTS) == [f"ottc-{name}" for name in names.split()]
 
 
