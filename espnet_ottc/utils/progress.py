@@ -23,11 +23,11 @@ def progress(
         unit: what is counted.
         total: number of items, where they have no length.
     """
-    from tqdm import tqdm  # late: a command's help needs it not
+    from espnet_ottc.utils.progress_bars import Bar  # late: a command's help needs no tqdm
 
     if sys.stderr.isatty():
-        return tqdm(items, desc=title, unit=unit, total=total, leave=False)
-    return tqdm(
+        return Bar(items, desc=title, unit=unit, total=total, leave=False)
+    return Bar(
         items,
         desc=title,
         unit=unit,
@@ -37,6 +37,7 @@ def progress(
         mininterval=_SECONDS,
         delay=_SECONDS,
         bar_format=_LINE,
+        position=0,  # several at once would move the cursor
     )
 
 
