@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.ops.precision import brought_back, device_of_sums
-from espnet_ottc.ops.validation import (
-    check_device,
-    check_floating,
-    check_integer,
-    check_lengths,
-    check_shape,
-)
+from espnet_ottc.ops.validation import check_posteriors
 
 # Numbers of labels that are tried, as shares of the number of runs of the frames' best labels: flickering
 # frames make too many runs, labels that are nowhere the best too few.
@@ -78,15 +72,7 @@ def best_path(
 
     Source: OTTC (arXiv 2502.01588), Eq. 12, minimised over label sequences.
     """
-    check_floating("log_probs", log_probs, 3)
-    B, T, V = log_probs.shape
-    check_floating("alpha", alpha, 2)
-    check_shape("alpha", alpha, (B, T), "(B, T)")
-    check_integer("lengths", lengths, 1)
-    check_lengths("lengths", lengths, B, T)
-    check_device("alpha", alpha, log_probs)
-    if V < 2:
-        raise ValueError(f"log_probs must have at least two labels, got {V}")
+    check_posteriors(log_probs, alpha, lengths)
     device = log_probs.device
     place = device_of_sums(device)
     log_probs, alpha, lengths = log_probs.to(place), alpha.to(place), lengths.to(place)
@@ -101,7 +87,7 @@ def best_path(
         found.append(labels)
         scores.append(score)
     counts = [len(labels) for labels in found]
-    padded = torch.full((B, max(counts, default=0)), blank, dtype=torch.int64)
+    padded = torch.full((len(found), max(counts, default=0)), blank, dtype=torch.int64)
     for row, labels in zip(padded, found, strict=True):
         row[: len(labels)] = torch.tensor(labels, dtype=torch.int64)
     return BestPath(

@@ -136,3 +136,20 @@ def check_device(name: str, tensor: Tensor, like: Tensor) -> None:
     """Raise ValueError unless `tensor` lies on the device of `like`."""
     if tensor.device != like.device:
         raise ValueError(f"{name} must lie on {like.device}, got {tensor.device}")
+
+
+def check_posteriors(log_probs: Tensor, alpha: Tensor, lengths: Tensor) -> None:
+    """Check what a search for labels is given: (B, T, V) with V ≥ 2, (B, T) and (B,).
+
+    Raises:
+        TypeError, ValueError: a wrong dtype, shape, device or length, or fewer than two labels.
+    """
+    check_floating("log_probs", log_probs, 3)
+    B, T, V = log_probs.shape
+    check_floating("alpha", alpha, 2)
+    check_shape("alpha", alpha, (B, T), "(B, T)")
+    check_integer("lengths", lengths, 1)
+    check_lengths("lengths", lengths, B, T)
+    check_device("alpha", alpha, log_probs)
+    if V < 2:
+        raise ValueError(f"log_probs must have at least two labels, got {V}")

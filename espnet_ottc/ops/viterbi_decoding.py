@@ -10,13 +10,7 @@ from torch import Tensor
 
 from espnet_ottc.ops.greedy_decoding import spoken_labels
 from espnet_ottc.ops.targets import run_starts
-from espnet_ottc.ops.validation import (
-    check_device,
-    check_floating,
-    check_integer,
-    check_lengths,
-    check_shape,
-)
+from espnet_ottc.ops.validation import check_posteriors
 
 # Between no price, where each frame has its best label, and so high a one that labels get lost.
 TRANSITION_SCALE = 0.5
@@ -63,15 +57,8 @@ def viterbi_labels(
 
     Source: Viterbi 1967; rates from OTTC's frame weights (docs/decisions/0014).
     """
-    check_floating("log_probs", log_probs, 3)
-    B, T, V = log_probs.shape
-    check_floating("alpha", alpha, 2)
-    check_shape("alpha", alpha, (B, T), "(B, T)")
-    check_integer("lengths", lengths, 1)
-    check_lengths("lengths", lengths, B, T)
-    check_device("alpha", alpha, log_probs)
-    if V < 2:
-        raise ValueError(f"log_probs must have at least two labels, got {V}")
+    check_posteriors(log_probs, alpha, lengths)
+    T = log_probs.shape[1]
     if not transition_scale >= 0:
         raise ValueError(f"transition_scale must be at least 0, got {transition_scale}")
     lengths = lengths.to(log_probs.device)
