@@ -43,3 +43,8 @@ def test_modules_and_functions_stay_small() -> None:
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 start = body[0].lineno if body else node.lineno
                 assert (node.end_lineno or start) - start < 60, f"{path}: {node.name}"
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), "pytest imports them by name"
