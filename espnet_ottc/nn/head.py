@@ -6,14 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from espnet_ottc.alignment.aligners import AlignmentBatch, make_aligner
-from espnet_ottc.alignment.spans import FrameGrid, Span
+from espnet_ottc.alignment.spans import FrameGrid, Span, with_unaligned
 from espnet_ottc.nn.frame_weights import FrameWeightHead
 from espnet_ottc.ops.flat_start import flat_start_loss
 from espnet_ottc.ops.greedy_decoding import spoken_labels
 from espnet_ottc.ops.label_decoding import best_path
 from espnet_ottc.ops.loss import Scale, check_null, ottc_loss
 from espnet_ottc.ops.regularizers import kl_to_uniform, roughness
-from espnet_ottc.ops.targets import add_boundary_labels, compact, insert_blanks
+from espnet_ottc.ops.targets import (
+    add_boundary_labels,
+    add_pauses,
+    compact,
+    insert_blanks,
+    leave_out,
+)
 from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.ops.validation import (
     check_floating,
@@ -34,7 +40,8 @@ class OTTCHead(nn.Module):
 
     Silence needs a label.  With `boundary` that label is put at both ends of every sequence, and hypotheses
     come without it.  For characters it is the word separator.  Or frames get a `null_capacity`, and the blank
-    learns which of them belong to no label.  Blanks between equal neighbours are put in, and removed, too.
+    learns which of them belong to no label; a word separator may then be `unaligned`, and pauses between
+    words are the blank's.  Blanks between equal neighbours are put in, and removed, too.
 
     Attributes:
         flat_start: share of the loss, in [0, 1], that a sum over all alignments makes (see
@@ -54,10 +61,13 @@ class OTTCHead(nn.Module):
         scale: unit of the loss: "utterance" (nats per unit of mass), "labels" or "frames".
         null_capacity: as in `ottc_loss`, with the blank as null label; 0: no label takes what is left over.
         null_weight: as there.
+        unaligned: id or symbol of a label that texts have and that gets no frames, for a `null_capacity`;
+            what `decode` finds does not have it, and `align` gives it the time between its neighbours.
 
     Raises:
         ValueError: fewer than two labels, symbols that repeat, an id or symbol that is no label, a boundary
-            label that is the blank, a weight below 0, a capacity outside [0, 1].
+            label that is the blank, a weight below 0, a capacity outside [0, 1], an unaligned label without
+            a capacity or one that is blank or boundary.
 
     Source: OTTC (arXiv 2502.01588), sections 4.3 and 5.
     """
@@ -75,6 +85,7 @@ class OTTCHead(nn.Module):
         scale: Scale = "utterance",
         null_capacity: float = 0.0,
         null_weight: float = 1.0,
+        unaligned: int | str | None = None,
     ) -> None:
         super().__init__()
         symbols = (
@@ -96,6 +107,14 @@ class OTTCHead(nn.Module):
         self.scale: Scale = scale
         check_null(null_capacity, null_weight, self.blank)
         self.null_capacity, self.null_weight = null_capacity, null_weight
+        self.unaligned = None if unaligned is None else _label_id("unaligned", unaligned, symbols)
+        if self.unaligned is not None:
+            if self.unaligned in (self.blank, self.boundary):
+                raise ValueError(
+                    f"unaligned must be neither blank nor boundary, which have frames; got {unaligned!r}"
+                )
+            if null_capacity == 0:
+                raise ValueError("unaligned needs a null_capacity: otherwise no label takes pauses")
         self.flat_start = 0.0
         self.dropout = nn.Dropout(dropout)
         self.label_head = nn.Linear(hidden, len(symbols))
@@ -128,7 +147,8 @@ class OTTCHead(nn.Module):
         """
         logits, frame_logits = self(hidden)
         lengths = self._lengths(hidden, lengths)
-        targets, counts = self.targets(labels, label_lengths)
+        own = self._own(labels, label_lengths)
+        targets, counts = self._complete(*own)
         loss = ottc_loss(
             logits,
             frame_logits,
@@ -141,7 +161,12 @@ class OTTCHead(nn.Module):
             null=self.blank,
         )
         if self.training and self.flat_start > 0:
-            searched = flat_start_loss(logits, frame_logits, targets, lengths, counts)
+            sought = (targets, counts)
+            if self.null_capacity > 0:
+                sought = add_pauses(
+                    *own, self.blank, boundary=self.boundary, unaligned=self.unaligned
+                )
+            searched = flat_start_loss(logits, frame_logits, sought[0], lengths, sought[1])
             loss = torch.lerp(
                 loss, self._mean(searched, lengths, counts).to(loss), float(self.flat_start)
             )
@@ -152,8 +177,13 @@ class OTTCHead(nn.Module):
     def targets(self, labels: Tensor, label_lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The label sequences that the loss transports to: (B, N) and their (B,) lengths.
 
-        Padding is removed, boundary labels and blanks are put in.  Arguments and errors as for `loss`.
+        Padding and the unaligned label are removed, boundary labels and blanks are put in.  Arguments and
+        errors as for `loss`.
         """
+        return self._complete(*self._own(labels, label_lengths))
+
+    def _own(self, labels: Tensor, label_lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The caller's labels without padding, and how many they are."""
         check_integer("labels", labels, 2)
         kept = labels >= 0
         if label_lengths is not None:
@@ -162,7 +192,12 @@ class OTTCHead(nn.Module):
             kept &= valid_mask(label_lengths.to(labels.device), labels.shape[1])
         if values_are_checked(None, labels):
             self._check(labels, kept)
-        targets, counts = compact(labels.long(), kept, self.blank), kept.sum(1)
+        return compact(labels.long(), kept, self.blank), kept.sum(1)
+
+    def _complete(self, targets: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loss transports to, from labels without padding."""
+        if self.unaligned is not None:
+            targets, counts = leave_out(targets, counts, self.unaligned, self.blank)
         if self.boundary is not None:
             targets, counts = add_boundary_labels(targets, counts, self.boundary)
         return insert_blanks(targets, counts, self.blank)
@@ -235,16 +270,22 @@ class OTTCHead(nn.Module):
         for name, reason in result.infeasible.items():
             raise ValueError(f"{name}: {reason}")
         found = [result.alignments[name].spans(self.symbols, grid) for name in names]
-        return [
-            [span for span, kept in zip(spans, self._given(row, sequence), strict=True) if kept]
-            for spans, row, sequence in zip(
-                found, labels.tolist(), _rows(targets, counts), strict=True
-            )
-        ]
+        own = [[label for label in row if label >= 0] for row in labels.tolist()]
+        return [self._spans(*one) for one in zip(found, own, _rows(targets, counts), strict=True)]
 
-    def _given(self, labels: list[int], sequence: list[int]) -> list[bool]:
+    def _spans(self, spans: list[Span], own: list[int], sequence: list[int]) -> list[Span]:
+        """One span for each of the caller's own labels, from those of a complete sequence."""
+        aligned = [label for label in own if label != self.unaligned]
+        given = self._given(aligned, sequence)
+        kept = [span for span, is_own in zip(spans, given, strict=True) if is_own]
+        if self.unaligned is None:
+            return kept
+        return with_unaligned(
+            kept, [self.symbols[label] for label in own], self.symbols[self.unaligned]
+        )
+
+    def _given(self, own: list[int], sequence: list[int]) -> list[bool]:
         """Which labels of a complete sequence are the caller's own: neither put in at an end nor a blank."""
-        own = [label for label in labels if label >= 0]
         kept = [label != self.blank for label in sequence]
         if self.boundary is not None:
             kept[0] &= own[:1] == [self.boundary]

@@ -93,6 +93,47 @@ def add_boundary_labels(
     return bounded, lengths + prepended + appended
 
 
+def leave_out(targets: Tensor, lengths: Tensor, label: int, fill: int = 0) -> tuple[Tensor, Tensor]:
+    """Label sequences without one label: (B, U) padded with `fill`, and their (B,) lengths.
+
+    Args:
+        targets: (B, U) label ids of any integer dtype; what stands beyond `lengths` is ignored.
+        lengths: (B,) labels of each sequence, clamped to [0, U].
+        label: id of the label.
+        fill: what the rest becomes.
+    """
+    kept = valid_mask(lengths, targets.shape[1]) & (targets != label)
+    return compact(targets, kept, fill), kept.sum(1)
+
+
+def add_pauses(
+    targets: Tensor, lengths: Tensor, null: int, *, boundary: int | None, unaligned: int | None
+) -> tuple[Tensor, Tensor]:
+    """Label sequences with the null label where nobody may speak; for the search of a flat start.
+
+    It stands at both ends, unless a boundary label does, and in the place of each unaligned label.  A
+    search that has to give all frames to other labels would teach them silence.
+
+    Args:
+        targets: (B, U) label ids of any integer dtype, without boundary labels at their ends; what stands
+            beyond `lengths` is ignored.
+        lengths: (B,) labels of each sequence, 0 <= U_b <= U.
+        null: id of the null label, which is the blank.
+        boundary: id of the boundary label, or None.
+        unaligned: id of a label of texts that gets no frames of its own, or None.
+
+    Returns:
+        As `insert_blanks` of the sequences with their ends.
+
+    Raises:
+        TypeError, ValueError: as `add_boundary_labels`.
+    """
+    if unaligned is not None:
+        targets = torch.where(targets == unaligned, null, targets)
+    ends = null if boundary is None else boundary
+    return insert_blanks(*add_boundary_labels(targets, lengths, ends), null)
+
+
 def collapse(
     labels: Tensor, lengths: Tensor, blank: int = 0, *, validate: bool | None = None
 ) -> tuple[Tensor, Tensor]:

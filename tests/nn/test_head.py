@@ -23,9 +23,9 @@ def head(**options) -> OTTCHead:
     return made
 
 
-def planted(frames: list[str]) -> tuple[OTTCHead, torch.Tensor]:
+def planted(frames: list[str], **options) -> tuple[OTTCHead, torch.Tensor]:
     """A head whose label scores are its input, and frames that say a symbol each."""
-    made = OTTCHead(len(SYMBOLS), SYMBOLS, boundary="|").eval()
+    made = OTTCHead(len(SYMBOLS), SYMBOLS, **(options or {"boundary": "|"})).eval()
     with torch.no_grad():
         made.label_head.weight.copy_(torch.eye(len(SYMBOLS)))
         made.label_head.bias.zero_()
@@ -58,6 +58,58 @@ def test_penalties_and_flat_start_are_in_the_unit_of_the_loss(scale):
     one = one + 0.1 * kl_to_uniform(frames, lengths)[0] + roughness(frames, lengths)[0]
     unit = {"utterance": 1, "labels": 4, "frames": 8}[scale]
     torch.testing.assert_close(found, unit * one)
+
+
+@pytest.mark.parametrize(
+    ("options", "sought"),
+    [
+        ({}, [[0, 2, 0, 2, 1, 3, 0], [0, 4, 0]]),
+        ({"unaligned": "|"}, [[0, 2, 0, 2, 0, 3, 0], [0, 4, 0]]),
+        ({"boundary": "|"}, [[1, 2, 0, 2, 1, 3, 1], [1, 4, 1]]),
+    ],
+    ids=["at both ends", "between words", "where no boundary label is"],
+)
+def test_in_a_flat_start_pauses_are_the_null_labels(options, sought):
+    torch.manual_seed(1)
+    made = OTTCHead(WIDTH, SYMBOLS, null_capacity=0.6, dropout=0.0, kl_weight=0.0,
+                    roughness_weight=0.0, **options)  # fmt: skip
+    made.flat_start = 1.0
+    hidden, lengths = torch.randn(2, 9, WIDTH), torch.tensor([9, 7])
+    found = made.loss(hidden, lengths, torch.tensor([[2, 2, 1, 3], [4, -100, -100, -100]]))
+    logits, frames = made(hidden)
+    expected = [
+        flat_start_loss(logits[b : b + 1], frames[b : b + 1], torch.tensor([labels]),
+                        lengths[b : b + 1], torch.tensor([len(labels)]))
+        for b, labels in enumerate(sought)
+    ]  # fmt: skip
+    torch.testing.assert_close(found, torch.cat(expected).mean())
+
+
+def test_an_unaligned_label_gets_no_mass_and_the_time_that_its_neighbours_leave():
+    frames = [{"_": "<pad>"}.get(letter, letter) for letter in "__AABB__BC_"]
+    made, hidden = planted(frames, null_capacity=0.6, unaligned="|")
+    labels = torch.tensor([[2, 3, 1, 3, 4]])
+    targets, counts = made.targets(labels)
+    assert targets[0, : counts[0]].tolist() == [2, 3, 0, 3, 4]
+    (spans,) = made.align(hidden, None, labels, frame_shift=0.5)
+    assert [span.symbol for span in spans] == ["A", "B", "|", "B", "C"]
+    found = [(span.start, span.end) for span in spans]
+    wanted = [(1.0, 2.0), (2.0, 3.0), (3.0, 4.0), (4.0, 4.5), (4.5, 5.0)]
+    assert found == [pytest.approx(times, abs=1e-3) for times in wanted]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unaligned": "|"}, "unaligned needs a null_capacity"),
+        ({"unaligned": "<pad>", "null_capacity": 0.5}, "neither blank nor boundary"),
+        ({"unaligned": 1, "boundary": 1, "null_capacity": 0.5}, "neither blank nor boundary"),
+        ({"unaligned": "X", "null_capacity": 0.5}, "unaligned must be one of the vocabulary"),
+    ],
+)
+def test_an_unaligned_label_needs_a_place_for_its_pauses(options, message):
+    with pytest.raises(ValueError, match=message):
+        OTTCHead(WIDTH, SYMBOLS, **options)
 
 
 def test_negative_ids_are_padding_wherever_they_stand_as_are_labels_beyond_the_lengths():

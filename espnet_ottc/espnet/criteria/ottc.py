@@ -23,7 +23,7 @@ from espnet_ottc.ops.label_weights import (
 from espnet_ottc.ops.loss import ottc_loss
 from espnet_ottc.ops.null_capacity import unused_capacity
 from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
-from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks
+from espnet_ottc.ops.targets import add_pauses
 from espnet_ottc.ops.transport import frame_weights
 from espnet_ottc.ops.viterbi_decoding import viterbi_labels
 
@@ -159,17 +159,10 @@ class OTTC(SequenceCriterion):
         return _labels_of_alignment(batch.alignment, batch.alignment_lengths, self.boundary)
 
     def labels_with_pauses(self, ys_pad: Tensor, ys_lens: Tensor) -> Labels:
-        """Label sequences with the null label where texts may pause; for the flat start.
-
-        It stands at both ends, unless a boundary label does, and in the place of each unaligned label.
-        A search that has to give all frames to letters would teach them silence.
-        """
-        targets, lengths = ys_pad.long(), ys_lens
-        if self.unaligned is not None:
-            targets = torch.where(targets == self.unaligned, BLANK, targets)
-        ends = BLANK if self.boundary is None else self.boundary
-        targets, lengths = add_boundary_labels(targets, lengths, ends)
-        targets, lengths = insert_blanks(targets, lengths, BLANK)
+        """Label sequences with the null label where texts may pause, as `add_pauses`; for the flat start."""
+        targets, lengths = add_pauses(
+            ys_pad.long(), ys_lens, BLANK, boundary=self.boundary, unaligned=self.unaligned
+        )
         return Labels(targets, lengths, self.label_weights(targets, lengths))
 
     def alpha(self, hs_pad: Tensor, hlens: Tensor) -> Tensor:

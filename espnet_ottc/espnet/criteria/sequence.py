@@ -8,7 +8,7 @@ from torch import Tensor
 from espnet_ottc.alignment.aligners.viterbi import viterbi_path
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
 from espnet_ottc.ops.greedy_decoding import greedy_labels, kept_frames, silence_to_blank
-from espnet_ottc.ops.targets import add_boundary_labels, compact, insert_blanks
+from espnet_ottc.ops.targets import add_boundary_labels, insert_blanks, leave_out
 from espnet_ottc.ops.validation import valid_mask
 
 
@@ -70,8 +70,7 @@ class SequenceCriterion(Criterion):
         """
         targets, lengths = ys_pad.long(), ys_lens
         if self.unaligned is not None:
-            aligned = valid_mask(lengths, targets.shape[1]) & (targets != self.unaligned)
-            targets, lengths = compact(targets, aligned, BLANK), aligned.sum(1)
+            targets, lengths = leave_out(targets, lengths, self.unaligned, BLANK)
         if self.boundary is not None:
             targets, lengths = add_boundary_labels(targets, lengths, self.boundary)
         targets, lengths = insert_blanks(targets, lengths, BLANK)
