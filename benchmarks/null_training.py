@@ -1,4 +1,4 @@
-"""A small network with a null capacity and its training: for speech, and for the small world of the tests."""
+"""A small network with a null capacity and its training: for speech, and for a small world of letters."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from espnet_ottc import OTTCHead
 from espnet_ottc.ops.flat_start import flat_start_share
+from espnet_ottc.ops.null_capacity import null_share
 
 # The schedule is the recipes', which counts in epochs: these are fortieths of a training.
 ROUNDS = 40
@@ -19,7 +20,7 @@ class Settings:
     """Options of OTTC under the names of `OTTCHead`, and its schedule.
 
     Attributes:
-        boundary: symbol of the boundary label.
+        boundary, unaligned: symbols of these labels.
         kl, roughness: weights of the penalties on the frame weights.
         capacity, weight: of the null label.
         flat: share of the training with a flat start alone.
@@ -27,6 +28,7 @@ class Settings:
     """
 
     boundary: str | None = None
+    unaligned: str | None = None
     kl: float = 0.03
     roughness: float = 0.3
     capacity: float = 0.0
@@ -60,6 +62,7 @@ class Network(nn.Module):
             width,
             symbols,
             boundary=settings.boundary,
+            unaligned=settings.unaligned,
             kl_weight=settings.kl,
             roughness_weight=settings.roughness,
             null_capacity=settings.capacity,
@@ -78,8 +81,8 @@ class Network(nn.Module):
         settings = self.settings
         epoch = 1 + int(ROUNDS * share)
         self.head.flat_start = flat_start_share(epoch, round(settings.flat * ROUNDS))
-        after = settings.null_after * ROUNDS
-        self.head.null_weight = settings.weight * min(max((epoch - after) / (after / 3), 0.0), 1.0)
+        after = round(settings.null_after * ROUNDS)
+        self.head.null_weight = settings.weight * null_share(epoch, after)
 
 
 def train(

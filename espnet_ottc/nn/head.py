@@ -48,7 +48,7 @@ class OTTCHead(nn.Module):
             `espnet_ottc.ops.flat_start`); it is 0 unless you set it.  Where labels follow each other without
             pauses, set `flat_start_share(epoch, epochs)` at the beginning of each epoch.
         null_weight: weight of what the null capacity adds to the loss.  Let it rise from 0 once the frame
-            weights have left the diagonal.
+            weights have left the diagonal, by `espnet_ottc.ops.null_capacity.null_share`.
 
     Args:
         hidden: D, width of the encoder's output.

@@ -30,3 +30,11 @@ def unused_capacity(
     share = capacity / frame_lengths.clamp(min=1).to(alpha.dtype)
     unused = share[:, None] - alpha
     return torch.where(taught & (unused > 0), unused, 0.0)
+
+
+def null_share(epoch: int, after_epoch: int) -> float:
+    """How much of its weight the null capacity has in an epoch, counted from 1.
+
+    None up to `after_epoch`, then more by equal steps over a third as many epochs.
+    """
+    return min(1.0, max(0.0, (epoch - after_epoch) / (round(after_epoch / 3) + 1)))

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 from null_training import Settings
-from silence_toy import new_world, score, train
+from silence_world import NO_SILENCE, NULL, new_world, score, train
 
 SEEDS = (1, 2, 3)
-NULL = Settings(capacity=0.6, weight=3.0)
 
 
 @pytest.mark.slow
@@ -28,11 +27,11 @@ def test_without_a_null_capacity_it_is_not() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_where_nobody_is_silent_the_null_label_takes_next_to_nothing(seed: int) -> None:
-    world = new_world(seed, at_ends=0, in_gaps=(0, 0))
+    world = new_world(seed, **NO_SILENCE)
     assert score(train(world, seed, NULL), world).null <= 0.03
 
 
 @pytest.mark.slow
 def test_more_capacity_than_the_longest_letters_can_use_takes_their_frames() -> None:
-    world = new_world(1, at_ends=0, in_gaps=(0, 0))
+    world = new_world(1, **NO_SILENCE)
     assert score(train(world, 1, replace(NULL, capacity=0.9, weight=2.0)), world).null > 0.03

@@ -4,6 +4,7 @@ import itertools
 import random
 
 import bench_null_capacity as bench
+import null_page
 import pytest
 import torch
 
@@ -34,26 +35,29 @@ def test_a_word_that_is_cut_out_of_the_sound_stays_in_the_text() -> None:
     assert cut.features[:, 0].tolist() == [*range(10), *range(20, 60)]
 
 
-def _row(system: str, seed: int, f1: float, tried: bool) -> bench.Row:
+def _row(system: str, seed: int, f1: float, tried: bool) -> null_page.Row:
     scores = {"posterior": 70.0 + seed, "grounding": 80.0 + seed}
     return {
         "record": "null_capacity",
-        **{"set": "dev", "system": system, "seed": seed, "steps": 5, "tried": tried},
+        **{"set": "dev", "system": system, "seed": seed, "steps": 5, "batch": 8, "tried": tried},
         "settings": {"capacity": 0.6, "weight": 0.5, "kl": 0.03, "roughness": 0.3},
         "measured": {"silence F1": f1},
-        **({} if tried else dict.fromkeys(bench.KINDS, scores)),
-        "provenance": {
-            **{"command": "python x", "hardware": "h", "dtype": "float32", "seed": 1},
-            **{"versions": {}, "commit": "abc", "dirty": False, "rounds": 1},
-        },
+        **({} if tried else dict.fromkeys(null_page.KINDS, scores)),
     }
 
 
-def test_the_page_has_means_over_seeds_and_the_settings_that_were_tried() -> None:
-    rows = [_row("ottc_null", 1, 60.0, True), _row("ottc_null", 1, 70.0, False)]
-    page = bench.page_of([*rows, _row("ottc_null", 2, 80.0, False)])
-    tried, _, final = page.partition("## Silence and times")
+def test_rows_are_added_with_their_provenance_and_the_page_has_means_over_seeds(tmp_path) -> None:
+    results, page = tmp_path / "rows" / "null.jsonl", tmp_path / "page.md"
+    world = {**_row("OTTC", 1, 5.0, True), "record": "null_world", "set": "no silence"}
+    null_page.add_rows([world, _row("ottc_null", 1, 60.0, True)], results, page)
+    final = [_row("ottc_null", 1, 70.0, False), _row("ottc_null", 2, 80.0, False)]
+    null_page.add_rows(final, results, page)
+    rows = null_page.read_rows(results)
+    assert [row["measured"]["silence F1"] for row in rows] == [5.0, 60.0, 70.0, 80.0]
+    assert all("torch" in row["provenance"]["versions"] for row in rows)
+    _, toy, tried, silence, words, how = page.read_text().split("\n## ")
+    assert "| no silence | `OTTC` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 5.0 |" in toy
     assert "| dev | `ottc_null` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 60.0 |" in tried
-    assert "| dev | `ottc_null` | 2 | 75.0 |" in final
-    assert "| `ottc_null` | grounding | 81.5 | 81.5 | 81.5 |" in final
-    assert page.count("* command: `python x`") == 1
+    assert "| dev | `ottc_null` | 2 | 75.0 (70.0, 80.0) |" in silence
+    assert "| `ottc_null` | grounding | 81.5 (81.0, 82.0) | 81.5" in words
+    assert how.count("* command: `python ") == 1

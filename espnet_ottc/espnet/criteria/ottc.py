@@ -21,7 +21,7 @@ from espnet_ottc.ops.label_weights import (
     run_length_label_weights,
 )
 from espnet_ottc.ops.loss import ottc_loss
-from espnet_ottc.ops.null_capacity import unused_capacity
+from espnet_ottc.ops.null_capacity import null_share, unused_capacity
 from espnet_ottc.ops.regularizers import consistency, kl_to_uniform, roughness
 from espnet_ottc.ops.targets import add_pauses
 from espnet_ottc.ops.transport import frame_weights
@@ -296,14 +296,6 @@ class OTTC(SequenceCriterion):
         if self.options.scale != "utterance":
             values = values * (hlens if self.options.scale == "frames" else labels.lengths)
         return self.reduced(values)
-
-
-def null_share(epoch: int, after_epoch: int) -> float:
-    """How much of its weight the null capacity has in an epoch, counted from 1.
-
-    None up to `after_epoch`, then more by equal steps over a third as many epochs.
-    """
-    return min(1.0, max(0.0, (epoch - after_epoch) / (round(after_epoch / 3) + 1)))
 
 
 def _label_weighting(
