@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import empty_operator
 import torch
 from common import environment, provenance_lines, size_option, write
+from empty_operator import nothing
 from torch import Tensor, nn
 
-from espnet_ottc import OTTCLoss, ottc_loss
+from espnet_ottc import ottc_loss
 
+Loss = Callable[..., Tensor]  # with the arguments of `ottc_loss`
 SIZES = ((16, 500, 32, 120), (16, 500, 500, 60), (4, 100, 32, 25), (1, 1, 2, 1))
 STEPS_A_TURN = 10
 FEATURES, WIDTH = 80, 128  # of the model
@@ -50,7 +51,7 @@ for line in sys.stdin:
 class Model(nn.Module):
     """A small encoder of frames, a linear layer for labels and one for frame weights, and the loss."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, loss: Loss) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Linear(FEATURES, WIDTH),
@@ -61,7 +62,7 @@ class Model(nn.Module):
             nn.GELU(),
         )
         self.labels, self.frames = nn.Linear(WIDTH, vocabulary), nn.Linear(WIDTH, 1)
-        self.loss = OTTCLoss()
+        self.loss = loss
 
     def forward(self, features: Tensor, *rest: Tensor) -> Tensor:
         """The mean loss of (B, T, 80) features; the rest as for `ottc_loss`."""
@@ -70,36 +71,24 @@ class Model(nn.Module):
         return loss
 
 
-def loss_compiled_over_plain(size: tuple[int, int, int, int], rounds: int) -> tuple[float, float]:
+def alone_compiled_over_plain(
+    loss: Loss, size: tuple[int, int, int, int], rounds: int
+) -> tuple[float, float]:
     """Median microseconds of a plain and of a compiled step of the loss alone."""
-    return _alone_in_turns(ottc_loss, ottc_loss, size, rounds)
-
-
-def nothing_compiled_over_plain(
-    size: tuple[int, int, int, int], rounds: int
-) -> tuple[float, float]:
-    """The same of an operator that takes as much and computes nothing."""
-    return _alone_in_turns(empty_operator.plain, empty_operator.traced, size, rounds)
-
-
-def _alone_in_turns(
-    plain: Callable[..., Tensor],
-    traced: Callable[..., Tensor],
-    size: tuple[int, int, int, int],
-    rounds: int,
-) -> tuple[float, float]:
     B, T, V, _ = size
     torch.manual_seed(0)
     inputs = (torch.randn(B, T, V, requires_grad=True), torch.randn(B, T, requires_grad=True))
-    compiled = torch.compile(traced, fullgraph=True)
-    return _in_turns(plain, compiled, (*inputs, *_texts(size)), inputs, rounds)
+    compiled = torch.compile(loss, fullgraph=True)
+    return _in_turns(loss, compiled, (*inputs, *_texts(size)), inputs, rounds)
 
 
-def model_compiled_over_plain(size: tuple[int, int, int, int], rounds: int) -> tuple[float, float]:
+def model_compiled_over_plain(
+    loss: Loss, size: tuple[int, int, int, int], rounds: int
+) -> tuple[float, float]:
     """Median microseconds of a plain and of a compiled step of a model with the loss."""
     B, T, V, _ = size
     torch.manual_seed(0)
-    model = Model(V)
+    model = Model(V, loss)
     arguments = (torch.randn(B, T, FEATURES), *_texts(size))
     compiled = torch.compile(model, fullgraph=True)
     return _in_turns(model, compiled, arguments, tuple(model.parameters()), rounds)
@@ -191,7 +180,8 @@ def _head(options: argparse.Namespace) -> list[str]:
         "Compiled: by `torch.compile(fullgraph=True)`.",
         "",
         "*Nothing* is an operator with the arguments and results of the loss that computes nothing. What it",
-        "costs more when compiled is PyTorch's price of entering a compiled program.",
+        "costs more when compiled is PyTorch's own: alone, the price of entering a compiled program; in a",
+        "model, what becomes of the model's other operators as well.",
         "",
         f"The model has an encoder of two layers of {WIDTH} units on {FEATURES} features a frame, a linear",
         "layer for labels, one for frame weights, and the loss, all in one compiled program.",
@@ -206,14 +196,18 @@ def _head(options: argparse.Namespace) -> list[str]:
 def _rows(options: argparse.Namespace) -> list[str]:
     rows = []
     for size in options.size:
+        losses = {"loss": ottc_loss, "nothing": nothing}
         pairs = {
-            "loss alone: plain, compiled": loss_compiled_over_plain(size, options.rounds),
-            "nothing: plain, compiled": nothing_compiled_over_plain(size, options.rounds),
+            f"{name} alone: plain, compiled": alone_compiled_over_plain(loss, size, options.rounds)
+            for name, loss in losses.items()
         }
         if not options.alone:
-            pairs["model with loss: plain, compiled"] = model_compiled_over_plain(
-                size, options.rounds
-            )
+            pairs |= {
+                f"model with {name}: plain, compiled": model_compiled_over_plain(
+                    loss, size, options.rounds
+                )
+                for name, loss in losses.items()
+            }
         if options.before:
             pairs["loss alone: before, now"] = now_over_before(
                 size, options.before.resolve(), options.rounds

@@ -69,13 +69,9 @@ class _Function(torch.autograd.Function):
         return logits, scores, *[None] * ctx.others
 
 
-def plain(*tensors: Tensor) -> Tensor:
-    """Zero, with gradients of any values."""
-    losses, _ = _Function.apply(*tensors, *_OPTIONS)  # type: ignore[no-untyped-call]
-    return losses.mean()
-
-
-def traced(*tensors: Tensor) -> Tensor:
-    """The same through the operator, to be compiled."""
-    losses, _ = _FORWARD(*tensors, *_OPTIONS)
+def nothing(*tensors: Tensor) -> Tensor:
+    """Zero, with gradients of any values; where it is compiled, through the operator."""
+    call = _FORWARD if torch.compiler.is_compiling() else _Function.apply
+    losses: Tensor
+    losses, _ = call(*tensors, *_OPTIONS)
     return losses.mean()

@@ -19,7 +19,12 @@ def test_the_loss_and_a_model_with_it_are_compiled_and_compared(tmp_path: Path) 
         for line in page.read_text().splitlines()
         if line.startswith("| 2, 6, 5, 2 ")
     ]
-    assert [row[1].split(":")[0] for row in rows] == ["loss alone", "nothing", "model with loss"]
+    assert [row[1].split(":")[0] for row in rows] == [
+        "loss alone",
+        "nothing alone",
+        "model with loss",
+        "model with nothing",
+    ]
     for _, _, plain, compiled, more, ratio in rows:
         assert int(more) == pytest.approx(int(compiled) - int(plain), abs=1)
         assert float(ratio) == pytest.approx(int(compiled) / int(plain), abs=0.02)
