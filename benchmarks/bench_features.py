@@ -196,7 +196,7 @@ def _head(options: argparse.Namespace) -> list[str]:
 def _rows(options: argparse.Namespace) -> list[str]:
     rows = []
     for size in options.size:
-        losses = {"loss": ottc_loss, "nothing": nothing}
+        losses: dict[str, Loss] = {"loss": ottc_loss, "nothing": nothing}
         pairs = {
             f"{name} alone: plain, compiled": alone_compiled_over_plain(loss, size, options.rounds)
             for name, loss in losses.items()

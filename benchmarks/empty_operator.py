@@ -4,6 +4,7 @@ Its plain step is the cheapest that PyTorch has, a `torch.autograd.Function` in 
 operator with a registered gradient.  No code of the package runs in either.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,7 +72,8 @@ class _Function(torch.autograd.Function):
 
 def nothing(*tensors: Tensor) -> Tensor:
     """Zero, with gradients of any values; where it is compiled, through the operator."""
-    call = _FORWARD if torch.compiler.is_compiling() else _Function.apply
     losses: Tensor
+    call: Callable[..., tuple[Tensor, Tensor]]
+    call = _FORWARD if torch.compiler.is_compiling() else _Function.apply
     losses, _ = call(*tensors, *_OPTIONS)
     return losses.mean()
