@@ -66,6 +66,9 @@ def _help() -> argparse.ArgumentParser:
 if "__mp_main__" in sys.modules:
     end_with(os.getppid())
     _espnet()
+elif "TORCHELASTIC_RUN_ID" in os.environ and __name__ == "__main__":
+    # Nor does torchrun end its processes where it is ended by SIGKILL.
+    end_with(os.getppid())
 
 if __name__ == "__main__":
     main()

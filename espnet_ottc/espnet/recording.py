@@ -1,6 +1,9 @@
 """ESPnet's trainer with records of its progress, for progress lines and learning curves."""
 
 import argparse
+import logging
+import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Real
@@ -41,8 +44,16 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
 
     While an epoch lasts, `batches.jsonl` says how many of its batches are done.  With `--keep_checkpoint
     true`, the checkpoint of the epoch before stays in `checkpoint.kept.pth`.  A folder has one training at a
-    time.  When all epochs are done, a model that has a place for a boundary head gets one.
+    time.  When all epochs are done, a model that has a place for a boundary head gets one.  SIGUSR1, which
+    schedulers send some time before they end a job, ends the training with status 128 + SIGUSR1 after its
+    epoch: whoever goes on from there has lost nothing.
     """
+
+    _told_to_end = False
+
+    @classmethod
+    def _end_after_epoch(cls, number: int, frame: object) -> None:
+        RecordingTrainer._told_to_end = True
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Any:
@@ -69,6 +80,7 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
     @classmethod
     def run(cls, *, trainer_options: Any, distributed_option: Any, **arguments: Any) -> None:
         """The whole training; called by ESPnet with keywords only."""
+        signal.signal(signal.SIGUSR1, cls._end_after_epoch)
         arguments |= {"trainer_options": trainer_options, "distributed_option": distributed_option}
         if not _is_first_process(distributed_option):
             super().run(**arguments)
@@ -104,6 +116,10 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
             directory = Path(options.output_dir)
             if options.keep_checkpoint:
                 keep_checkpoint(directory)
+            if RecordingTrainer._told_to_end:
+                # The others end with this process, which alone writes checkpoints.
+                logging.warning("SIGUSR1: ended before epoch %d", epoch)
+                sys.exit(128 + signal.SIGUSR1)
             batches = arguments["iterator"]
             arguments["iterator"] = _Counted(batches, directory, epoch, options.max_epoch)
         return bool(super().train_one_epoch(model=model, **arguments))

@@ -4,6 +4,7 @@
     workers: 4                # jobs of the cluster at a time, each with one worker
     cores: 8                  # of a worker
     gpus: 1                   # of a worker
+    nodes: 1                  # of a worker's job: trainings by several machines; slurm alone
     options: {...}            # what else dask-jobqueue's class takes, such as walltime and memory
     train: {workers: 2, ...}  # what differs for trainings (stages 5 and 7)
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 # Classes of dask-jobqueue.
 _QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
 _KINDS = (*_QUEUES, "address")
-_KEYS = {"cluster", "workers", "cores", "gpus", "options", "address"}
+_KEYS = {"cluster", "workers", "cores", "gpus", "nodes", "options", "address"}
 TRAINING = "train"
 
 
@@ -61,6 +62,7 @@ class Workers:
         workers: how many, each a job of the cluster; for queues.
         cores: of each.
         gpus: of each.
+        nodes: machines of a worker's job, the first of which it runs on.
         options: for the class that makes the cluster.
         address: of a scheduler that runs.
     """
@@ -69,6 +71,7 @@ class Workers:
     workers: int = 1
     cores: int = 1
     gpus: int = 0
+    nodes: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     address: str | None = None
 
@@ -204,6 +207,11 @@ def _queue(there: Workers) -> "Cluster":
     options = dict(there.options)
     resources = ",".join(f"{name}={count}" for name, count in there.resources.items())
     extra = [*options.pop("worker_extra_args", []), "--resources", resources]
+    if there.nodes > 1:
+        directives = [f"--nodes={there.nodes}", "--ntasks-per-node=1"]
+        options["job_extra_directives"] = [*options.get("job_extra_directives", []), *directives]
+        # What dask-jobqueue writes of itself: one task.
+        options["job_directives_skip"] = [*options.get("job_directives_skip", []), "-n 1"]
     cluster = getattr(dask_jobqueue, _QUEUES[there.cluster])(
         **{"memory": "4GB", "processes": 1, **options},
         cores=there.cores,
@@ -239,7 +247,7 @@ def _workers(content: Mapping[str, Any]) -> Workers:
     kind = content.get("cluster")
     if kind not in _KINDS:
         raise ValueError(f"cluster must be one of {', '.join(_KINDS)}, got {kind!r}")
-    for name, least in (("workers", 1), ("cores", 1), ("gpus", 0)):
+    for name, least in (("workers", 1), ("cores", 1), ("gpus", 0), ("nodes", 1)):
         number = content.get(name, least)
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise ValueError(f"{name} must be a number of at least {least}, got {number!r}")
@@ -247,4 +255,6 @@ def _workers(content: Mapping[str, Any]) -> Workers:
         raise ValueError(f"options must be a mapping, got {content['options']!r}")
     if (kind == "address") != ("address" in content):
         raise ValueError("address belongs to cluster: address, and to nothing else")
+    if content.get("nodes", 1) > 1 and kind != "slurm":
+        raise ValueError(f"nodes above 1 need cluster: slurm, got {kind}")
     return Workers(**content)

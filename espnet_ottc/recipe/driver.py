@@ -61,6 +61,7 @@ def _run(options: argparse.Namespace, wanted: Sequence[Stage]) -> None:
         gpus=options.ngpu,
         trainings=options.train_nj,
         threads=threads(),
+        processes=recipe.processes,
     )
     for stage in wanted:
         say(f"== stage {stage.number}: {stage.title} ==")

@@ -96,7 +96,9 @@ class _Pools:
 _pools = _Pools()
 
 
-def use(clusters: Clusters, *, cores: int, gpus: int, trainings: int, threads: int) -> None:
+def use(
+    clusters: Clusters, *, cores: int, gpus: int, trainings: int, threads: int, processes: int = 1
+) -> None:
     """Say where the units of this process run from now on.
 
     Args:
@@ -104,11 +106,12 @@ def use(clusters: Clusters, *, cores: int, gpus: int, trainings: int, threads: i
         cores: of this machine, for units that do not train.
         gpus: of this machine, for a training, or for all others.
         trainings: at a time.
-        threads: of a training.
+        threads: of each process of a training.
+        processes: of a training.
     """
     needs = {
         DECODE: Need("", cores, gpus),
-        TRAIN: Need(TRAINING, trainings * threads, trainings * gpus),
+        TRAIN: Need(TRAINING, trainings * threads * processes, trainings * gpus),
     }
     clusters.prepare()
     _pools.use(clusters, needs)
@@ -127,6 +130,7 @@ def run_logged(
     prefix: str = DECODE,
     key: str | None = None,
     cores: int = 1,
+    processes: int = 1,
     gpus: int = 0,
     folder: Path | None = None,
     watch: Callable[[str], None] | None = None,
@@ -140,7 +144,8 @@ def run_logged(
         prefix: whether it trains or does other work, by the environment variable with words to put in
             front of the command (`train_cmd="srun --gres=gpu:1"`); none where it is empty or not set.
         key: names it to the user; None: the log's name.
-        cores: it keeps busy, by so many threads.
+        cores: each of its processes keeps busy, by so many threads.
+        processes: that it starts on a machine.
         gpus: it gets, unless the words in front get them for it.
         folder: what it makes as a whole, there once it has succeeded.
         watch: sees every line.
@@ -159,7 +164,7 @@ def run_logged(
         log=log,
         directory=Path.cwd(),
         environment={**ours, **dict.fromkeys(_THREADS, str(cores))},
-        cores=cores,
+        cores=cores * processes,
         gpus=0 if front else gpus,
         folder=folder,
     )

@@ -96,6 +96,8 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--conf", type=Path, default=Path("conf/mini"), help="folder of YAMLs")
     training.add_argument("--expdir", type=Path, default=Path("exp"), help="trainings and results")
     training.add_argument("--ngpu", type=_count, default=0, help="GPUs for a training")
+    training.add_argument("--nproc", type=_positive, metavar="N",
+                          help="processes of a training on each machine; none: one for each GPU")  # fmt: skip
     training.add_argument("--cluster", type=Path, metavar="FILE",
                           help="YAML of the cluster that works (docs/howto/clusters.md); none: this "
                           "machine")  # fmt: skip

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe.clusters import TRAINING, Clusters
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
 from espnet_ottc.recipe.options import LAST_STAGE, SHARED_CONF, numbers, several, split
 from espnet_ottc.recipe.paths import Paths, synthetic_corpus
@@ -115,6 +116,17 @@ class Recipe:
     def training_options(self) -> list[str]:
         """The user's own options of ESPnet's training, which come last and win."""
         return shlex.split(self.options.train_args)
+
+    @property
+    def processes(self) -> int:
+        """Processes of a training on each of its machines."""
+        return int(self.options.nproc or max(1, self.options.ngpu))
+
+    @cached_property
+    def training_machines(self) -> int:
+        """Machines of a training."""
+        clusters = Clusters(self.options.cluster)
+        return clusters.workers(TRAINING).nodes if clusters.elsewhere else 1
 
     @property
     def feature_options(self) -> list[str]:

@@ -24,6 +24,7 @@ from espnet_ottc.recipe.training_record import (
     training_record,
     write_record,
 )
+from espnet_ottc.recipe.units import MEETING
 from espnet_ottc.utils.commands import quiet_imports, say
 from espnet_ottc.utils.holding import hold
 from espnet_ottc.utils.training_checkpoints import (
@@ -99,14 +100,18 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
 
 
 def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
-    """ESPnet's training with its options."""
-    command = [sys.executable, "-m", "espnet_ottc.bin.asr_train"]
+    """ESPnet's training with its options, by as many processes and machines as it has."""
+    module = ["-m", "espnet_ottc.bin.asr_train"]
+    command = [*_launcher(recipe), *module] if _is_shared(recipe) else [sys.executable, *module]
     command += ["--config", str(recipe.paths.trained_on(system.name, seed))]
     command += ["--output_dir", str(recipe.paths.experiment(system.name, seed)), "--resume", "true"]
     command += ["--keep_checkpoint", "true"]
-    command += [*recipe.token_options(), "--seed", str(seed), "--ngpu", str(recipe.options.ngpu)]
-    if recipe.options.ngpu > 1:
-        command += ["--multiprocessing_distributed", "true"]
+    command += [*recipe.token_options(), "--seed", str(seed)]
+    # Each process has one.
+    command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
+    if _is_shared(recipe):
+        command += ["--multiprocessing_distributed", "false"]
+        command += ["--dist_backend", "nccl" if recipe.options.ngpu else "gloo"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         command += recipe.data_options(part, name)
         shapes = recipe.paths.lengths(part)
@@ -120,6 +125,24 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     if system.config.get("normalize") == "global_mvn":
         command += ["--normalize_conf", f"stats_file={recipe.paths.feature_stats}"]
     return command + recipe.training_options
+
+
+def _is_shared(recipe: Recipe) -> bool:
+    return recipe.processes * recipe.training_machines > 1
+
+
+def _launcher(recipe: Recipe) -> list[str]:
+    """The words that start a training's processes on each of its machines."""
+    launcher = [sys.executable, "-m", "espnet_ottc.bin.train_processes"]
+    launcher += ["--nproc_per_node", str(recipe.processes)]
+    machines = recipe.training_machines
+    if machines == 1:
+        return [*launcher, "--standalone"]
+    # A worker is a job of so many machines, and runs on the first of them.
+    start = ["srun", f"--nodes={machines}", f"--ntasks={machines}", "--ntasks-per-node=1"]
+    start += ["--kill-on-bad-exit=1"]
+    meeting = ["--nnodes", str(machines), "--rdzv_backend", "c10d", "--rdzv_endpoint", MEETING]
+    return [*start, *launcher, *meeting]
 
 
 def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:
@@ -180,6 +203,7 @@ def _train(recipe: Recipe, system: System, seed: int) -> None:
                     prefix=jobs.TRAIN,
                     key=f"train {system.name}, seed {seed}",
                     cores=threads(),
+                    processes=recipe.processes,
                     gpus=recipe.options.ngpu,
                     on_retry=gone_on,
                 )

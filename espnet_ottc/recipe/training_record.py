@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def training_record(
         path: of the record.
         config: the configuration that is trained.
         made_of: the files that it was made from.
-        command: of the training, the interpreter first.
+        command: of the training.
         seed: of the training.
 
     Yields:
@@ -40,7 +41,7 @@ def training_record(
         "config": str(config),
         "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
         "config_made_of": list(map(str, made_of)),
-        "command": shlex.join(["python", *command[1:]]),
+        "command": shlex.join("python" if word == sys.executable else word for word in command),
         "seed": seed,
         "threads": threads(),
     }

@@ -17,11 +17,15 @@ from pathlib import Path
 
 from espnet_ottc.utils.lifetime import bound
 
-# Stands in a unit's words for the folder that it writes to.
+# Stand in a unit's words for the folder that it writes to, and for where processes of it meet.
 FOLDER = "{folder}"
+MEETING = "{host}:{port}"
 _LAST_LINES = 15
 # How shells and schedulers show a command that one of these ended.
-_ENDED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)}
+_ENDED = {
+    128 + number
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
+}
 _LOOK_SECONDS = 0.5
 _gpus_lock = threading.Lock()
 _gpus_taken: set[str] = set()
@@ -33,7 +37,8 @@ class Unit:
 
     Attributes:
         key: names it to the user, and to the engine.
-        words: program and arguments; `FOLDER` among them stands for the folder below.
+        words: program and arguments; `FOLDER` in them stands for the folder below, `MEETING` for a free port
+            of the machine that it runs on.
         log: takes what it says; what is there stays.
         directory: where it runs; relative paths start there.
         environment: variables to set besides those of the worker.
@@ -84,7 +89,7 @@ def run_unit(unit: Unit) -> Outcome:
     """
     log = unit.directory / unit.log
     log.parent.mkdir(parents=True, exist_ok=True)
-    words, aside = list(unit.words), None
+    words, aside = [_met(word) for word in unit.words], None
     if unit.folder is not None:
         # Another attempt may still be writing, where its machine is only thought to be gone.
         folder = unit.directory / unit.folder
@@ -109,6 +114,14 @@ def run_unit(unit: Unit) -> Outcome:
         _give_back(gpus)
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _met(word: str) -> str:
+    if MEETING not in word:
+        return word
+    with socket.socket() as one:
+        one.bind(("", 0))
+        return word.replace(MEETING, f"{socket.gethostname()}:{one.getsockname()[1]}")
 
 
 def _run_logged(

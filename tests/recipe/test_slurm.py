@@ -1,47 +1,42 @@
-"""Recipes on a Slurm cluster of two nodes, n1 and n2, which see this machine's files.
+"""Recipes on a Slurm cluster of two nodes, on which nodes, jobs and the recipe itself are lost.
 
-It has to be up; nothing here stands in for it.  Results must be those of a run on this machine.
+What they give must be what an undisturbed run on this machine gives.
 """
 
-import hashlib
-import json
 import re
 import shutil
+import signal
 import subprocess
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 import yaml
-from tiny_recipe import HOURS, recipe_folder, run_command
+from slurm_lab import (
+    CLUSTER,
+    STAGES,
+    Run,
+    all_up,
+    cancel_all,
+    kill_node,
+    results,
+    run_here,
+    scontrol,
+    signal_all,
+    start_daemons,
+    take_down,
+    wait_for_none,
+    working,
+)
+from tiny_recipe import recipe_folder
 
-from espnet_ottc.report.records import read_results
-
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
 pytest.importorskip("dask_jobqueue", reason="workers are jobs of the queue")
 if shutil.which("srun") is None or subprocess.run(["sinfo"], capture_output=True).returncode:
     pytest.skip("no Slurm cluster answers sinfo", allow_module_level=True)
 
-SIZES = (*HOURS, "--synthetic_test_hours", "0.02", "--eval_sets", "test-clean")
 EPOCHS = 12
-STAGES = ("--systems", "ctc", "--stage", "4", "--stop_stage", "10")
-# What differs from run to run by its nature.
-VOLATILE = ("train_seconds", "hardware", "commit", "dirty", "command")
-CLUSTER = {
-    "cluster": "slurm",
-    "workers": 2,
-    "cores": 1,
-    "options": {
-        "memory": "1GB",
-        "walltime": "00:30:00",
-        "log_directory": "slurm_logs",
-        # One worker on each node.
-        "job_extra_directives": ["--exclusive"],
-    },
-}
+TRAINING = "espnet_ottc.bin.asr_train"
 
 
 @pytest.fixture(scope="module")
@@ -52,57 +47,139 @@ def recipe(tmp_path_factory) -> Path:
     config |= {"max_epoch": EPOCHS, "num_iters_per_epoch": 4}
     config["scheduler_conf"] = {**config["scheduler_conf"], "total_steps": 4 * EPOCHS}
     (folder / "conf/tiny/train_ctc.yaml").write_text(yaml.safe_dump(config))
-    _run(folder, "--stop_stage", "3")
+    run_here(folder, "--stop_stage", "3")
     return folder
 
 
-def _run(recipe: Path, *words: str) -> str:
-    command, environment = run_command(*SIZES, *words)
-    done = subprocess.run(
-        command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def calm(recipe) -> dict[str, str]:
+    """What a run without a cluster gives."""
+    run_here(recipe, "--expdir", "exp_calm", *STAGES)
+    return results(recipe / "exp_calm")
 
 
-def _results(exp: Path) -> dict[str, str]:
-    """Rows, texts, times, statistics and parameters: what has to be the same."""
-    found = {}
-    for _, row in read_results(exp / "results.jsonl"):
-        about = {k: v for k, v in row["provenance"].items() if k not in VOLATILE}
-        text = json.dumps({**row, "provenance": about}, sort_keys=True)
-        found[f"{row['system']} {row['decoder']} {row['set']}"] = text.replace(exp.name, "exp")
-    patterns = ("*/seed1/decode_*/*/text", "*/seed1/align_*/*/*.ctm", "*/seed1/frames/*/labels")
-    for pattern in (*patterns, "stats/*/speech_shape"):
-        for path in sorted(exp.glob(pattern)):
-            found[str(path.relative_to(exp))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in sorted(exp.glob("stats/*/*.npz")):
-        with np.load(path) as arrays:
-            content = b"".join(arrays[name].tobytes() for name in sorted(arrays.files))
-        found[str(path.relative_to(exp))] = hashlib.sha256(content).hexdigest()
-    for path in sorted(exp.glob("*/seed1/valid.loss.ave*.pth")):
-        digest = hashlib.sha256()
-        for name, value in sorted(torch.load(path, weights_only=True).items()):
-            digest.update(name.encode() + value.numpy().tobytes())
-        found[str(path.relative_to(exp))] = digest.hexdigest()
-    assert len(found) > 5
-    return found
+@pytest.fixture(autouse=True)
+def nodes():
+    """Both nodes are up, before and after."""
+    all_up()
+    yield
+    cancel_all()
+    all_up()
 
 
-def _jobs_left() -> str:
-    return subprocess.getoutput("squeue -h -t R,PD,CF")
+def _jobs() -> str:
+    return subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
 
 
-def test_the_whole_recipe_uses_both_nodes_gives_the_same_and_leaves_no_job(recipe):
-    _run(recipe, "--expdir", "exp_here", *STAGES)
-    (recipe / "cluster.yaml").write_text(yaml.safe_dump(CLUSTER))
-    words = ("--expdir", "exp_two", "--cluster", "cluster.yaml", "--shard_utts", "16")
-    said = _run(recipe, *words, *STAGES)
-    end = time.monotonic() + 30
-    while (left := _jobs_left()) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert left == ""
+def test_the_whole_recipe_uses_both_nodes_and_leaves_no_job(recipe, calm):
+    with Run(recipe, "exp_two") as run:
+        said = run.ended()
+    assert results(run.exp) == calm
     assert "tried again" not in said
-    assert _results(recipe / "exp_two") == _results(recipe / "exp_here")
-    jobs = subprocess.check_output(["scontrol", "show", "jobs", "--oneliner"], text=True)
-    assert {" NodeList=n1 ", " NodeList=n2 "} <= set(re.findall(r" NodeList=n\d ", jobs))
+    assert {" NodeList=n1 ", " NodeList=n2 "} <= set(re.findall(r" NodeList=n\d ", _jobs()))
+    wait_for_none(TRAINING)
+
+
+@pytest.mark.parametrize("lose", [take_down, kill_node])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "espnet_ottc.bin.collect_statistics",
+        TRAINING,
+        "espnet_ottc.bin.asr_inference",
+    ],
+)
+def test_a_node_lost_in_the_middle_of_a_unit_changes_nothing(recipe, calm, module, lose):
+    with Run(recipe, f"exp_{lose.__name__}_{module.split('.')[-1]}") as run:
+        if module == TRAINING:
+            run.waited(lambda: run.trained(3))
+        node, _ = run.at_work(module)
+        lose(node)
+        run.waited(run.tried_again)
+        start_daemons()
+        said = run.ended()
+    assert said.count("epoch 1:") == 1
+    assert results(run.exp) == calm
+
+
+def test_a_requeued_job_changes_nothing(recipe, calm):
+    with Run(recipe, "exp_requeued") as run:
+        run.waited(lambda: run.trained(3))
+        _, job = run.at_work(TRAINING)
+        scontrol("requeue", job)
+        said = run.ended()
+    assert re.search(r"train ctc, seed 1: .*tried again", said)
+    assert said.count("epoch 1:") == 1
+    assert results(run.exp) == calm
+
+
+def test_a_training_goes_on_after_its_time_limit(recipe, calm):
+    """Slurm ends jobs after a minute; then their training has some epochs, and needs another job."""
+    options = {**CLUSTER["options"], "walltime": "00:01:00"}
+    cluster = {**CLUSTER, "train": {"workers": 1, "options": options}}
+    with Run(recipe, "exp_limit", cluster=cluster) as run:
+        run.waited(lambda: run.trained(2))
+        # It is not slow enough by itself: held until Slurm ends it.
+        _, job = run.at_work(TRAINING)
+        signal_all(TRAINING, signal.SIGSTOP)
+        run.waited(run.tried_again)
+        said = run.ended()
+    shown = subprocess.check_output(["scontrol", "show", "job", job, "--oneliner"], text=True)
+    assert "JobState=TIMEOUT" in shown
+    assert said.count("epoch 1:") == 1
+    assert results(run.exp) == calm
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_ends_its_jobs_and_goes_on_when_started_again(recipe, calm, number):
+    exp = f"exp_driver{int(number)}"
+    with Run(recipe, exp) as run:
+        run.waited(lambda: run.trained(3))
+        run.at_work(TRAINING)
+        run.process.send_signal(number)
+        run.process.wait()
+        wait_for_none(TRAINING)
+    with Run(recipe, exp) as again:
+        said = again.ended()
+    assert "stage 5: train ctc, seed 1: resumed" in said
+    assert "epoch 1:" not in said
+    assert results(again.exp) == calm
+
+
+def test_a_training_by_processes_on_two_nodes_is_that_of_two_processes_on_one(recipe):
+    run_here(recipe, "--expdir", "exp_both", *STAGES, "--nproc", "2")
+    cluster = {**CLUSTER, "train": {"workers": 1, "nodes": 2}}
+    with Run(recipe, "exp_nodes", cluster=cluster) as run:
+        run.waited(lambda: run.trained(1))
+        assert {node for node, _ in working(TRAINING)} == {"n1", "n2"}
+        said = run.ended()
+    assert "tried again" not in said
+    assert results(run.exp) == results(recipe / "exp_both")
+
+
+def test_a_training_that_slurm_warns_of_its_end_goes_on_after_its_epoch(recipe, calm, monkeypatch):
+    """SIGUSR1 is what `srun --signal=USR1@600` sends ten minutes before the limit."""
+    monkeypatch.setenv("train_cmd", "srun --quiet")
+    with Run(recipe, "exp_warned", cluster=None) as run:
+        run.waited(lambda: run.trained(2))
+        _, job = run.at_work(TRAINING)
+        subprocess.run(["scancel", "--signal=USR1", job], check=True)
+        run.waited(run.tried_again)
+        run.ended()
+    logs = [path.read_text() for path in (run.exp / "ctc/seed1").glob("*.log")]
+    assert any("SIGUSR1: ended before epoch" in text for text in logs)
+    assert results(run.exp) == calm
+
+
+def test_jobs_run_behind_words_where_no_cluster_is_named(recipe, calm, monkeypatch):
+    names = {"train_cmd": "ottc_train", "decode_cmd": "ottc_decode"}
+    for variable, name in names.items():
+        monkeypatch.setenv(variable, f"srun --quiet --job-name={name}")
+    with Run(recipe, "exp_words", cluster=None) as run:
+        run.ended()
+    assert results(run.exp) == calm
+    ended = [line for line in _jobs().splitlines() if "JobState=COMPLETED" in line]
+    counts = [sum(f"JobName={name} " in line for line in ended) for name in names.values()]
+    # Each training is a job, and so is each shard of the statistics, decodings and alignments.
+    assert counts[0] == 1
+    assert counts[1] >= 3
