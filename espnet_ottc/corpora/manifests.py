@@ -4,11 +4,13 @@ What the corpora have in common.  Every problem of the data is collected and rep
 utterance id; nothing is left out silently.
 """
 
+import contextlib
 import math
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,12 +26,15 @@ from lhotse.qa import validate
 from lhotse.supervision import AlignmentItem
 
 from espnet_ottc.alignment.formats import read_manifest, text_tier
+from espnet_ottc.alignment.formats.manifests import item_of, json_lines
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
 _TIME_TOLERANCE = 0.02
 _BATCH = 512
+# What was found in a part of a set.
+AUDIO_PROBLEMS = "problems.jsonl"
 
 
 class Problem(NamedTuple):
@@ -247,6 +252,7 @@ def write_cuts(
     nj: int = 1,
     decode: bool = True,
     drop_bad_alignments: bool = False,
+    check_audio: Callable[[Path, int], Iterable[Problem]] | None = None,
 ) -> CutsSummary:
     """Check cuts and write `out/cuts.jsonl.gz` and `out/text` (`<id> <text>`), or neither.
 
@@ -256,58 +262,94 @@ def write_cuts(
         nj: threads that read audio.
         decode: read and decode all audio.
         drop_bad_alignments: keep an utterance whose alignment is wrong, without its alignment.
+        check_audio: checks the audio of a manifest of so many cuts; None: `audio_problems_of` does.
 
     Raises:
         CorpusError: with every problem of the set.  No file is written or replaced.
     """
     problems: list[Problem] = []
     dropped: list[Problem] = []
-    seen: set[str] = set()
     count = aligned = 0
     seconds = 0.0
     out.mkdir(parents=True, exist_ok=True)
     with (
         written_aside(out / "cuts.jsonl.gz") as cuts_path,
         written_aside(out / "text") as text_path,
-        CutSet.open_writer(cuts_path) as writer,
-        open(text_path, "w", encoding="utf-8") as text,
-        progress(title=f"cuts of {out.name}", unit="cut") as bar,
     ):
-        for cut, audio in _with_audio_problems(cuts, nj, decode):
-            bar.update()
-            found = text_problems(cut) + audio
-            if cut.id in seen:
-                found.append(Problem(cut.id, "must occur once in a set, got it twice"))
-            seen.add(cut.id)
-            bad_alignment = alignment_problems(cut)
-            if drop_bad_alignments and bad_alignment:
-                dropped += bad_alignment
-                cut = replace(cut, supervisions=[replace(cut.supervisions[0], alignment=None)])
-            else:
-                found += bad_alignment
-            problems += found
-            if not found:
+        with (
+            CutSet.open_writer(cuts_path) as writer,
+            open(text_path, "w", encoding="utf-8") as text,
+            progress(title=f"cuts of {out.name}", unit="cut") as bar,
+            contextlib.closing(_Names()) as names,
+        ):
+            for cut in cuts:
+                bar.update()
+                problems += text_problems(cut)
+                if not names.add(cut.id):
+                    problems.append(Problem(cut.id, "must occur once in a set, got it twice"))
+                bad_alignment = alignment_problems(cut)
+                if drop_bad_alignments and bad_alignment:
+                    dropped += bad_alignment
+                    cut = replace(cut, supervisions=[replace(cut.supervisions[0], alignment=None)])
+                else:
+                    problems += bad_alignment
+                # Also what has problems: its audio is to be checked, too.
                 writer.write(cut)
                 text.write(f"{cut.id} {cut.supervisions[0].text}\n")
-            count += 1
-            aligned += bool(cut.supervisions[0].alignment)
-            seconds += cut.duration
+                count += 1
+                aligned += bool(cut.supervisions[0].alignment)
+                seconds += cut.duration
         if not count:
             problems.append(Problem(out.name, "must have utterances, got none"))
+        elif decode:
+            check = check_audio or (lambda path, _: audio_problems_of(path, nj=nj))
+            problems += check(cuts_path, count)
         if problems:
             raise CorpusError(f"set {out.name}", problems)
     return CutsSummary(count, seconds / 3600, aligned, tuple(dropped))
 
 
-def _with_audio_problems(
-    cuts: Iterable[MonoCut], nj: int, decode: bool
-) -> Iterator[tuple[MonoCut, list[Problem]]]:
-    check: Callable[[MonoCut], list[Problem]] = audio_problems if decode else lambda cut: []
-    stream = iter(cuts)
+def audio_problems_of(
+    path: Path,
+    *,
+    nj: int = 1,
+    first: int = 0,
+    stop: int | None = None,
+    done: Callable[[int], object] | None = None,
+) -> Iterator[Problem]:
+    """What is wrong with the audio of a manifest's cuts; all of it is read and decoded.
+
+    Args:
+        path: of cuts, as JSON lines.
+        nj: threads.
+        first, stop: place of the first cut, and after the last; None: all from there on.
+        done: called with how many cuts have been checked since the last time.
+    """
+    lines = islice(json_lines(path), first, stop)
     with ThreadPoolExecutor(nj) as threads:
         # In batches, since `map` would read the whole stream ahead of its results.
-        while batch := list(islice(stream, _BATCH)):
-            yield from zip(batch, threads.map(check, batch), strict=True)
+        while batch := [
+            item_of(content, f"{path}, line {n}") for n, content in islice(lines, _BATCH)
+        ]:
+            yield from chain.from_iterable(threads.map(audio_problems, batch))
+            if done is not None:
+                done(len(batch))
+
+
+class _Names:
+    """Names that were seen; millions of them lie on the disk."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("")
+        self._connection.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, name: str) -> bool:
+        """Whether it is new."""
+        statement = "INSERT OR IGNORE INTO names VALUES (?)"
+        return self._connection.execute(statement, (name,)).rowcount == 1
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _difference(words: Sequence[str], aligned: Sequence[str]) -> str:

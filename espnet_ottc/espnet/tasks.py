@@ -33,6 +33,7 @@ from espnet_ottc.espnet.encoders.interface import PackageEncoder
 from espnet_ottc.espnet.model import OTTCASRModel
 from espnet_ottc.espnet.recording import RecordingTrainer
 from espnet_ottc.espnet.schedule import count_updates, scale_learning_rates
+from espnet_ottc.espnet.shar import shar_iter_factory, shar_source
 from espnet_ottc.espnet.trainer import OTTCTrainer
 from espnet_ottc.espnet.training_texts import check_training_texts
 from espnet_ottc.espnet.transfer.adapter import LinguisticAdapter
@@ -204,6 +205,20 @@ def _build_optimizers(original: Callable[..., Any]) -> Any:
     return build_optimizers
 
 
+def _build_iter_factory(original: Callable[..., Any]) -> Any:
+    def build_iter_factory(
+        cls: Task, args: argparse.Namespace, distributed_option: Any, mode: str, kwargs: Any = None
+    ) -> Any:
+        part = "train" if mode == "train" else "valid"
+        source = shar_source(getattr(args, f"{part}_data_path_and_name_and_type"))
+        if source is None:
+            return original(cls, args, distributed_option, mode, kwargs)
+        options = cls.build_iter_options(args, distributed_option, mode)
+        return shar_iter_factory(source, options, args, mode)
+
+    return build_iter_factory
+
+
 def _optional_data_names(original: Callable[..., Any]) -> Any:
     def optional_data_names(
         cls: Task, train: bool = True, inference: bool = False
@@ -282,6 +297,7 @@ def _options(ctc_conf: dict[str, Any] | None) -> type[CriterionOptions] | None:
 _WRAPPERS = {
     "build_model": _build_model,
     "build_optimizers": _build_optimizers,
+    "build_iter_factory": _build_iter_factory,
     "add_task_arguments": _add_task_arguments,
     "get_default_config": _get_default_config,
     "print_config": _print_config,

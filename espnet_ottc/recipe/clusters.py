@@ -1,6 +1,6 @@
 """The clusters that units of work run on: this machine, or what the YAML of `--cluster` names.
 
-    cluster: slurm            # also pbs, sge, lsf; or address
+    cluster: slurm            # also pbs, sge, lsf; or ssh, address
     workers: 4                # jobs of the cluster at a time, each with one worker
     cores: 8                  # of a worker
     gpus: 1                   # of a worker
@@ -8,7 +8,8 @@
     options: {...}            # what else dask-jobqueue's class takes, such as walltime and memory
     train: {workers: 2, ...}  # what differs for trainings (stages 5 and 7)
 
-With `address` there is the address of a scheduler that runs already, and nothing else.
+With `ssh` there are `hosts`, with a worker each, instead of `workers`.  With `address` there is the address
+of a scheduler that runs already, and nothing else.
 """
 
 import logging
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
 # Classes of dask-jobqueue.
 _QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf": "LSFCluster"}
-_KINDS = (*_QUEUES, "address")
-_KEYS = {"cluster", "workers", "cores", "gpus", "nodes", "options", "address"}
+_SSH, _ADDRESS = "ssh", "address"
+_KINDS = (*_QUEUES, _SSH, _ADDRESS)
+_KEYS = {"cluster", "workers", "cores", "gpus", "nodes", "options", "hosts", "address"}
+# A worker whose scheduler does not answer for so long ends.
+_DEATH_SECONDS = 60
 TRAINING = "train"
 
 
@@ -58,12 +62,13 @@ class Workers:
     """The workers that a YAML asks for.
 
     Attributes:
-        cluster: one of slurm, pbs, sge, lsf, address.
-        workers: how many, each a job of the cluster; for queues.
+        cluster: one of slurm, pbs, sge, lsf, ssh, address.
+        workers: how many, each a job of the cluster, or on a host of its own.
         cores: of each.
         gpus: of each.
         nodes: machines of a worker's job, the first of which it runs on.
         options: for the class that makes the cluster.
+        hosts: that are reached by SSH.
         address: of a scheduler that runs.
     """
 
@@ -73,6 +78,7 @@ class Workers:
     gpus: int = 0
     nodes: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
     address: str | None = None
 
     @property
@@ -130,7 +136,7 @@ class Clusters:
         if self._content is None:
             return min(cores, need.cores)
         there = self.workers(need.kind)
-        if there.cluster != "address" and cores > there.cores:
+        if there.cluster != _ADDRESS and cores > there.cores:
             raise ValueError(
                 f"{self.path}: workers of {there.cores} cores cannot run a unit of {cores} threads "
                 "(OMP_NUM_THREADS)"
@@ -144,9 +150,10 @@ class Clusters:
             ImportError: it is not installed.
         """
         kinds = {self.workers(kind).cluster for kind in ("", TRAINING)} if self.elsewhere else set()
+        if kinds & {_SSH, *_QUEUES}:
+            require_extra("cluster", f"--cluster {self.path}")
         if not kinds & set(_QUEUES):
             return
-        require_extra("cluster", f"--cluster {self.path}")
         # At its import dask-jobqueue takes Ctrl-C for itself.
         before = signal.getsignal(signal.SIGINT)
         try:
@@ -177,7 +184,7 @@ class Clusters:
                     with Client(there.address, set_as_default=False) as client:
                         yield client
                     return
-                cluster = _queue(there)
+                cluster = _by_ssh(there) if there.cluster == _SSH else _queue(there)
             try:
                 with Client(cluster, set_as_default=False) as client:
                     _say_dashboard(client, self.elsewhere)
@@ -222,6 +229,33 @@ def _queue(there: Workers) -> "Cluster":
     return cluster
 
 
+def _by_ssh(there: Workers) -> "Cluster":
+    from distributed import Scheduler, SpecCluster
+    from distributed.deploy.ssh import Worker
+
+    # As `distributed.SSHCluster`, but with the scheduler in this process, with which it ends.
+    options = dict(there.options)
+    scheduler = {"dashboard_address": ":0", "host": options.pop("scheduler_host", None)}
+    worker = {"nthreads": there.cores, "resources": there.resources, "memory_limit": None}
+    worker |= {"death_timeout": _DEATH_SECONDS, **options.pop("worker_options", {})}
+    connect = options.pop("connect_options", {})
+    return SpecCluster(
+        scheduler={"cls": Scheduler, "options": scheduler},
+        workers={
+            number: {
+                "cls": Worker,
+                "options": {
+                    "address": host,
+                    "connect_options": connect,
+                    "kwargs": worker,
+                    **options,
+                },
+            }
+            for number, host in enumerate(there.hosts)
+        },
+    )
+
+
 def _say_dashboard(client: "Client", elsewhere: bool) -> None:
     # Without bokeh there is only a page that says so.
     if elsewhere and find_spec("bokeh") and client.dashboard_link:
@@ -253,8 +287,15 @@ def _workers(content: Mapping[str, Any]) -> Workers:
             raise ValueError(f"{name} must be a number of at least {least}, got {number!r}")
     if not isinstance(content.get("options", {}), dict):
         raise ValueError(f"options must be a mapping, got {content['options']!r}")
-    if (kind == "address") != ("address" in content):
+    if (kind == _ADDRESS) != ("address" in content):
         raise ValueError("address belongs to cluster: address, and to nothing else")
+    hosts = content.get("hosts", [])
+    if not (isinstance(hosts, list) and all(isinstance(host, str) for host in hosts)):
+        raise ValueError(f"hosts must be a list of names, got {hosts!r}")
+    if (kind == _SSH) != bool(hosts) or (hosts and "workers" in content):
+        raise ValueError("cluster: ssh needs hosts, with a worker each; others have workers")
     if content.get("nodes", 1) > 1 and kind != "slurm":
         raise ValueError(f"nodes above 1 need cluster: slurm, got {kind}")
+    if hosts:
+        content = {**content, "hosts": tuple(hosts), "workers": len(hosts)}
     return Workers(**content)

@@ -1,17 +1,18 @@
 """From a corpus to cuts and tokens (stages 0 to 3)."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from espnet_ottc.recipe.audio_checks import check_audio
 from espnet_ottc.recipe.corpora import Preparation
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.utils.commands import say
 
 if TYPE_CHECKING:
-    from espnet_ottc.corpora.manifests import PartSummary
+    from espnet_ottc.corpora.manifests import PartSummary, Problem
 
 # Of a part's notes, how many are printed.
 _SHOWN = 5
@@ -94,19 +95,20 @@ def make_cuts(recipe: Recipe) -> None:
             inputs=_manifests(preparation, paths.manifests, parts),
             outputs=(paths.cuts(name), paths.text(name)),
             after={paths.data_mark("manifests"): "stage 1 (manifests)"},
+            resumable=True,
         )
         perform(step, _cutting(recipe, name, parts), say)
 
 
 def _cutting(recipe: Recipe, name: str, parts: Sequence[str]) -> Callable[[bool], None]:
-    def work(_: bool) -> None:
+    def work(resumed: bool) -> None:
         write_sets(
             recipe.corpus.preparation,
             recipe.paths.manifests,
             recipe.paths.datadir,
             {name: parts},
-            nj=recipe.options.nj,
             drop_bad_alignments=recipe.options.drop_bad_alignments,
+            check=lambda path, count: check_audio(recipe, name, path, count, resumed=resumed),
         )
 
     return work
@@ -166,9 +168,10 @@ def write_sets(
     out: Path,
     sets: Mapping[str, Sequence[str]],
     *,
-    nj: int,
+    nj: int = 1,
     drop_bad_alignments: bool = False,
     decode: bool = True,
+    check: "Callable[[Path, int], Iterable[Problem]] | None" = None,
 ) -> None:
     """Write the cuts and transcripts of sets and tell the user what they hold.
 
@@ -180,6 +183,7 @@ def write_sets(
         nj: threads.
         drop_bad_alignments: keep an utterance whose word times do not match its text, without them.
         decode: read all audio to find broken files.
+        check: does it; see `write_cuts`.
 
     Raises:
         FileNotFoundError: a part has no manifests.
@@ -192,7 +196,12 @@ def write_sets(
     streams = {name: preparation.cuts_of(manifests, parts) for name, parts in sets.items()}
     for name, cuts in streams.items():
         done = write_cuts(
-            cuts, out / name, nj=nj, decode=decode, drop_bad_alignments=drop_bad_alignments
+            cuts,
+            out / name,
+            nj=nj,
+            decode=decode,
+            drop_bad_alignments=drop_bad_alignments,
+            check_audio=check,
         )
         for problem in done.dropped_alignments:
             print(f"alignment dropped: {problem}", file=sys.stderr)

@@ -224,6 +224,10 @@ class Paths:
         """The durations of a set's utterances, as long as the frames are."""
         return self.experiment(system, seed) / "frames" / set_name / "utt2dur"
 
+    def cut_checks(self, set_name: str) -> Path:
+        """Shards of the checks of a set's audio, while they last, and their logs."""
+        return self.datadir / "logs" / f"cuts_{set_name}"
+
     def shards(self, system: str, seed: int, what: str) -> Path:
         """Shards of what is done with one training, while it is done, and their logs."""
         return self.experiment(system, seed) / "shards" / what

@@ -1,5 +1,6 @@
 """Sets in shards of utterances, each a unit of work; what they give does not depend on how many there are."""
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ def run_shards(
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     jobs.run_parallel(work, [shard for shard in wanted if not shard.folder.is_dir()])
+
+
+def is_one_process(recipe: Recipe, wanted: Sequence[Shard]) -> bool:
+    """Whether a set is one shard that this process may do itself: no cluster and no words say where else."""
+    here = not (Clusters(recipe.options.cluster).elsewhere or os.environ.get(jobs.DECODE))
+    return here and len(wanted) == 1
 
 
 def remove_parts(folder: Path) -> None:

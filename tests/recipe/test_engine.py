@@ -166,12 +166,16 @@ def test_words_stand_in_front_of_every_command_and_its_cores_are_its_threads(tmp
     [
         ("- slurm", "must be a mapping"),
         ("cluster: [", "must be YAML"),
-        ("cluster: lurm", "cluster must be one of slurm, pbs, sge, lsf, address, got 'lurm'"),
+        ("cluster: lurm", "cluster must be one of slurm, pbs, sge, lsf, ssh, address, got 'lurm'"),
         ("{cluster: slurm, worker: 2}", "unknown keys worker"),
         ("{cluster: slurm, workers: 0}", "workers must be a number of at least 1, got 0"),
         ("{cluster: slurm, train: {cores: many}}", "cores must be a number"),
         ("{cluster: address}", "address belongs to"),
         ("{cluster: slurm, options: 3}", "options must be a mapping"),
+        ("{cluster: pbs, nodes: 2}", "nodes above 1 need cluster: slurm, got pbs"),
+        ("{cluster: ssh}", "cluster: ssh needs hosts"),
+        ("{cluster: ssh, hosts: [a], workers: 2}", "cluster: ssh needs hosts"),
+        ("{cluster: ssh, hosts: a}", "hosts must be a list of names, got 'a'"),
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(tmp_path, text, message):

@@ -1,17 +1,24 @@
 """Shards of sets: what they make does not depend on how many there are."""
 
+import hashlib
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_recipe import HOURS, recipe_folder
+import soundfile
+from lhotse import CutSet, MonoCut, Recording
+from tiny_recipe import HOURS, recipe_folder, run_command
 
 from espnet_ottc.alignment.parts import FOUND, read_parts, write_utterance
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet import cut_alignment
-from espnet_ottc.recipe import feature_statistics
+from espnet_ottc.recipe import feature_statistics, jobs
+from espnet_ottc.recipe.audio_checks import check_audio
+from espnet_ottc.recipe.clusters import Clusters
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.shards import TOGETHER, remove_parts, run_shards, shards
@@ -121,3 +128,73 @@ def test_sums_are_added_utterance_by_utterance_in_the_set_s_order(tmp_path):
         assert one["sum"].dtype == np.float32
         for name, value in one.items():
             np.testing.assert_array_equal(value, found[0][name])
+
+
+@pytest.mark.slow
+def test_audio_that_cannot_be_read_is_found_in_every_shard(options, tmp_path):
+    cuts = []
+    for number in range(40):
+        path = tmp_path / f"{number:02d}.wav"
+        soundfile.write(path, np.zeros(160 + number), 16000)
+        recording = Recording.from_file(path)
+        cuts.append(MonoCut(path.stem, 0, recording.duration, 0, recording=recording))
+        if number in (3, 17, 39):
+            path.write_bytes(path.read_bytes()[:50])
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    found = [
+        list(check_audio(options(*words), "dev", tmp_path / "cuts.jsonl.gz", 40, resumed=False))
+        for words in ((), ("--shard_utts", "16", "--nj", "2"))
+    ]
+    jobs.use(Clusters(), cores=1, gpus=0, trainings=1, threads=1)
+    assert [problem.where for problem in found[0]] == ["03", "17", "39"]
+    assert found[1] == found[0]
+    assert len(list(Path("data/logs/cuts_dev").glob("*.log"))) == 3
+
+
+def _digests(recipe: Path) -> dict[str, str]:
+    """What stages 4, 6, 8 and 9 leave, by path."""
+    patterns = ("exp/stats/*/*", "exp/*/seed1/ali/*/*", "exp/*/seed1/decode_*/*/*")
+    patterns += ("exp/*/seed1/align_*/*/*.ctm", "exp/*/seed1/align_*/*/textgrid/*")
+    patterns += ("exp/*/seed1/frames/*/*", "exp/*/seed1/align_*/*/infeasible")
+    found = {}
+    for path in sorted(path for pattern in patterns for path in recipe.glob(pattern)):
+        content = path.read_bytes()
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                content = b"".join(arrays[name].tobytes() for name in sorted(arrays.files))
+        found[str(path.relative_to(recipe))] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+@pytest.mark.slow
+def test_results_are_the_same_for_one_shard_and_for_many(tmp_path):
+    """All stages with shards, on what one run has trained."""
+    pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
+    recipe = recipe_folder(tmp_path)
+    config = (recipe / "conf/tiny/train_ctc.yaml").read_text()
+    (recipe / "conf/tiny/train_ctc.yaml").write_text(config + "normalize: global_mvn\n")
+    config = (recipe / "conf/tiny/train_ottc.yaml").read_text()
+    (recipe / "conf/tiny/train_ottc.yaml").write_text(
+        re.sub(r"label_weights: \w+\n", "", config).replace(
+            "ctc_conf:\n", "ctc_conf:\n  label_weights: ali\n"
+        )
+        + "normalize: global_mvn\n"
+    )
+
+    def run(*words: str) -> None:
+        command, environment = run_command(*SIZES, "--stop_stage", "9", *words)
+        done = subprocess.run(
+            command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("--shard_utts", "100000")
+    expected = _digests(recipe)
+    for kind in ("stats", "ali", "decode_", "align_", "frames"):
+        assert any(f"/{kind}" in name for name in expected), kind
+    for mark in (recipe / "exp").rglob("*.json"):
+        if ".marks" in mark.parts and not mark.name.startswith("train"):
+            mark.unlink()
+    run("--shard_utts", "1", "--nj", "3")
+    assert _digests(recipe) == expected
+    assert len(list((recipe / "exp/logs/stats").glob("*.log"))) > 1

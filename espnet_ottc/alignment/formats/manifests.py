@@ -19,7 +19,7 @@ _CLASSES: dict[Kind, str | tuple[str, ...]] = {
     "supervisions or cuts": ("SupervisionSegment", "Cut"),
 }
 # What Lhotse, and the readers beneath it, raise for what is no manifest.
-_FAULTS = (
+READING_FAULTS = (
     *(ValueError, KeyError, TypeError, AttributeError, AssertionError, ArithmeticError),
     *(EOFError, RecursionError, zlib.error),
 )
@@ -96,7 +96,7 @@ def _deserialized(path: Path, only: Collection[str] | None) -> Iterator[tuple[st
     if not path.name.endswith(_JSON_LINES):
         try:
             manifest = list(load_manifest(path))
-        except (*_FAULTS, OSError, YAMLError) as fault:
+        except (*READING_FAULTS, OSError, YAMLError) as fault:
             raise ValueError(f"{path}: must be a manifest of Lhotse's: {fault!r}") from fault
         for item in manifest:
             if only is None or getattr(item, "id", None) in only:
@@ -123,7 +123,7 @@ def item_of(content: Mapping[str, Any], place: str) -> Any:
 
     try:
         return deserialize_item(dict(content))
-    except _FAULTS as fault:
+    except READING_FAULTS as fault:
         raise ValueError(f"{place}: {_words(fault)}") from fault
 
 
