@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.recipe import Recipe
-from espnet_ottc.recipe.shards import Shard, is_one_process, remove_parts, run_shards, shards
+from espnet_ottc.recipe.shards import Shard, does_itself, remove_parts, run_shards, shards
 from espnet_ottc.recipe.units import FOLDER
 from espnet_ottc.utils.progress import progress
 
@@ -35,12 +35,13 @@ def check_audio(
     from espnet_ottc.corpora.manifests import AUDIO_PROBLEMS, Problem, audio_problems_of
 
     folder = recipe.paths.cut_checks(name)
-    parts = shards(recipe, count, folder)
     with progress(title=f"audio of {name}", unit="cut", total=count) as bar:
-        if is_one_process(recipe, parts):
+        if does_itself(recipe, count):
             # It is ready in the time that another takes to start.
             yield from audio_problems_of(manifest, nj=recipe.options.nj, done=bar.update)
             return
+
+        parts = shards(recipe, count, folder)
 
         def watch(line: str) -> None:
             if line.startswith(_CHECKED):

@@ -49,6 +49,7 @@ def check(recipe: Recipe) -> None:
     _check_machine(recipe)
     _check_alignment_source(recipe)
     _check_decoders(recipe)
+    _check_shar(recipe)
     sets, paths = recipe.sets, recipe.paths
     if recipe.options.corpus_dir is not None:
         # A fault of the corpus is found before a folder is made.
@@ -162,6 +163,8 @@ def _check_names(recipe: Recipe) -> None:
     folders = {"--datadir": options.datadir, "--expdir": options.expdir, "--conf": options.conf}
     if options.ali_from is not None:
         folders["--ali_from"] = options.ali_from
+    if options.shar is not None:
+        folders["--shar"] = options.shar
     for option, folder in folders.items():
         text = str(folder)
         if _UNFIT.search(text) or text.startswith("-") or _as_yaml(f"{text}/x") != f"{text}/x":
@@ -266,6 +269,17 @@ def _check_alignment_source(recipe: Recipe) -> None:
             raise ValueError(
                 f"{', '.join(learners)}: trained on the forced alignment of {name}, and there is no {model}; "
                 f"name {name} in --systems too, another one in --ali_system, or a model in --ali_from"
+            )
+
+
+def _check_shar(recipe: Recipe) -> None:
+    if recipe.options.shar is None:
+        return
+    for system in recipe.systems:
+        if system.needs_alignment:
+            raise ValueError(
+                f"{system.name} trains on a forced alignment, which --shar has not: "
+                "streams have audio and texts alone"
             )
 
 

@@ -6,26 +6,19 @@ these names.
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from espnet_ottc.alignment.formats import read_manifest, spans_of, text_tier, write_ctm
-from espnet_ottc.alignment.scoring import (
-    Folding,
-    ScoringOptions,
-    TimesReport,
-    TimesScoringOptions,
-    WordReport,
-    WordScoringOptions,
-    read_folding,
-    score_time_files,
-    score_word_files,
-)
+from espnet_ottc.alignment.scoring.jobs import ScoringJob
+from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.other_tools import OTHER_DECODER, OTHER_SEED, other_tools, take_times
 from espnet_ottc.recipe.paths import score_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
+from espnet_ottc.recipe.shards import does_itself
 from espnet_ottc.recipe.systems import System
 from espnet_ottc.report.records import results_text
 from espnet_ottc.utils.commands import say
@@ -40,18 +33,20 @@ def score(recipe: Recipe) -> None:
     timed = set(recipe.sets.evaluated)
     if recipe.paths.reference_system is None:
         timed = {name for name in timed if _write_reference(recipe, name)}
+    work = [_Scoring(recipe, name) for name in recipe.sets.evaluated]
     for system in recipe.models:
         for seed in recipe.seeds:
-            for set_name in recipe.sets.evaluated:
+            for one in work:
                 for decoder in () if system.times_only else recipe.decoders:
-                    _score_words(recipe, system, seed, decoder, set_name)
+                    one.words(system, seed, decoder)
                 # Nothing is scored against itself.
-                if set_name in timed and system.name != recipe.paths.reference_system:
+                if one.set_name in timed and system.name != recipe.paths.reference_system:
                     for aligner in recipe.time_decoders(system, seed):
-                        _score_times(recipe, system, seed, aligner, set_name)
-    for tool, set_name in itertools.product(other_tools(recipe), sorted(timed)):
-        if take_times(recipe, tool, set_name):
-            _score_times(recipe, tool, OTHER_SEED, OTHER_DECODER, set_name)
+                        one.times(system, seed, aligner)
+    for tool, one in itertools.product(other_tools(recipe), work):
+        if one.set_name in timed and take_times(recipe, tool, one.set_name):
+            one.times(tool, OTHER_SEED, OTHER_DECODER)
+    jobs.run_parallel(lambda later: later(), [later for one in work for later in one.later])
     rows = collect_rows(
         recipe.paths.expdir, next(iter(recipe.decoders)), recipe.paths.reference_system
     )
@@ -95,99 +90,107 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
     return out.stat().st_size > 0
 
 
-def _score_words(recipe: Recipe, system: System, seed: int, decoder: str, set_name: str) -> None:
-    out = recipe.paths.decoded(system.name, seed, decoder, set_name)
-    text = recipe.paths.text(set_name)
-    hypothesis = recipe.paths.hypotheses(system.name, seed, decoder, set_name)
-    options = WordScoringOptions(folding=_folding(recipe))
-    _score(
-        recipe,
-        title=f"words of {set_name} by {system.name}, seed {seed}, {decoder}",
-        out=out,
-        mark=recipe.paths.score_mark(system.name, seed, out, ""),
-        inputs=(text, hypothesis),
-        options=options,
-        score=lambda: score_word_files(text, hypothesis, options),
-        after={
-            recipe.paths.decode_mark(system.name, seed, decoder, set_name): "stage 8 (decoding)"
-        },
-    )
+class _Scoring:
+    """The scores of one set, by everybody.
+
+    Args:
+        recipe: the run.
+        set_name: the set.
+
+    Attributes:
+        later: what a worker does, still to be called; a small set is scored at once.
+    """
+
+    def __init__(self, recipe: Recipe, set_name: str) -> None:
+        self.recipe, self.set_name = recipe, set_name
+        self.later: list[Callable[[], None]] = []
+        # A process of its own takes longer to start.
+        self.here = does_itself(recipe, _lines(recipe.paths.text(set_name)))
+
+    def words(self, system: System, seed: int, decoder: str) -> None:
+        """Score what a system recognised."""
+        paths = self.recipe.paths
+        out = paths.decoded(system.name, seed, decoder, self.set_name)
+        job = ScoringJob(
+            title=f"words of {self.set_name} by {system.name}, seed {seed}, {decoder}",
+            times=False,
+            reference=paths.text(self.set_name),
+            hypothesis=paths.hypotheses(system.name, seed, decoder, self.set_name),
+            out=out / score_file(None),
+            folding=self.recipe.corpus.folding_path,
+        )
+        decoded = paths.decode_mark(system.name, seed, decoder, self.set_name)
+        self._do(job, paths.score_mark(system.name, seed, out, ""), {decoded: "stage 8 (decoding)"})
+
+    def times(self, system: System | str, seed: int, aligner: str) -> None:
+        """Score what a system found, or another tool of this name."""
+        recipe, paths, set_name = self.recipe, self.recipe.paths, self.set_name
+        name = system if isinstance(system, str) else system.name
+        out = paths.aligned(name, seed, aligner, set_name)
+        source = paths.reference_system
+        after = {paths.align_mark(name, seed, set_name): "stage 9 (alignment)"}
+        if source is not None:
+            mark = paths.align_mark(source, seed, set_name)
+            after[mark] = f"the alignment by {source}, the reference (stage 9)"
+        files = {}
+        if (inner := _inner_reference(recipe, set_name)) is not None:
+            files["inner"] = inner
+        if isinstance(system, System) and not system.times_only:
+            files["frames"] = paths.frame_labels(name, seed, set_name)
+            files["durations"] = paths.durations(name, seed, set_name)
+        job = ScoringJob(
+            title=f"times of {set_name} by {name}, seed {seed}, {aligner}",
+            times=True,
+            reference=paths.reference(set_name, seed),
+            hypothesis=paths.word_times(name, seed, aligner, set_name),
+            out=out / score_file(source),
+            folding=recipe.corpus.folding_path,
+            files=files,
+            settings={
+                # No line for an utterance that could not be aligned; no reference for some, perhaps.
+                "missing_is_empty": True,
+                "ignore_extra": True,
+                "special": (*SPECIAL, *recipe.corpus.silences),
+            },
+        )
+        self._do(job, paths.score_mark(name, seed, out, paths.suffix), after)
+
+    def _do(self, job: ScoringJob, mark: Path, after: Mapping[Path, str]) -> None:
+        step = Step(
+            title=f"stage 10: {job.title}",
+            mark=mark,
+            options={"scoring": job.options.as_json()},
+            inputs=job.inputs,
+            outputs=(job.out, job.out.with_suffix(".txt")),
+            after=after,
+        )
+        if not self.here:
+            self.later.append(lambda: perform(step, lambda _: _by_worker(job), say) and None)
+            return
+
+        def work(_: bool) -> None:
+            try:
+                job.run()
+            except ValueError as fault:
+                raise StepError(str(fault)) from fault
+
+        perform(step, work, say)
 
 
-def _score_times(
-    recipe: Recipe, system: System | str, seed: int, aligner: str, set_name: str
-) -> None:
-    """Score what a system found, or another tool of this name."""
-    name = system if isinstance(system, str) else system.name
-    out = recipe.paths.aligned(name, seed, aligner, set_name)
-    hypothesis = recipe.paths.word_times(name, seed, aligner, set_name)
-    reference = recipe.paths.reference(set_name, seed)
-    source = recipe.paths.reference_system
-    after = {recipe.paths.align_mark(name, seed, set_name): "stage 9 (alignment)"}
-    if source is not None:
-        mark = recipe.paths.align_mark(source, seed, set_name)
-        after[mark] = f"the alignment by {source}, the reference (stage 9)"
-    options = TimesScoringOptions(
-        # No line for an utterance that could not be aligned; no reference for some, perhaps.
-        missing_is_empty=True,
-        ignore_extra=True,
-        special=(*SPECIAL, *recipe.corpus.silences),
-        folding=_folding(recipe),
-    )
-    files = {}
-    if (inner := _inner_reference(recipe, set_name)) is not None:
-        files["inner"] = inner
-    if isinstance(system, System) and not system.times_only:
-        files["frames"] = recipe.paths.frame_labels(name, seed, set_name)
-        files["durations"] = recipe.paths.durations(name, seed, set_name)
-    _score(
-        recipe,
-        title=f"times of {set_name} by {name}, seed {seed}, {aligner}",
-        out=out,
-        mark=recipe.paths.score_mark(name, seed, out, recipe.paths.suffix),
-        inputs=(reference, hypothesis, *files.values()),
-        options=options,
-        score=lambda: score_time_files(reference, hypothesis, options, **files),
-        after=after,
-        reference_system=source,
-    )
+def _by_worker(job: ScoringJob) -> None:
+    about = job.out.with_suffix(".job")
+    write_json(about, job.as_json())
+    command = [sys.executable, "-m", "espnet_ottc.bin.score_set", "--job", str(about)]
+    jobs.run_logged(command, job.out.with_suffix(".log"), key=job.title)
+    about.unlink()
 
 
-def _score(
-    recipe: Recipe,
-    *,
-    title: str,
-    out: Path,
-    mark: Path,
-    inputs: tuple[Path, ...],
-    options: ScoringOptions,
-    score: Callable[[], WordReport | TimesReport],
-    after: Mapping[Path, str],
-    reference_system: str | None = None,
-) -> None:
-    if recipe.corpus.folding_path is not None:
-        inputs = (*inputs, recipe.corpus.folding_path)
-    json_path = out / score_file(reference_system)
-    text_path = json_path.with_suffix(".txt")
-    step = Step(
-        title=f"stage 10: {title}",
-        mark=mark,
-        options={"scoring": options.as_json()},
-        inputs=inputs,
-        outputs=(json_path, text_path),
-        after=after,
-    )
-
-    def work(_: bool) -> None:
-        try:
-            report = score()
-        except ValueError as fault:
-            raise StepError(f"{title}: {fault}") from fault
-        write_json(json_path, report.as_json())
-        with written_aside(text_path) as aside:
-            aside.write_text(f"{report.as_text()}\n", encoding="utf-8")
-
-    perform(step, work, say)
+def _lines(path: Path) -> int:
+    """None where there is no file: whoever needs it says so."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _inner_reference(recipe: Recipe, set_name: str) -> Path | None:
@@ -195,8 +198,3 @@ def _inner_reference(recipe: Recipe, set_name: str) -> Path | None:
     folder: Path | None = recipe.options.inner_times
     path = None if folder is None else folder / f"{set_name}.ctm"
     return path if path is not None and path.is_file() else None
-
-
-def _folding(recipe: Recipe) -> Folding | None:
-    path = recipe.corpus.folding_path
-    return None if path is None else read_folding(path)

@@ -70,10 +70,10 @@ def run_shards(
     jobs.run_parallel(work, [shard for shard in wanted if not shard.folder.is_dir()])
 
 
-def is_one_process(recipe: Recipe, wanted: Sequence[Shard]) -> bool:
-    """Whether a set is one shard that this process may do itself: no cluster and no words say where else."""
+def does_itself(recipe: Recipe, count: int) -> bool:
+    """Whether this process goes through a set: it is small, and no cluster and no words say where else."""
     here = not (Clusters(recipe.options.cluster).elsewhere or os.environ.get(jobs.DECODE))
-    return here and len(wanted) == 1
+    return here and count <= (recipe.options.shard_utts or LEAST)
 
 
 def remove_parts(folder: Path) -> None:

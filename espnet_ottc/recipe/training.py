@@ -90,13 +90,18 @@ def training_step(recipe: Recipe, system: System, seed: int) -> Step:
     return Step(
         title=f"stage {system.stage}: train {system.name}, seed {seed}",
         mark=recipe.paths.train_mark(system.name, seed),
-        options={"seed": seed, "more": recipe.training_options},
+        options={"seed": seed, "more": recipe.training_options, **_source(recipe)},
         inputs=tuple(inputs),
         # Not the model to decode with: another choice of it must not train again.
         outputs=(configuration_of(checkpoint), checkpoint),
         after=after,
         resumable=True,
     )
+
+
+def _source(recipe: Recipe) -> dict[str, str]:
+    """What of a training's data lies elsewhere."""
+    return {} if recipe.options.shar is None else {"shar": recipe.options.shar}
 
 
 def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
@@ -113,6 +118,10 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
         command += ["--multiprocessing_distributed", "false"]
         command += ["--dist_backend", "nccl" if recipe.options.ngpu else "gloo"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
+        if (source := recipe.options.shar) is not None:
+            stream = f"{source.rstrip('/')}/{name},speech,shar"
+            command += [f"--{part}_data_path_and_name_and_type", stream]
+            continue
         command += recipe.data_options(part, name)
         shapes = recipe.paths.lengths(part)
         if system.needs_alignment:

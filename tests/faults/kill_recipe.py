@@ -1,11 +1,13 @@
 """Kills a recipe again and again, at random moments of every stage, and compares what it has in the end.
 
     python tests/faults/kill_recipe.py --kills 100
+    python tests/faults/kill_recipe.py --kills 20 --calm calm.json --seed 3    a piece of it
 
 A tiny recipe runs once undisturbed.  Then it runs in other folders and is killed, by signals that end the
 process and by those that it could catch, in one stage after the other and from its first second to its last;
 each time it is started again, until it ends.  Then its results, texts, times and parameters must be the
-same as undisturbed, and after each kill none of its processes may be left.
+same as undisturbed, and after each kill none of its processes may be left.  With `--cluster` the recipe
+works on a cluster; what it gives must be the same as on this machine.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +38,7 @@ SIZES = (*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STAGE = re.compile(r"== stage (\d+)")
 # What differs from run to run by its nature.
-_VOLATILE = ("train_seconds", "hardware", "commit", "dirty")
+_VOLATILE = ("train_seconds", "hardware", "commit", "dirty", "command")
 _LEFT_SECONDS = 20.0
 
 
@@ -66,13 +68,14 @@ class Running:
                 self.began.setdefault(int(found[1]), time.monotonic() - self.start)
 
 
-def start(recipe: Path) -> tuple[Running, threading.Thread]:
+def start(recipe: Path, more: Sequence[str] = ()) -> tuple[Running, threading.Thread]:
     """Start the recipe in its folder.
 
     Args:
         recipe: its folder.
+        more: options.
     """
-    words, environment = run_command(*SIZES)
+    words, environment = run_command(*SIZES, *more)
     mark = f"ottc-faults-{uuid.uuid4()}"
     process = subprocess.Popen(
         words,
@@ -135,12 +138,13 @@ def results(recipe: Path) -> dict[str, object]:
 
 
 def kill_in(
-    recipe: Path, stage: int, length: float, rng: random.Random
+    recipe: Path, more: Sequence[str], stage: int, length: float, rng: random.Random
 ) -> tuple[bool, list[str], list[str]]:
     """Run the recipe, and kill it in a stage.
 
     Args:
         recipe: its folder.
+        more: options.
         stage: in which; before the first, while it starts.
         length: seconds that the stage takes undisturbed.
         rng: of the moment and the signal.
@@ -148,7 +152,7 @@ def kill_in(
     Returns:
         Whether it was killed, the processes that were left, and the output; it was not where it ended before.
     """
-    running, reading = start(recipe)
+    running, reading = start(recipe, more)
     delay = rng.uniform(0.0, length)
     while stage not in running.began and running.process.poll() is None:
         time.sleep(0.05)
@@ -166,6 +170,27 @@ def kill_in(
     return killed, left, running.lines
 
 
+def _undisturbed(folder: Path, kept: Path | None) -> tuple[dict[int, float], dict[str, object]]:
+    """Seconds of each stage, and what a run on this machine gives."""
+    if kept is not None and kept.exists():
+        content = json.loads(kept.read_text())
+        return {int(stage): seconds for stage, seconds in content["lengths"].items()}, content[
+            "results"
+        ]
+    calm = recipe_folder(folder)
+    running, reading = start(calm)
+    reading.join()
+    if running.process.wait() != 0:
+        sys.exit("".join(running.lines))
+    stages = sorted(running.began)
+    ends = [*(running.began[stage] for stage in stages[1:]), time.monotonic() - running.start]
+    lengths = {stage: end - running.began[stage] for stage, end in zip(stages, ends, strict=True)}
+    expected = results(calm)
+    if kept is not None:
+        kept.write_text(json.dumps({"lengths": lengths, "results": expected}))
+    return lengths, expected
+
+
 def main() -> int:
     """Kill as the command line says; the exit status is 1 where something was lost, changed or left."""
     parser = argparse.ArgumentParser(
@@ -174,37 +199,37 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for the runs; default: a temporary one")
+    parser.add_argument(
+        "--calm", type=Path, help="file for what the undisturbed run gave; read if it is there"
+    )
+    parser.add_argument(
+        "--cluster", type=Path, help="YAML of a cluster that works, see docs/howto/clusters.md"
+    )
     options = parser.parse_args()
+    more = [] if options.cluster is None else ["--cluster", str(options.cluster.resolve())]
     rng = random.Random(options.seed)
     faults: list[str] = []
     by_stage: collections.Counter[int] = collections.Counter()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        calm = recipe_folder(Path(folder) / "calm")
-        running, reading = start(calm)
-        reading.join()
-        if running.process.wait() != 0:
-            sys.exit("".join(running.lines))
-        whole = time.monotonic() - running.start
-        expected = results(calm)
-        stages = sorted(running.began)
-        ends = [*(running.began[stage] for stage in stages[1:]), whole]
-        lengths = {
-            stage: end - running.began[stage] for stage, end in zip(stages, ends, strict=True)
-        }
+        lengths, expected = _undisturbed(Path(folder) / "calm", options.calm)
+        whole, stages = sum(lengths.values()), sorted(lengths)
         print(
             f"undisturbed: {whole:.0f} s, {len(stages)} stages, {len(expected)} results", flush=True
         )
+        # Pieces with other seeds begin elsewhere.
+        rng.shuffle(stages)
         rounds = 0
         while sum(by_stage.values()) < options.kills:
             rounds += 1
             recipe = recipe_folder(Path(folder) / f"round{rounds}")
-            for stage in stages:
-                killed, left, _ = kill_in(recipe, stage, lengths[stage], rng)
+            some = stages[: max(1, options.kills - sum(by_stage.values()))]
+            for stage in sorted(some):
+                killed, left, _ = kill_in(recipe, more, stage, lengths[stage], rng)
                 by_stage[stage] += killed
                 faults += [f"round {rounds}, stage {stage}: left {one}" for one in left]
                 if sum(by_stage.values()) >= options.kills:
                     break
-            last, reading = start(recipe)
+            last, reading = start(recipe, more)
             reading.join()
             if last.process.wait() != 0:
                 faults.append(f"round {rounds}: it cannot go on: {''.join(last.lines[-5:])}")

@@ -38,6 +38,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     conf.mkdir(parents=True)
     (conf / "train_ctc.yaml").write_text("ctc_conf: {ctc_type: builtin}\n")
     (conf / "train_ottc.yaml").write_text("ctc_conf: {ctc_type: ottc, boundary_label: <space>}\n")
+    (conf / "train_aligned.yaml").write_text(
+        "ctc_conf: {ctc_type: ottc, boundary_label: <space>, label_weights: ali}\n"
+    )
     monkeypatch.chdir(recipe)
     for name in ("LIBRISPEECH", "AMI", "TIMIT"):
         monkeypatch.delenv(name, raising=False)
@@ -83,7 +86,7 @@ def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch
         ("--stop_stage 12", "--stop_stage <= 11"),
         ("--seed 1 x", "--seed must be whole numbers"),
         ("--seed 1 1", "--seed must be one or more different"),
-        ("--systems ctc otc", r"no train_otc.yaml in conf/mini, but ctc, ottc"),
+        ("--systems ctc otc", r"no train_otc.yaml in conf/mini, but aligned, ctc, ottc"),
         (
             "--decoders lattice",
             r"no decode_lattice.yaml in conf/mini or ../TEMPLATE/conf, but beam, greedy, viterbi",
@@ -98,6 +101,11 @@ def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch
         ("--ali_from nowhere", "there is no nowhere"),
         ("--ali_from conf", "there is no conf/valid.loss.best.pth"),
         ("--alignments .", "--alignments has no meaning without a corpus"),
+        ("--shar a,b", "--shar: ESPnet cannot take this path, got 'a,b'"),
+        (
+            "--systems aligned --shar s3://a",
+            "aligned trains on a forced alignment, which --shar has not",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(folder, capsys, words, message):

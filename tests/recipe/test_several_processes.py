@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_several_machines_are_a_step_of_their_job(command):
     assert words[words.index("--nproc_per_node") + 1] == "2"
     assert words[words.index("--rdzv_endpoint") + 1] == MEETING
     assert words[words.index("--dist_backend") + 1] == "gloo"
+
+
+def test_a_stream_takes_the_place_of_cuts_and_texts(command):
+    words = command("--shar", "s3://speech/", "--train_set", "train-clean-100")
+    streams = [text for flag, text in pairwise(words) if flag.endswith("_name_and_type")]
+    assert streams == [
+        "s3://speech/train-clean-100,speech,shar",
+        "s3://speech/dev-clean,speech,shar",
+    ]
+    assert not any(word.endswith("_shape_file") for word in words)
 
 
 @pytest.mark.slow
