@@ -135,11 +135,11 @@ def test_audio_that_cannot_be_read_is_found_in_every_shard(options, tmp_path):
     cuts = []
     for number in range(40):
         path = tmp_path / f"{number:02d}.wav"
-        soundfile.write(path, np.zeros(160 + number), 16000)
+        soundfile.write(path, np.zeros(16000 + number), 16000)
         recording = Recording.from_file(path)
         cuts.append(MonoCut(path.stem, 0, recording.duration, 0, recording=recording))
         if number in (3, 17, 39):
-            path.write_bytes(path.read_bytes()[:50])
+            path.write_bytes(path.read_bytes()[:500])
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
     found = [
         list(check_audio(options(*words), "dev", tmp_path / "cuts.jsonl.gz", 40, resumed=False))

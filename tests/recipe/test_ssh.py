@@ -44,10 +44,13 @@ def port() -> Iterator[int]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     key = asyncssh.generate_private_key("ssh-ed25519")
-    listening = asyncssh.listen(
-        "127.0.0.1", 0, server_factory=Open, server_host_keys=[key], process_factory=_work
-    )
-    server = asyncio.run_coroutine_threadsafe(listening, loop).result()
+
+    async def listen():
+        return await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=Open, server_host_keys=[key], process_factory=_work
+        )
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     yield server.get_port()
     server.close()
     asyncio.run_coroutine_threadsafe(server.wait_closed(), loop).result()

@@ -1,0 +1,37 @@
+"""Memory of the stages that go through manifests: it does not grow with them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, resource, sys
+from pathlib import Path
+from lhotse import MonoCut, Recording, SupervisionSegment
+from espnet_ottc.corpora.manifests import write_cuts
+
+def cuts(count):
+    recording = Recording("r", [], 16000, 16000 * 1000, 1000.0)
+    for number in range(count):
+        name = f"speaker{number % 991:04d}-chapter-{number:09d}"
+        words = [SupervisionSegment(name, "r", 0.0, 12.5, text="A SENTENCE OF SOME WORDS " * 6)]
+        yield MonoCut(name, 0.0, 12.5, 0, words, recording=recording)
+
+out = Path(sys.argv[1])
+done = write_cuts(cuts(int(sys.argv[2])), out, decode=False)
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"cuts": done.cuts, "hours": done.hours, "MiB": most}))
+"""
+
+
+@pytest.mark.slow
+def test_cuts_are_written_in_the_same_memory_however_many_there_are(tmp_path):
+    found = []
+    for count in (2_000, 60_000):
+        words = [sys.executable, "-c", CODE, tmp_path / str(count), str(count)]
+        found.append(json.loads(subprocess.check_output(words)))
+    assert [one["cuts"] for one in found] == [2_000, 60_000]
+    # Ids alone would be 6 MiB, cuts 200.
+    assert found[1]["MiB"] - found[0]["MiB"] < 5
