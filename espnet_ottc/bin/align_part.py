@@ -24,6 +24,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--boundary", type=Path,
                         help="a boundary model, beside the recogniser or alone")  # fmt: skip
     parser.add_argument("--cuts", type=Path, required=True, help="the set")
+    parser.add_argument("--shar", metavar="DIR", help="a stream with the set's audio")
     parser.add_argument("--first", type=int, required=True, help="place of the first utterance")
     parser.add_argument("--stop", type=int, required=True, help="place after the last")
     parser.add_argument("--aligner", nargs="+", required=True, metavar="NAME=ALIGNER",
@@ -46,7 +47,10 @@ def _align(options: argparse.Namespace) -> None:
     logging.captureWarnings(True)
     with quiet_imports():
         from espnet_ottc.alignment.formats import read_manifest
+        from espnet_ottc.alignment.formats.shar import shar_part
     cuts = islice(read_manifest(options.cuts, "cuts"), options.first, options.stop)
+    if options.shar is not None:
+        cuts = shar_part(options.shar, cuts, options.first, options.stop)
     chosen = dict(text.split("=", 1) for text in options.aligner)
     if options.model is None:
         _align_by_boundaries(options, cuts, next(iter(chosen)))

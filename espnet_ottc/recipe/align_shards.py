@@ -66,6 +66,8 @@ def align_shards(recipe: Recipe, job: AlignJob, folder: Path, *, resumed: bool) 
         def work(part: Shard) -> None:
             command = [sys.executable, "-m", "espnet_ottc.bin.align_part", "--out", FOLDER]
             command += ["--cuts", str(job.cuts)]
+            if (source := recipe.shar(job.cuts.parent.name)) is not None:
+                command += ["--shar", source]
             command += ["--model", str(job.model)] if job.model is not None else []
             command += ["--boundary", str(job.boundary)] if job.boundary is not None else []
             command += ["--first", str(part.first), "--stop", str(part.stop)]

@@ -180,6 +180,11 @@ class Recipe:
 
         return ctc_aligner(self.options.ctc_aligner)
 
+    def shar(self, set_name: str) -> str | None:
+        """Where the stream of a set is; None where none was given."""
+        folder: str | None = self.options.shar
+        return None if folder is None else f"{folder.rstrip('/')}/{set_name}"
+
     def data_options(self, part: str, name: str) -> list[str]:
         """ESPnet's options for the data of a set; `part` is train or valid."""
         flag = f"--{part}_data_path_and_name_and_type"

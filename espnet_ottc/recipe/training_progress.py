@@ -1,5 +1,6 @@
 """The progress of a training that runs elsewhere, by the records that it writes."""
 
+import statistics
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.training_records import EpochRecord, Position, read_epochs, read_position
 
 _SECONDS = 1.0
+# Of a bar: how long it will take is known from whole epochs alone.
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs, {elapsed}{postfix}"
 
 
 class Progress:
@@ -35,7 +38,8 @@ class Progress:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._bar = tqdm(desc=title, unit="epoch", disable=None)
+        self._took: list[float] = []
+        self._bar = tqdm(desc=title, bar_format=_BAR, disable=None)
 
     def __enter__(self) -> "Progress":
         self._thread.start()
@@ -73,12 +77,22 @@ class Progress:
             self.warned = True
             say(f"  {self.title}: warning: {'; '.join(record.warnings)}")
         text = f"loss {_value(record.train, 'loss')}, valid {_value(record.valid, 'loss')}"
-        text += f", valid CER {_value(record.valid, 'cer_ctc')}"
+        text += f", valid CER {_value(record.valid, 'cer_ctc')}{self._remaining(record)}"
         self._bar.total = record.max_epoch
         self._bar.n = record.epoch
         self._bar.set_postfix_str(text)
         if self._bar.disable:
             say(f"  {self.title}: epoch {record.epoch}: {text}")
+
+    def _remaining(self, record: EpochRecord) -> str:
+        """How long the epochs to come will take, by those that have been seen."""
+        if record.seconds is not None:
+            self._took.append(record.seconds)
+        left = record.max_epoch - record.epoch
+        if not (left and self._took):
+            return ""
+        seconds = left * statistics.median(self._took)
+        return f", {tqdm.format_interval(round(seconds))} to go"
 
     def _show_position(self, position: Position) -> None:
         if position.epoch <= self.epochs:

@@ -7,12 +7,13 @@ import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from espnet_lab import Lab, write_tones
 from lhotse import CutSet
 
-from espnet_ottc.alignment.formats.shar import shar_cuts, shar_shards
+from espnet_ottc.alignment.formats.shar import shar_cuts, shar_part, shar_shards
 from espnet_ottc.espnet.shar import Batching, SharBatches, SharIterFactory, shar_source
 
 CTC = {"ctc_type": "ottc", "boundary_label": "<space>"}
@@ -109,6 +110,23 @@ def test_a_shard_that_is_cut_off_is_named(source, tmp_path):
     audio.unlink()
     with pytest.raises(ValueError, match="got 1 and 0"):
         shar_shards(str(tmp_path))
+
+
+def test_a_part_of_a_source_leaves_the_other_shards_unread(lab, source, tmp_path):
+    for path in Path(source).iterdir():
+        broken = path.name in ("recording.000000.tar", "recording.000003.tar")
+        (tmp_path / path.name).write_bytes(b"" if broken else path.read_bytes())
+    wanted = list(CutSet.from_file(lab.data["train"].cuts))
+    found = list(shar_part(str(tmp_path), wanted[8:15], 8, 15))
+    assert [cut.id for cut in found] == [cut.id for cut in wanted[8:15]]
+    sound = [cut.load_audio() for cut in wanted[8:15]]
+    # FLAC has 16 bits, and so had the recording.
+    for one, cut in zip(sound, found, strict=True):
+        np.testing.assert_array_equal(cut.load_audio(), one)
+    with pytest.raises(ValueError, match=r"must have the cuts of the set in the same order"):
+        list(shar_part(str(tmp_path), wanted[9:16], 8, 15))
+    with pytest.raises(ValueError, match="has 24 cuts, and not this one"):
+        list(shar_part(source, wanted[22:24] + wanted[:1], 22, 25))
 
 
 def test_other_data_beside_it_are_refused():

@@ -50,6 +50,20 @@ def test_an_epoch_is_a_line_where_there_is_no_terminal(experiment, capsys):
     ]
 
 
+def test_what_is_to_come_is_estimated_by_whole_epochs_that_were_seen(experiment, capsys):
+    # Of an earlier run, perhaps on another machine.
+    append_epoch(experiment, replace(RECORD, epoch=1, seconds=10_000.0))
+    with Progress("ottc, seed 1", experiment) as progress:
+        append_position(experiment, Position(2, 20, 1))
+        for epoch, seconds in ((2, 60.0), (3, 70.0), (4, 500.0), (20, 60.0)):
+            append_epoch(experiment, replace(RECORD, epoch=epoch, seconds=seconds))
+            progress.look()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("0.125")[2] for line in lines] == [
+        *(", 18:00 to go", ", 18:25 to go", ", 18:40 to go", ""),
+    ]
+
+
 def test_an_epoch_that_a_resumed_training_repeats_is_shown_again(experiment, capsys):
     append_epoch(experiment, RECORD)
     with Progress("ottc, seed 1", experiment):

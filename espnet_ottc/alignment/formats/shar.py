@@ -6,6 +6,7 @@ It has the pairs `cuts.000000.jsonl.gz` and `recording.000000.tar`, as `CutSet.t
 
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,35 @@ def shar_cuts(shards: Iterable[Shard]) -> Iterator["Cut"]:
         if got != count:
             # Lhotse ends with the shorter of both.
             raise ValueError(f"{shard['recording']}: must have audio of {count} cuts, got {got}")
+
+
+def shar_part(source: str, wanted: Iterable["Cut"], first: int, stop: int) -> Iterator["Cut"]:
+    """Cuts of a part of a source, with their audio; shards before and behind it stay unread.
+
+    Args:
+        source: folder or URL.
+        wanted: the cuts that are expected, in their order.
+        first, stop: place of the first in the source, and after the last.
+
+    Raises:
+        FileNotFoundError, ValueError: as `shar_shards` and `shar_cuts`; other cuts than are wanted.
+    """
+    expected = iter(wanted)
+    place = 0
+    for shard in shar_shards(source):
+        count = sum(1 for _ in shar_headers([shard]))
+        if first < place + count and place < stop:
+            for cut in islice(shar_cuts([shard]), max(0, first - place), stop - place):
+                named = next(expected, None)
+                if named is None or named.id != cut.id:
+                    raise ValueError(
+                        f"{cut.id}: {shard['cuts']} must have the cuts of the set in the same order, "
+                        f"expected {None if named is None else named.id}"
+                    )
+                yield cut
+        place += count
+    if (missed := next(expected, None)) is not None:
+        raise ValueError(f"{missed.id}: {source} has {place} cuts, and not this one")
 
 
 def _number(name: str) -> str:
