@@ -110,8 +110,8 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--train_nj", type=_positive, default=1,
                           help="trainings at a time, each with its own cores and GPUs")  # fmt: skip
     training.add_argument("--shar", metavar="DIR",
-                          help="folder or URL with a folder of Lhotse Shar for each set, by its name, in the order "
-                          "of its cuts: trainings and alignments read these as streams")  # fmt: skip
+                          help="folder or URL with a folder of Lhotse Shar for each set, by name, in the "
+                          "order of its cuts: trainings and alignments read these as streams")  # fmt: skip
     training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip
