@@ -211,6 +211,14 @@ def start_daemons() -> None:
             subprocess.run(["slurmd", "-f", os.environ["SLURM_CONF"], "-N", node], check=True)
 
 
+def bring_back(node: str) -> None:
+    """While a run goes on with the other."""
+    start_daemons()
+    # It may have come back by itself.
+    words = ["scontrol", "update", f"nodename={node}", "state=resume"]
+    subprocess.run(words, check=False)
+
+
 def all_up() -> None:
     """Both nodes are idle, at last."""
     start_daemons()
@@ -220,9 +228,7 @@ def all_up() -> None:
         for line in states.splitlines():
             node, state = line.split()
             if "down" in state:
-                # It may have come back by itself.
-                words = ["scontrol", "update", f"nodename={node}", "state=resume"]
-                subprocess.run(words, check=False)
+                bring_back(node)
         assert time.monotonic() < end, states
         time.sleep(0.5)
 

@@ -16,13 +16,13 @@ from slurm_lab import (
     STAGES,
     Run,
     all_up,
+    bring_back,
     cancel_all,
     kill_node,
     results,
     run_here,
     scontrol,
     signal_all,
-    start_daemons,
     take_down,
     wait_for_none,
     working,
@@ -81,22 +81,16 @@ def test_the_whole_recipe_uses_both_nodes_and_leaves_no_job(recipe, calm):
 
 
 @pytest.mark.parametrize("lose", [take_down, kill_node])
-@pytest.mark.parametrize(
-    "module",
-    [
-        "espnet_ottc.bin.collect_statistics",
-        TRAINING,
-        "espnet_ottc.bin.asr_inference",
-    ],
-)
-def test_a_node_lost_in_the_middle_of_a_unit_changes_nothing(recipe, calm, module, lose):
-    with Run(recipe, f"exp_{lose.__name__}_{module.split('.')[-1]}") as run:
-        if module == TRAINING:
-            run.waited(lambda: run.trained(3))
-        node, _ = run.at_work(module)
-        lose(node)
-        run.waited(run.tried_again)
-        start_daemons()
+def test_nodes_lost_in_statistics_training_and_decoding_change_nothing(recipe, calm, lose):
+    with Run(recipe, f"exp_{lose.__name__}") as run:
+        for module in ("collect_statistics", "asr_train", "asr_inference"):
+            if module == "asr_train":
+                run.waited(lambda: run.trained(3))
+            before = run.tried_again()
+            node, _ = run.at_work(f"espnet_ottc.bin.{module}")
+            lose(node)
+            run.waited(lambda before=before: run.tried_again() > before)
+            bring_back(node)
         said = run.ended()
     assert said.count("epoch 1:") == 1
     assert results(run.exp) == calm
