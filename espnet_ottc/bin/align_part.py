@@ -48,9 +48,12 @@ def _align(options: argparse.Namespace) -> None:
     with quiet_imports():
         from espnet_ottc.alignment.formats import read_manifest
         from espnet_ottc.alignment.formats.shar import shar_part
-    cuts = islice(read_manifest(options.cuts, "cuts"), options.first, options.stop)
-    if options.shar is not None:
-        cuts = shar_part(options.shar, cuts, options.first, options.stop)
+    wanted = islice(read_manifest(options.cuts, "cuts"), options.first, options.stop)
+    cuts: Iterable[Cut] = (
+        wanted
+        if options.shar is None
+        else shar_part(options.shar, wanted, options.first, options.stop)
+    )
     chosen = dict(text.split("=", 1) for text in options.aligner)
     if options.model is None:
         _align_by_boundaries(options, cuts, next(iter(chosen)))

@@ -164,17 +164,23 @@ class _Scoring:
             outputs=(job.out, job.out.with_suffix(".txt")),
             after=after,
         )
-        if not self.here:
-            self.later.append(lambda: perform(step, lambda _: _by_worker(job), say) and None)
-            return
 
         def work(_: bool) -> None:
+            if not self.here:
+                _by_worker(job)
+                return
             try:
                 job.run()
             except ValueError as fault:
                 raise StepError(str(fault)) from fault
 
-        perform(step, work, say)
+        def do() -> None:
+            perform(step, work, say)
+
+        if self.here:
+            do()
+        else:
+            self.later.append(do)
 
 
 def _by_worker(job: ScoringJob) -> None:

@@ -22,13 +22,18 @@ asyncssh = pytest.importorskip("asyncssh")
 
 async def _work(process) -> None:
     """What a server does with a command; it does not end it where the connection is lost."""
-    local = await asyncio.create_subprocess_shell(
-        process.command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    local = await asyncio.create_subprocess_shell(process.command, **pipes)
+
+    async def hand_on(said, sink) -> None:
+        async for line in said:
+            # After the connection has gone nobody hears it.
+            with contextlib.suppress(OSError):
+                sink.write(line.decode())
+
+    await asyncio.gather(
+        hand_on(local.stdout, process.stdout), hand_on(local.stderr, process.stderr)
     )
-    await process.redirect(stdout=local.stdout, stderr=local.stderr)
     process.exit(await local.wait())
 
 
@@ -45,15 +50,30 @@ def port() -> Iterator[int]:
     thread.start()
     key = asyncssh.generate_private_key("ssh-ed25519")
 
+    working = []
+
+    async def work(process) -> None:
+        done = asyncio.Event()
+        working.append(done)
+        try:
+            await _work(process)
+        finally:
+            done.set()
+
     async def listen():
         return await asyncssh.listen(
-            "127.0.0.1", 0, server_factory=Open, server_host_keys=[key], process_factory=_work
+            "127.0.0.1", 0, server_factory=Open, server_host_keys=[key], process_factory=work
         )
+
+    async def end() -> None:
+        # All that was started has to end by itself.
+        await asyncio.wait_for(asyncio.gather(*(done.wait() for done in working)), 300)
+        server.close()
+        await server.wait_closed()
 
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     yield server.get_port()
-    server.close()
-    asyncio.run_coroutine_threadsafe(server.wait_closed(), loop).result()
+    asyncio.run_coroutine_threadsafe(end(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
