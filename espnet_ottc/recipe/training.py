@@ -106,8 +106,9 @@ def _source(recipe: Recipe) -> dict[str, str]:
 
 def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
     """ESPnet's training with its options, by as many processes and machines as it has."""
-    module = ["-m", "espnet_ottc.bin.asr_train"]
-    command = [*_launcher(recipe), *module] if _is_shared(recipe) else [sys.executable, *module]
+    module = "espnet_ottc.bin.asr_train"
+    launcher = _launcher(recipe) if _is_shared(recipe) else [sys.executable, "-m"]
+    command = [*launcher, module]
     command += ["--config", str(recipe.paths.trained_on(system.name, seed))]
     command += ["--output_dir", str(recipe.paths.experiment(system.name, seed)), "--resume", "true"]
     command += ["--keep_checkpoint", "true"]
@@ -142,15 +143,14 @@ def _is_shared(recipe: Recipe) -> bool:
 def _launcher(recipe: Recipe) -> list[str]:
     """The words that start a training's processes on each of its machines."""
     launcher = [sys.executable, "-m", "espnet_ottc.bin.train_processes"]
-    launcher += ["--nproc_per_node", str(recipe.processes)]
+    launcher += ["--nproc", str(recipe.processes)]
     machines = recipe.training_machines
     if machines == 1:
-        return [*launcher, "--standalone"]
+        return launcher
     # A worker is a job of so many machines, and runs on the first of them.
     start = ["srun", f"--nodes={machines}", f"--ntasks={machines}", "--ntasks-per-node=1"]
     start += ["--kill-on-bad-exit=1"]
-    meeting = ["--nnodes", str(machines), "--rdzv_backend", "c10d", "--rdzv_endpoint", MEETING]
-    return [*start, *launcher, *meeting]
+    return [*start, *launcher, "--nnodes", str(machines), "--meeting", MEETING]
 
 
 def _leave_out_unaligned(recipe: Recipe, system: System, seed: int) -> None:

@@ -103,7 +103,7 @@ def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch
         ("--alignments .", "--alignments has no meaning without a corpus"),
         ("--shar a,b", "--shar: ESPnet cannot take this path, got 'a,b'"),
         (
-            "--systems aligned --shar s3://a",
+            "--systems ctc aligned --shar s3://a",
             "aligned trains on a forced alignment, which --shar has not",
         ),
     ],

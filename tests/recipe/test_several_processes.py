@@ -1,5 +1,6 @@
 """Trainings by several processes, as the recipe starts them."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_recipe import HOURS, recipe_folder, run_command
+from tiny_recipe import HOURS, ROOT, recipe_folder, run_command
 
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
@@ -40,7 +41,7 @@ def test_one_process_needs_no_launcher(command):
 def test_several_gpus_are_a_process_each(command):
     words = command("--ngpu", "4")
     assert words[:3] == [sys.executable, "-m", LAUNCHER]
-    assert words[words.index("--nproc_per_node") + 1] == "4"
+    assert words[words.index("--nproc") + 1] == "4"
     # ESPnet's own: of each process.
     assert words[words.index("--ngpu") + 1] == "1"
     assert words[words.index("--dist_backend") + 1] == "nccl"
@@ -51,8 +52,8 @@ def test_several_machines_are_a_step_of_their_job(command):
     words = command("--cluster", "cluster.yaml", "--nproc", "2")
     assert words[:4] == ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1"]
     assert words[words.index("--nnodes") + 1] == "3"
-    assert words[words.index("--nproc_per_node") + 1] == "2"
-    assert words[words.index("--rdzv_endpoint") + 1] == MEETING
+    assert words[words.index("--nproc") + 1] == "2"
+    assert words[words.index("--meeting") + 1] == MEETING
     assert words[words.index("--dist_backend") + 1] == "gloo"
 
 
@@ -67,12 +68,17 @@ def test_a_stream_takes_the_place_of_cuts_and_texts(command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("end", "status"), [("exit 3", 3), ("kill -9 $$$$", 137), ("exit 0", 0)])
-def test_the_launcher_ends_as_its_processes_do(end, status):
-    # torchrun takes one $ of two away.
-    words = [sys.executable, "-m", LAUNCHER, "--standalone", "--nproc_per_node", "2", "--no-python"]
-    script = f"if [ $RANK = 1 ]; then {end}; fi"
-    done = subprocess.run([*words, "sh", "-c", script], check=False, capture_output=True)
+@pytest.mark.parametrize(
+    ("end", "status"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137), ("sys.exit(0)", 0)]
+)
+def test_the_launcher_ends_as_its_processes_do(tmp_path, end, status):
+    (tmp_path / "ends.py").write_text(f"import os, sys\nif os.environ['RANK'] == '1':\n    {end}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", LAUNCHER, "--nproc", "2", "ends", "--option"],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
     assert done.returncode == status, done.stderr
 
 
