@@ -124,14 +124,23 @@ def test_a_training_goes_on_after_its_time_limit(recipe, calm):
     assert results(run.exp) == calm
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_that_is_killed_ends_its_jobs_and_goes_on_when_started_again(recipe, calm, number):
-    exp = f"exp_driver{int(number)}"
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [("run.sh", signal.SIGKILL), ("run.sh", signal.SIGTERM), ("scheduler", signal.SIGKILL)],
+)
+def test_a_run_that_is_killed_ends_its_jobs_and_goes_on_when_started_again(
+    recipe, calm, what, number
+):
+    exp = f"exp_{what}_{int(number)}"
     with Run(recipe, exp) as run:
         run.waited(lambda: run.trained(3))
         run.at_work(TRAINING)
-        run.process.send_signal(number)
-        run.process.wait()
+        if what == "run.sh":
+            run.process.send_signal(number)
+        else:
+            # It lives in the process of the stage.
+            signal_all("espnet_ottc.recipe", number)
+        assert run.process.wait() != 0
         wait_for_none(TRAINING)
     with Run(recipe, exp) as again:
         said = again.ended()
