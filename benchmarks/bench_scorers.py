@@ -270,26 +270,31 @@ def _check_same(before: Path, now: Path) -> None:
 
 def _document(rows: Sequence[tuple[str, Sequence[Cost]]], options: argparse.Namespace) -> str:
     about = environment(options, ("numpy", "kaldialign", "lhotse"))
+    states = ["before", "now"] if options.before else ["now"]
+    columns = [f"{what} {one}" for what in ("s", "processor s", "MB") for one in states]
+    busy = os.getloadavg()[1]
     lines = [
         "# Scorers and report on many utterances",
         "",
         f"{options.utterances:,} utterances of {sum(WORDS_A_UTTERANCE) / 2:g} words in the mean, one word in "
         "twenty wrong. Each command runs in processes of its own. Memory is the most of all its processes "
-        "together. The scores are the same in all digits.",
+        "together. Processor seconds are those of all processes and threads.",
         "",
         *provenance_lines(about, "one run of each"),
-        f"* before: commit {options.before}",
+        f"* load of the machine at the end, all programs together: {busy:.1f} processes",
+        *(
+            [f"* before: commit {options.before}; the same scores in all digits"]
+            * bool(options.before)
+        ),
         "",
-        "| command | s before | s now | ratio | processor s before | now | MB before | MB now |",
-        "| :-- | --: | --: | --: | --: | --: | --: | --: |",
+        f"| command | {' | '.join(columns)} |",
+        f"| :-- |{' --: |' * len(columns)}",
     ]
     for name, costs in rows:
-        before, now = costs[0], costs[-1]
-        lines.append(
-            f"| `{name}` | {before.wall:.1f} | {now.wall:.1f} | {before.wall / now.wall:.1f} "
-            f"| {before.processors:.1f} | {now.processors:.1f} "
-            f"| {before.memory:.0f} | {now.memory:.0f} |"
-        )
+        cells = [f"{one.wall:.1f}" for one in costs]
+        cells += [f"{one.processors:.1f}" for one in costs]
+        cells += [f"{one.memory:.0f}" for one in costs]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
