@@ -18,6 +18,8 @@ from espnet_ottc.recipe.engine import Engine
 from espnet_ottc.recipe.units import Unit
 
 asyncssh = pytest.importorskip("asyncssh")
+# Interpreters of workers have to start.
+pytestmark = pytest.mark.slow
 
 
 async def _work(process) -> None:
