@@ -87,11 +87,18 @@ def test_two_processes_that_are_told_to_end_go_on_after_their_epoch(tmp_path):
     pytest.importorskip("espeakng_loader", reason="the default corpus is spoken by espeak-ng")
     recipe = recipe_folder(tmp_path)
     path = recipe / "conf/tiny/train_ctc.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "max_epoch": 8}))
+    config = yaml.safe_load(path.read_text())
+    steps = 8 * config["num_iters_per_epoch"]
+    config |= {
+        "max_epoch": 8,
+        "scheduler_conf": {**config["scheduler_conf"], "total_steps": steps},
+    }
+    path.write_text(yaml.safe_dump(config))
 
     def start(exp: str) -> "subprocess.Popen[str]":
         words, environment = run_command(
-            *HOURS, "--systems", "ctc", "--nproc", "2", "--stop_stage", "5", "--expdir", exp
+            *(*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean"),
+            *("--systems", "ctc", "--nproc", "2", "--stop_stage", "5", "--expdir", exp),
         )
         return subprocess.Popen(
             words, cwd=recipe, env=environment, stdout=subprocess.PIPE, text=True
