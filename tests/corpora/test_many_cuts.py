@@ -9,11 +9,12 @@ import pytest
 CODE = """
 import json, resource, sys
 from pathlib import Path
-from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 from espnet_ottc.corpora.manifests import write_cuts
 
 def cuts(count):
-    recording = Recording("r", [], 16000, 16000 * 1000, 1000.0)
+    source = AudioSource("file", [0], "r.flac")
+    recording = Recording("r", [source], 16000, 16000 * 1000, 1000.0)
     for number in range(count):
         name = f"speaker{number % 991:04d}-chapter-{number:09d}"
         words = [SupervisionSegment(name, "r", 0.0, 12.5, text="A SENTENCE OF SOME WORDS " * 6)]
