@@ -280,7 +280,10 @@ def test_hybrid_training_decodes_with_attention_and_prefix_scores(lab):
 
 @pytest.mark.parametrize(
     "conf",
-    [{"ctc_type": "ctc_prior"}, {"ctc_type": "cr_ctc"}],
+    [
+        {"ctc_type": "ctc_prior"},
+        pytest.param({"ctc_type": "cr_ctc"}, marks=pytest.mark.slow),
+    ],
     ids=lambda conf: conf["ctc_type"],
 )
 def test_a_baseline_learns_the_tones_and_decodes_them(lab, conf):

@@ -61,6 +61,7 @@ def test_the_log_has_the_mass_of_the_null_label_and_the_configuration_its_tokens
     assert saved["boundary_label"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -97,6 +97,7 @@ def test_every_word_has_a_time_in_every_format(recipe, first):
         assert (folder / "infeasible").read_text() == ""
 
 
+@pytest.mark.slow
 def test_times_alone_tuned_models_and_other_tools_have_rows_without_words(recipe, first):
     heard = recipe / "exp/ottc/seed1/align_viterbi/test-clean/words.ctm"
     tool = recipe / "others/some_tool/test-clean.ctm"
