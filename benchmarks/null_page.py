@@ -24,8 +24,8 @@ ABOUT_WORLD = (
     "the utterances. Shares of frames whose best label is the null label.",
 )
 ABOUT_TRIED = (
-    "Spoken digits, the development set. That with the smallest boundary error is chosen, among those whose",
-    "null label takes at most 2 % of the speech.",
+    "Spoken digits, the development set. The recipes have the setting with the smallest boundary error.",
+    "Words' times include the quiet edges of clips, so some of what counts as speech is silence.",
 )
 ABOUT_WORDS = (
     "In each utterance one word is cut out of the sound, put into the text, or replaced there.",
