@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 30.0
 _LINE = "  {desc}: {n_fmt} of {total_fmt} in {elapsed}, {remaining} to go"
+# Where nobody knows how many there are.
+_ENDLESS = "  {desc}: {n_fmt} in {elapsed}"
 
 
 def progress(
@@ -27,6 +29,7 @@ def progress(
 
     if sys.stderr.isatty():
         return Bar(items, desc=title, unit=unit, total=total, leave=False)
+    known = total is not None or isinstance(items, Sized)
     return Bar(
         items,
         desc=title,
@@ -36,7 +39,7 @@ def progress(
         file=_Lines(),
         mininterval=_SECONDS,
         delay=_SECONDS,
-        bar_format=_LINE,
+        bar_format=_LINE if known else _ENDLESS,
         position=0,  # several at once would move the cursor
     )
 

@@ -90,3 +90,13 @@ def test_lines_say_how_much_is_done(fraction, capsys, monkeypatch):
     with progress.progress(title="work", unit="piece", total=4) as bar:
         bar.update(int(4 * fraction))
     assert f"work: {int(4 * fraction)} of 4" in capsys.readouterr().err
+
+
+def test_a_stream_has_no_end_to_be_estimated():
+    program = PROGRAM.replace(", total=4", "")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    lines = done.stderr.splitlines()
+    assert {line.split(" in ")[0] for line in lines} >= {f"  work: {n}" for n in range(1, 5)}
+    assert not any("?" in line or "to go" in line for line in lines)
