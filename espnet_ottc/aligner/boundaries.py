@@ -12,7 +12,7 @@ from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.pieces import align_long
-from espnet_ottc.alignment.boundary.wide import WideOutputs, wide_scores
+from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.text import SpelledWord
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -44,7 +44,7 @@ def with_boundaries(
     """
     if not words:
         return found
-    wide = wide_scores(
+    wide = WideScores(
         boundary,
         WideOutputs(
             outputs.log_probs,
@@ -53,7 +53,6 @@ def with_boundaries(
             silence_of(model) - ({model.blank} if model.null is None else set()),
             model.blank if model.null is None else None,
         ),
-        len(features),
     )
     roughly = [(word.start, word.end) for word in found.words]
     said = [said_for(word) for word in words]
@@ -65,11 +64,13 @@ def with_boundaries(
             word,
             start=times.words[number].start,
             end=times.words[number].end,
-            tokens=tokens_of(times, number),
+            tokens=tokens,
             start_interval=times.start_intervals[number],
             end_interval=times.end_intervals[number],
         )
-        for number, word in enumerate(found.words)
+        for number, (word, tokens) in enumerate(
+            zip(found.words, tokens_of_words(times), strict=True)
+        )
     )
     return replace(found, words=tuple(sharper))
 
@@ -80,9 +81,15 @@ def said_for(word: SpelledWord) -> str:
 
 
 def boundary_word(
-    found: BoundaryAlignment, number: int, word: SpelledWord, confidence: float | None, status: str
+    found: BoundaryAlignment,
+    number: int,
+    word: SpelledWord,
+    tokens: tuple[Span, ...],
+    *,
+    confidence: float | None,
+    status: str,
 ) -> AlignedWord:
-    """A word as a boundary model alone has found it."""
+    """A word as a boundary model alone has found it, with its tokens of `tokens_of_words`."""
     span = found.words[number]
     return AlignedWord(
         word.given,
@@ -91,7 +98,7 @@ def boundary_word(
         confidence,
         status,
         said_for(word),
-        tokens_of(found, number),
+        tokens,
         word.sentence,
         word.glued,
         found.start_intervals[number],
@@ -99,13 +106,12 @@ def boundary_word(
     )
 
 
-def tokens_of(found: BoundaryAlignment, number: int) -> tuple[Span, ...]:
-    """The units of a word, inside of its time."""
-    span = found.words[number]
-    return tuple(
-        Span(
-            one.symbol, min(max(one.start, span.start), span.end), min(one.end, span.end), one.score
-        )
-        for one, owner in zip(found.tokens, found.token_words, strict=True)
-        if owner == number and one.end >= span.start
-    )
+def tokens_of_words(found: BoundaryAlignment) -> list[tuple[Span, ...]]:
+    """Of each word its units, inside of its time."""
+    inside: list[list[Span]] = [[] for _ in found.words]
+    for one, owner in zip(found.tokens, found.token_words, strict=True):
+        span = found.words[owner]
+        if one.end >= span.start:
+            start, end = min(max(one.start, span.start), span.end), min(one.end, span.end)
+            inside[owner].append(Span(one.symbol, start, end, one.score))
+    return [tuple(units) for units in inside]

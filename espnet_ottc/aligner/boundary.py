@@ -9,7 +9,7 @@ from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
-from espnet_ottc.aligner.boundaries import boundary_word, said_for
+from espnet_ottc.aligner.boundaries import boundary_word, said_for, tokens_of_words
 from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
 from espnet_ottc.aligner.utterance import Utterance
@@ -23,6 +23,7 @@ from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
+from espnet_ottc.alignment.sound_files import probe
 from espnet_ottc.alignment.text import Alphabet, Speller
 from espnet_ottc.alignment.text.spelling import APOSTROPHES
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -100,10 +101,13 @@ class BoundaryAligner(Aligner):
                 found,
                 number,
                 word,
-                confidence,
-                calibration.word_status(confidence, wildcard=False),
+                tokens,
+                confidence=confidence,
+                status=calibration.word_status(confidence, wildcard=False),
             )
-            for number, (word, confidence) in enumerate(zip(words, confidences, strict=True))
+            for number, (word, tokens, confidence) in enumerate(
+                zip(words, tokens_of_words(found), confidences, strict=True)
+            )
         )
         evidence = Evidence(tuple(found.word_scores), -found.score, len(features))
         confidence = calibration.utterance(confidences, evidence.unexplained)
@@ -191,5 +195,5 @@ def _load(one: Utterance) -> tuple[Tensor, int]:
     """At the recording's own rate where that is low: there is nothing above."""
     rate = SAMPLING_RATE
     if one.recording.path is not None:
-        rate = min(sound.probe(one.recording.path).rate, SAMPLING_RATE)
+        rate = min(probe(one.recording.path).rate, SAMPLING_RATE)
     return torch.from_numpy(sound.load(one, rate)), rate

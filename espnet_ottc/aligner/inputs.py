@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ottc.aligner import texts
-from espnet_ottc.aligner.audio import NAMED_CHANNELS, SUFFIXES, AudioError, probe
+from espnet_ottc.aligner.audio import NAMED_CHANNELS
 from espnet_ottc.aligner.utterance import Failure, Recording, Utterance
+from espnet_ottc.alignment.sound_files import SUFFIXES, AudioError, probe
 from espnet_ottc.utils.files import files_below
 
 MANIFESTS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".yaml", ".yaml.gz")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
-from espnet_ottc.aligner.audio import AudioError, probe
 from espnet_ottc.aligner.journal import Journal
 from espnet_ottc.aligner.texts import OUTPUT_MARK
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
@@ -21,6 +20,7 @@ from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
 from espnet_ottc.alignment.formats import ctm_lines
 from espnet_ottc.alignment.outputs import FORMATS, write_outputs
+from espnet_ottc.alignment.sound_files import AudioError, probe
 from espnet_ottc.alignment.windows import together
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
@@ -251,7 +251,9 @@ class _Files:
         path = one.recording.path
         if path is not None and folder.resolve() == path.parent.resolve():
             name += OUTPUT_MARK
-        write_outputs(folder, found, self._options.formats, name=name)
+        # A page needs the recording's file, which cuts may not have: it must not cost the other formats.
+        formats = sorted(self._options.formats, key=lambda one: one == "page")
+        write_outputs(folder, found, formats, name=name)
 
 
 def _key(one: Utterance, source: AlignerSource) -> str:

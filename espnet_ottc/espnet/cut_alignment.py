@@ -18,7 +18,7 @@ from espnet_ottc.alignment.aligners import (
 )
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.pieces import LONGEST, align_long
-from espnet_ottc.alignment.boundary.wide import WideOutputs, wide_scores
+from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.spans import (
     CHARACTER_SEPARATORS,
     Span,
@@ -162,7 +162,7 @@ def _find_boundaries(
     features = boundary.features(model.samples(cut), model.sampling_rate)
     silence = {i for i, token in enumerate(model.token_list) if token in CHARACTER_SEPARATORS}
     silence |= {one for one in (model.boundary, model.null) if one is not None}
-    wide = wide_scores(
+    wide = WideScores(
         boundary,
         WideOutputs(
             posteriors.log_probs,
@@ -171,7 +171,6 @@ def _find_boundaries(
             frozenset(silence),
             model.blank if model.null is None else None,
         ),
-        len(features),
     )
     roughly = _rough_words(model, cut, found.text, posteriors) if cut.duration > LONGEST else []
     times = align_long(

@@ -19,6 +19,11 @@ NO_ARC = -1e30
 _MOST_SKIPS = 254
 # Above it an utterance's search keeps every √T-th frame and computes those between once more.
 _KEPT_CELLS = 1 << 25
+# Of a band around a best path: its states on either side at first, how much wider it becomes, and the most
+# probability that a state at its edges may have.
+_WIDTH = 128
+_WIDENED = 4
+_AT_EDGES = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +144,8 @@ def sum_paths(
     levels: Sequence[float] = (),
     occupancies: bool = False,
     scale: float = 1.0,
+    around: Sequence[Tensor | None] | None = None,
+    width: int = _WIDTH,
     backend: str = "auto",
     kept_cells: int = _KEPT_CELLS,
 ) -> Sums:
@@ -154,18 +161,30 @@ def sum_paths(
         levels: probabilities in (0, 1); the quantiles of each mark are found for them.
         occupancies: whether they are wanted.
         scale: the scores are multiplied by it, the arcs' are not.
+        around: of each utterance the states of its best path, (T,), as `best_paths` gives them.  Then paths
+            are summed within a band around it, which is made wider until no state at its edges has more than
+            a millionth of probability.  None: all paths are.
+        width: states of the band on either side of the path, ≥ 1, in which the sum begins.
         backend: "auto", "eager" or "cpu".
         kept_cells: states times frames that may be kept for one utterance.
 
     Raises:
         ValueError: scores that are not finite, or lack a column; another number of chains or marks; marks or
-            levels out of range.
+            levels out of range; paths of another length.
     """
     if not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels must lie in (0, 1), got {list(levels)}")
     given: Sequence[Sequence[int]] = [()] * len(chains) if marks is None else marks
     inputs = _inputs(scores, chains, given, scale, kept_cells)
-    found = choose(backend).total(inputs, ChainSumsWanted(occupancies, tuple(levels)))
+    implementation = choose(backend)
+    wanted = ChainSumsWanted(occupancies, tuple(levels))
+    most = max((chain.states for chain in chains), default=0)
+    while True:
+        band = None if around is None or width >= most else _band(inputs, around, width)
+        found = implementation.total(inputs, wanted._replace(band=band))
+        if band is None or float(found.edges.max()) <= _AT_EDGES:
+            break
+        width *= _WIDENED
     frames, counts = inputs.frame_starts.diff().tolist(), inputs.mark_starts.diff().tolist()
     return Sums(
         found.totals,
@@ -221,6 +240,25 @@ def _inputs(
         scale=scale,
         kept_cells=kept_cells,
     )
+
+
+def _band(
+    inputs: ChainInputs, around: Sequence[Tensor | None], width: int
+) -> tuple[Tensor, Tensor]:
+    """First state and the one behind the last of each frame: so many on either side of the paths."""
+    lows, highs = [], []
+    for b, path in enumerate(around):
+        states, frames = inputs.states_of(b), inputs.frames_of(b)
+        S, T = states.stop - states.start, frames.stop - frames.start
+        if path is None:
+            path, beyond = torch.zeros(T, dtype=torch.int64), S
+        elif len(path) != T:
+            raise ValueError(f"utterance {b}: its path must have {T} frames, got {len(path)}")
+        else:
+            beyond = width
+        lows.append((path - beyond).clamp(min=0))
+        highs.append((path + beyond + 1).clamp(max=S))
+    return torch.cat(lows).int().contiguous(), torch.cat(highs).int().contiguous()
 
 
 def _starts(counts: Sequence[int]) -> Tensor:

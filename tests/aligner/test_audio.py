@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_ottc.aligner import audio
-from espnet_ottc.aligner.audio import AudioError, load, probe
+from espnet_ottc.aligner.audio import load
 from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.alignment import sound_files
+from espnet_ottc.alignment.sound_files import AudioError, probe
 
 RATE = 16000
 
@@ -71,7 +72,7 @@ def test_a_part_of_a_recording_is_that_part_by_every_decoder(tmp_path: Path) -> 
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
     path = tmp_path / "a.flac"
     soundfile.write(path, samples, RATE, subtype="PCM_24")
-    for opened in (audio._soundfile(path), audio._av(path)):
+    for opened in (sound_files._soundfile(path), sound_files._av(path)):
         blocks = np.concatenate(list(opened.blocks(0.25)))[:, 0]
         np.testing.assert_allclose(blocks, samples[RATE // 4 :], atol=1e-4)
     np.testing.assert_allclose(_load(path, start=0.25, end=0.5), samples[4000:8000], atol=1e-4)
@@ -150,7 +151,7 @@ def test_ffmpeg_may_complain_at_length(
         (tmp_path / name).write_text(PROGRAM.replace("FAILED", str(status)))
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    opened = audio._ffmpeg(tmp_path / "a.amr")
+    opened = sound_files._ffmpeg(tmp_path / "a.amr")
     assert (opened.info.rate, opened.info.duration) == (RATE, None)
     blocks = opened.blocks(0.0)
     assert len(next(blocks)) == 16000
@@ -164,7 +165,7 @@ def test_ffmpeg_may_complain_at_length(
 def test_without_other_decoders_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "_DECODERS", audio._DECODERS[:1])
+    monkeypatch.setattr(sound_files, "_DECODERS", sound_files._DECODERS[:1])
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + b"\0" * 100)
     with pytest.raises(AudioError, match=r"install PyAV \(pip install av\), torchcodec or ffmpeg"):
         _load(tmp_path / "a.m4a")

@@ -12,7 +12,7 @@ from espnet_ottc.alignment.boundary.graph import columns_of
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.pieces import _pieces, align_long
 from espnet_ottc.alignment.boundary.units import OTHER, Units
-from espnet_ottc.alignment.boundary.wide import WideOutputs, wide_scores
+from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.spans import FrameGrid
 
 CHARACTERS = ("<blank>", "<unk>", "<space>", "A", "B", "É", "'", "<word_break>")
@@ -51,7 +51,7 @@ def _slow(outputs, spelled, frame, hop=0.01):
 
 def test_letters_have_the_probability_of_their_tokens_and_the_blanks():
     model, outputs = _model(), _outputs()
-    found = wide_scores(model, outputs, 29)
+    found = WideScores(model, outputs)(range(29))
     # É is spelled by no unit, so that it is what other letters are.
     tokens = {"a": [0, 3], "b": [0, 4], OTHER: [0, 5, 6], "<sil>": [0, 2, 7]}
     states = model.config.states
@@ -64,7 +64,7 @@ def test_letters_have_the_probability_of_their_tokens_and_the_blanks():
 
 def test_a_piece_of_a_word_speaks_for_each_of_its_letters():
     tokens = ("<blank>", "▁AB", "B", "▁A")
-    found = wide_scores(_model(), (outputs := _outputs(tokens, frozenset())), 12)
+    found = WideScores(_model(), (outputs := _outputs(tokens, frozenset())))(range(12))
     assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 1, 3], 5), abs_tol=1e-4)
     assert math.isclose(float(found[5, 3]), _slow(outputs, [0, 1, 2], 5), abs_tol=1e-4)
 
@@ -73,7 +73,7 @@ def test_words_that_are_units_have_their_own_token():
     words = {"ab": (("ab",),), "ba": (("ba",),)}
     model = _model(("ab", "ba"), words)
     outputs = _outputs(("<blank>", "ba", "ab"), frozenset())
-    found = wide_scores(model, outputs, 12)
+    found = WideScores(model, outputs)(range(12))
     assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 2], 5), abs_tol=1e-4)
     assert math.isclose(float(found[5, 3]), _slow(outputs, [0, 1], 5), abs_tol=1e-4)
 
@@ -81,7 +81,7 @@ def test_words_that_are_units_have_their_own_token():
 def test_phones_beside_letters_have_the_probability_of_speech():
     model = _model(("EY", "B"), {"a": (("EY",),), "b": (("B",),)})
     outputs = _outputs(("<blank>", "<space>", "x", "y"), frozenset({1}))
-    found = wide_scores(model, outputs, 12)
+    found = WideScores(model, outputs)(range(12))
     assert math.isclose(float(found[5, 0]), _slow(outputs, [0, 2, 3], 5), abs_tol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_what_is_impossible_for_the_recogniser_stays_possible():
     outputs = _outputs()
     sure = torch.full_like(outputs.log_probs, -torch.inf)
     sure[:, 3] = 0.0
-    found = wide_scores(_model(), replace(outputs, log_probs=sure), 12)
+    found = WideScores(_model(), replace(outputs, log_probs=sure))(range(12))
     assert float(found[:, 0].min()) == 0.0
     assert float(found[:, 3].max()) == -12.0
 
@@ -146,7 +146,9 @@ def test_pieces_give_what_the_whole_gives_where_pauses_are_clear():
     wide[quiet, 9:] = 0.0
     words = ["a", "b", "a", "b"]
     whole = align_features(model, features, words, 4.0, wide)
-    cut = align_long(model, features, words, 4.0, wide, spoken, longest=1.5)
+    cut = align_long(
+        model, features, words, 4.0, lambda f: wide[f.start : f.stop], spoken, longest=1.5
+    )
     for name in ("words", "tokens"):
         for one, other in zip(getattr(whole, name), getattr(cut, name), strict=True):
             assert one.symbol == other.symbol

@@ -1,5 +1,7 @@
 """The page that plays a recording, in a real browser."""
 
+import base64
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -80,3 +82,28 @@ def test_a_click_plays_a_word_and_words_light_up_as_they_are_said(
     assert page.locator("li").inner_text() == "5.00 to 5.50 s: speech without text"
     assert faults == []
     page.close()
+
+
+@pytest.mark.parametrize("suffix", ["mov", "aiff"])
+def test_sound_of_a_kind_that_browsers_do_not_play_becomes_flac(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"talk.{suffix}"
+    samples = 0.1 * np.sin(np.arange(16000) / 9).astype(np.float32)
+    if suffix == "aiff":
+        soundfile.write(path, samples, 16000)
+    else:
+        av = pytest.importorskip("av", reason="a video is made by PyAV")
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("aac", rate=16000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+    one = AlignedUtterance("talk", "talk", 0.0, 1.0, (), 0.8, source=str(path))
+    (page,) = write_outputs(tmp_path / "out", [one], ["page"])
+    packed = page.read_text(encoding="utf-8").split("data:audio/flac;base64,")[1].split('"')[0]
+    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(packed)))
+    assert rate == 16000
+    assert len(heard) == pytest.approx(16000, abs=1100)  # an encoder's last frame is padded
+    assert np.abs(heard).max() == pytest.approx(0.1, abs=0.02)

@@ -216,8 +216,9 @@ def _boundary_model(path: Path) -> object:
 
 
 def _sound(path: Path) -> object:
-    from espnet_ottc.aligner.audio import load, probe
+    from espnet_ottc.aligner.audio import load
     from espnet_ottc.aligner.utterance import Recording, Utterance
+    from espnet_ottc.alignment.sound_files import probe
 
     probe(path)
     return load(Utterance("u", Recording("u", path)), 8000)

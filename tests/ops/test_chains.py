@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from espnet_ottc.ops import chains as chain_searches
 from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths, sum_paths
-from espnet_ottc.ops.kernels.chains import choose
+from espnet_ottc.ops.kernels.chains import ChainSumsWanted, choose
 
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -147,6 +148,60 @@ def test_the_kernel_equals_pytorch_in_batches_however_little_is_kept(kept_cells:
     for name in ("occupancies", "quantiles"):
         for left, right in zip(getattr(one, name), getattr(other, name), strict=True):
             torch.testing.assert_close(left, right, atol=1e-3, rtol=0)
+
+
+@pytest.mark.skipif(not _kernel_is_there(), reason="the C kernel was not compiled")
+@pytest.mark.parametrize("kept_cells", [1 << 25, 60, 1])
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_kernel_sums_within_a_band_as_pytorch_does(kept_cells: int, width: int) -> None:
+    sizes = [(40, 9), (0, 3), (17, 0), (61, 12), (61, 30)]
+    chains = [_chain(i, S, 4) if S else _empty() for i, (_, S) in enumerate(sizes)]
+    scores = [_scores(i, T, 4) for i, (T, _) in enumerate(sizes)]
+    paths = best_paths(scores, chains).states
+    marks = [list(range(chain.states + 1)) for chain in chains]
+    inputs = chain_searches._inputs(scores, chains, marks, 1.0, kept_cells)
+    wanted = ChainSumsWanted(True, LEVELS, chain_searches._band(inputs, paths, width))
+    slow, fast = (choose(name).total(inputs, wanted) for name in ("eager", "cpu"))
+    for name in ("totals", "occupancy", "quantiles", "edges"):
+        torch.testing.assert_close(getattr(slow, name), getattr(fast, name), atol=1e-3, rtol=0)
+    assert float(slow.edges.max()) > 0.01  # so that there is something to compare
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_band_becomes_so_wide_that_it_gives_what_all_paths_give(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first utterance says where its states lie, the second does not.
+    sure = torch.full((60, 30), -20.0)
+    sure[torch.arange(60), torch.arange(60) // 2] = 0.0
+    vague = 0.1 * _scores(5, 60, 30)
+    nothing = torch.empty(0, dtype=torch.int32)
+    chain = Chain(
+        torch.arange(30, dtype=torch.int32),
+        torch.zeros(30),
+        torch.zeros(30),
+        torch.where(torch.arange(30) == 0, 0.0, NO_ARC),
+        torch.where(torch.arange(30) == 29, 0.0, NO_ARC),
+        nothing,
+        nothing,
+        torch.empty(0),
+    )
+    bands = []
+    within = chain_searches._band
+    monkeypatch.setattr(chain_searches, "_band", lambda *given: bands.append(1) or within(*given))
+    for scores, tries in ((sure, 1), (vague, 2)):
+        bands.clear()
+        paths = best_paths([scores], [chain], backend=backend).states
+        options = {"marks": [range(31)], "levels": LEVELS, "occupancies": True, "backend": backend}
+        band = sum_paths([scores], [chain], around=paths, width=4, **options)
+        whole = sum_paths([scores], [chain], **options)
+        assert len(bands) == tries
+        assert band.totals.tolist() == pytest.approx(whole.totals.tolist(), abs=1e-4)
+        for name in ("occupancies", "quantiles"):
+            left, right = getattr(band, name)[0], getattr(whole, name)[0]
+            torch.testing.assert_close(left, right, atol=2e-3, rtol=0)
+    with pytest.raises(ValueError, match="its path must have 60 frames"):
+        sum_paths([sure], [chain], around=[torch.zeros(59, dtype=torch.int64)], width=4)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -17,6 +17,24 @@ from espnet_ottc.ops.chains import best_paths, sum_paths
 INTERVAL = (0.05, 0.95)
 
 
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """What is known of an utterance.
+
+    Attributes:
+        features: (T, mels) of the boundary model.
+        words: what is said.
+        duration: seconds.
+        wide: (T, columns) log-probabilities of a model that sees more, at the same frames; its share is
+            added to the scores.
+    """
+
+    features: Tensor
+    words: Sequence[str]
+    duration: float
+    wide: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class BoundaryAlignment:
     """The times of one utterance.
@@ -52,32 +70,61 @@ def align_features(
 
     Args:
         model: a trained boundary model.
-        features: (T, mels) of the utterance.
-        words: what is said.
-        duration: seconds of the utterance.
-        wide: (T, columns) log-probabilities of a model that sees more, at the same frames; its share is
-            added to the scores.
+        features, words, duration, wide: see `Spoken`.
 
     Returns:
         The times, or why there are none.
     """
-    graph, config = model.graph(words), model.config
-    if graph.shortest > len(features):
-        return f"its words need {graph.shortest} frames, got {len(features)}"
-    narrow = model.scores(features)
-    scores = narrow if wide is None else narrow + config.wide_share * wide
-    (path,) = best_paths([scores], [graph.chain]).states
-    if path is None:
-        return "no path through its words fits it"
-    marks = [*graph.word_starts, *graph.word_ends]
-    medians = sum_paths(
-        [scores], [graph.chain], marks=[marks], levels=(0.5,), scale=config.boundary_scale
-    ).quantiles[0]
-    intervals = sum_paths(
-        [scores], [graph.chain], marks=[marks], levels=INTERVAL, scale=config.interval_scale
-    ).quantiles[0]
-    found = _Found(graph, path, narrow, medians[:, 0], intervals)
-    return _alignment(model, found, words, duration)
+    return align_together(model, [Spoken(features, words, duration, wide)])[0]
+
+
+def align_together(
+    model: BoundaryModel, utterances: Sequence[Spoken]
+) -> list[BoundaryAlignment | str]:
+    """Align several utterances, as many at a time as PyTorch has threads.
+
+    Args:
+        model: a trained boundary model.
+        utterances: each with at least one word.
+
+    Returns:
+        Of each the times, or why there are none.
+    """
+    config = model.config
+    found: list[BoundaryAlignment | str] = ["no path through its words fits it"] * len(utterances)
+    graphs = [model.graph(one.words) for one in utterances]
+    fitting = []
+    for place, (one, graph) in enumerate(zip(utterances, graphs, strict=True)):
+        if graph.shortest <= len(one.features):
+            fitting.append(place)
+        else:
+            found[place] = f"its words need {graph.shortest} frames, got {len(one.features)}"
+    narrow = {place: model.scores(utterances[place].features) for place in fitting}
+    scores = [
+        _with_wide(narrow[place], utterances[place].wide, config.wide_share) for place in fitting
+    ]
+    chains = [graphs[place].chain for place in fitting]
+    marks = [[*graphs[place].word_starts, *graphs[place].word_ends] for place in fitting]
+    paths = best_paths(scores, chains).states
+    medians, intervals = (
+        sum_paths(scores, chains, marks=marks, levels=levels, scale=scale, around=paths).quantiles
+        for levels, scale in (
+            ((0.5,), config.boundary_scale),
+            (INTERVAL, config.interval_scale),
+        )
+    )
+    for number, (place, path) in enumerate(zip(fitting, paths, strict=True)):
+        if path is not None:
+            searched = _Found(
+                graphs[place], path, narrow[place], medians[number][:, 0], intervals[number]
+            )
+            one = utterances[place]
+            found[place] = _alignment(model, searched, one.words, one.duration)
+    return found
+
+
+def _with_wide(narrow: Tensor, wide: Tensor | None, share: float) -> Tensor:
+    return narrow if wide is None else narrow + share * wide
 
 
 @dataclass(frozen=True)
@@ -95,32 +142,35 @@ def _alignment(
     model: BoundaryModel, found: _Found, words: Sequence[str], duration: float
 ) -> BoundaryAlignment:
     axis, graph, path, narrow = grid(model.config), found.graph, found.path, found.narrow
-    frames = torch.arange(len(path))
     columns = graph.chain.columns.long()[path]
-    scores = narrow[frames, columns]
+    scores = narrow.gather(1, columns[:, None])[:, 0]
     probabilities = (scores + model.log_prior[columns]).exp()
-    of_word, of_token = graph.words[path], graph.tokens[path]
-    spans, means = [], []
+    of_word = graph.words[path]
+    spans = []
     count = len(words)
     shifts = _shifts(of_word, count, model.config)
-    for word, name in enumerate(words):
-        here = (of_word == word).nonzero()[:, 0]
-        start, end = float(here[0]), float(here[-1]) + 1
-        if model.config.median:
-            start, end = float(found.medians[word]), float(found.medians[count + word])
-        start, end = start + shifts[word, 0].item(), end + shifts[word, 1].item()
-        score = float(probabilities[here].mean())
+    runs = _runs(of_word)
+    means = runs.means(scores)
+    begins, ends = runs.starts.double(), runs.ends.double()
+    if model.config.median:
+        begins, ends = found.medians.split(count)
+    begins, ends = begins + shifts[:, 0], ends + shifts[:, 1]
+    for name, start, end, score in zip(
+        words, begins.tolist(), ends.tolist(), runs.means(probabilities), strict=True
+    ):
         spans.append(axis.span(name, start, max(start, end), score, duration=duration))
-        means.append(float(scores[here].mean()))
     tokens, token_words = [], []
-    for token in of_token[of_token >= 0].unique_consecutive().tolist():
-        here = (of_token == token).nonzero()[:, 0]
+    runs = _runs(graph.tokens[path])
+    for token, start, end, score in zip(
+        runs.values.tolist(),
+        runs.starts.tolist(),
+        runs.ends.tolist(),
+        runs.means(probabilities),
+        strict=True,
+    ):
         name = model.units.names[graph.units[token]]
-        score = float(probabilities[here].mean())
         token_words.append(graph.token_words[token])
-        tokens.append(
-            axis.span(name, float(here[0]), float(here[-1]) + 1, score, duration=duration)
-        )
+        tokens.append(axis.span(name, float(start), float(end), score, duration=duration))
     places = [span.start for span in spans] + [span.end for span in spans]
     intervals = _intervals(
         model.config, found.intervals + shifts.T.reshape(-1, 1), places, duration
@@ -134,6 +184,31 @@ def _alignment(
         word_scores=means,
         score=float(scores.mean()),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Stretches of frames with one value ≥ 0: (N,) int64 values, first frames, frames behind the last."""
+
+    values: Tensor
+    starts: Tensor
+    ends: Tensor
+
+    def means(self, of_frames: Tensor) -> list[float]:
+        """The mean of (T,) values over each."""
+        sums = torch.nn.functional.pad(of_frames.double().cumsum(0), (1, 0))
+        means: list[float] = (
+            (sums[self.ends] - sums[self.starts]) / (self.ends - self.starts)
+        ).tolist()
+        return means
+
+
+def _runs(values: Tensor) -> _Runs:
+    """The runs of (T,) int64 values; frames below 0 belong to none."""
+    found, lengths = values.unique_consecutive(return_counts=True)
+    ends = lengths.cumsum(0)
+    kept = found >= 0
+    return _Runs(found[kept], (ends - lengths)[kept], ends[kept])
 
 
 def _intervals(

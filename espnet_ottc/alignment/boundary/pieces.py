@@ -1,12 +1,18 @@
 """Long utterances in pieces, cut in pauses that another search found: the memory is that of a piece."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.aligner import (
+    BoundaryAlignment,
+    Spoken,
+    align_features,
+    align_together,
+)
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.spans import Span
@@ -15,6 +21,8 @@ from espnet_ottc.alignment.spans import Span
 LONGEST = 60.0
 
 Times = tuple[float, float]
+# Gives (frames, columns) of the frames of a range, for `Spoken.wide`.
+WideOf = Callable[[range], Tensor]
 
 
 def align_long(
@@ -22,11 +30,11 @@ def align_long(
     features: Tensor,
     words: Sequence[str],
     duration: float,
-    wide: Tensor | None,
+    wide: WideOf | None,
     roughly: Sequence[Times],
     longest: float = LONGEST,
 ) -> BoundaryAlignment | str:
-    """`align_features`, piece by piece where an utterance is long.
+    """`align_features`, piece by piece where an utterance is long; as many at a time as PyTorch has threads.
 
     The search in each piece is exact.  Where one has no path, the whole utterance is searched at once.
 
@@ -35,27 +43,37 @@ def align_long(
         features: as there.
         words: as there.
         duration: as there.
-        wide: as there.
+        wide: what a model that sees more says, as there, for the frames that are asked for.
         roughly: start and end of each word in seconds, as another aligner has them.
         longest: seconds of a piece.
     """
+    whole = range(len(features))
     if duration <= longest or len(words) < 2:
-        return align_features(model, features, words, duration, wide)
+        said = None if wide is None else wide(whole)
+        return align_features(model, features, words, duration, said)
     axis = grid(model.config)
-    pieces = []
-    for first, last, begin, end in _pieces(roughly, duration, longest):
-        frames = slice(round(axis.position(begin)), round(axis.position(end)))
-        offset = axis.seconds(frames.start)
-        found = align_features(
-            model,
-            features[frames],
-            words[first:last],
-            min(duration - offset, axis.seconds(frames.stop) - offset),
-            None if wide is None else wide[frames],
-        )
-        if isinstance(found, str):
-            return align_features(model, features, words, duration, wide)
-        pieces.append((_moved(found, offset, first), frames.stop - frames.start))
+    cut = _pieces(roughly, duration, longest)
+    pieces: list[tuple[BoundaryAlignment, int]] = []
+    at_once = torch.get_num_threads()
+    for place in range(0, len(cut), at_once):
+        spoken, offsets = [], []
+        for first, last, begin, end in cut[place : place + at_once]:
+            frames = whole[round(axis.position(begin)) : round(axis.position(end))]
+            offset = axis.seconds(frames.start)
+            offsets.append((offset, first))
+            spoken.append(
+                Spoken(
+                    features[frames.start : frames.stop],
+                    words[first:last],
+                    min(duration - offset, axis.seconds(frames.stop) - offset),
+                    None if wide is None else wide(frames),
+                )
+            )
+        for one, found, where in zip(spoken, align_together(model, spoken), offsets, strict=True):
+            if isinstance(found, str):
+                said = None if wide is None else wide(whole)
+                return align_features(model, features, words, duration, said)
+            pieces.append((_moved(found, *where), len(one.features)))
     return _joined(pieces)
 
 

@@ -15,7 +15,6 @@ from espnet_ottc.alignment.spans import SENTENCEPIECE_MARK, FrameGrid
 
 # Nothing is less likely than that: a recogniser may be wrong.
 _FLOOR = -12.0
-_FRAMES_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ class WideOutputs:
     blank: int | None
 
 
-def wide_scores(model: BoundaryModel, outputs: WideOutputs, frames: int) -> Tensor:
+class WideScores:
     """Log-probabilities of a boundary model's states by a recogniser.
 
     A unit has the probability of all tokens that are spelled with it, and the blank's; silence has that of
@@ -48,33 +47,40 @@ def wide_scores(model: BoundaryModel, outputs: WideOutputs, frames: int) -> Tens
     Args:
         model: the boundary model.
         outputs: of the recogniser, of at least one frame.
-        frames: F of the boundary model.
-
-    Returns:
-        (F, columns) float32, at least −12.
     """
-    spelled = _spelled(model, outputs)
-    probabilities = torch.cat(
-        [
-            piece[:, : len(outputs.tokens)].float().exp() @ spelled
-            for piece in outputs.log_probs.detach().cpu().split(_FRAMES_AT_ONCE)
-        ]
-    )
-    own = grid(model.config)
-    centres = own.offset + (torch.arange(frames, dtype=torch.float64) + 0.5) * own.shift
-    places = ((centres - outputs.grid.offset) / outputs.grid.shift - 0.5).clamp(
-        0, len(probabilities) - 1
-    )
-    before = places.floor().long()
-    behind = (before + 1).clamp(max=len(probabilities) - 1)
-    weight = (places - before)[:, None].float()
-    between = torch.lerp(probabilities[before], probabilities[behind], weight)
-    # A whole of several tokens may exceed 1 by a rounding.
-    logs = between.clamp(max=1.0).log().clamp(min=_FLOOR)
-    columns = torch.arange(len(model.log_prior))
-    units = columns.div(model.config.states, rounding_mode="floor").clamp(max=model.units.silence)
-    scores: Tensor = logs[:, units]
-    return scores
+
+    def __init__(self, model: BoundaryModel, outputs: WideOutputs) -> None:
+        self._own, self._outputs = grid(model.config), outputs
+        self._spelled = _spelled(model, outputs)
+        columns = torch.arange(len(model.log_prior))
+        units = columns.div(model.config.states, rounding_mode="floor")
+        self._units = units.clamp(max=model.units.silence)
+
+    def __call__(self, frames: range) -> Tensor:
+        """Those of some frames of the boundary model.
+
+        Args:
+            frames: F neighbours.
+
+        Returns:
+            (F, columns) float32, at least −12.
+        """
+        here, last = self._outputs.grid, len(self._outputs.log_probs) - 1
+        numbers = torch.arange(frames.start, frames.stop, dtype=torch.float64)
+        centres = self._own.offset + (numbers + 0.5) * self._own.shift
+        places = ((centres - here.offset) / here.shift - 0.5).clamp(0, last)
+        if not len(places):
+            return torch.empty(0, len(self._units))
+        before = places.floor().long()
+        behind = (before + 1).clamp(max=last)
+        first = int(before[0])
+        said = self._outputs.log_probs[first : int(behind[-1]) + 1].detach().cpu()
+        heard = said[:, : len(self._outputs.tokens)].float().exp() @ self._spelled
+        weight = (places - before)[:, None].float()
+        between = torch.lerp(heard[before - first], heard[behind - first], weight)
+        # A whole of several tokens may exceed 1 by a rounding.
+        logs = between.clamp(max=1.0).log().clamp(min=_FLOOR)
+        return logs[:, self._units]
 
 
 def _spelled(model: BoundaryModel, outputs: WideOutputs) -> Tensor:

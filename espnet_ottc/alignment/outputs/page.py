@@ -11,6 +11,7 @@ from string import Template
 
 from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord, Summary
 from espnet_ottc.alignment.outputs.captions import joined
+from espnet_ottc.alignment.sound_files import AudioError, open_sound
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import written_aside
 
@@ -98,11 +99,14 @@ def _data_address(path: Path) -> str:
     require_extra("align", "a page of audio in another format", ("soundfile",))
     import soundfile
 
+    packed = io.BytesIO()
     try:
-        samples, rate = soundfile.read(path, dtype="int16")
-        packed = io.BytesIO()
-        soundfile.write(packed, samples, rate, format="FLAC", subtype="PCM_16")
-    except soundfile.LibsndfileError as fault:
+        stream = open_sound(path)
+        rate, channels = stream.info.rate, stream.info.channels
+        with soundfile.SoundFile(packed, "w", rate, channels, "PCM_16", format="FLAC") as file:
+            for block in stream.blocks(0.0):
+                file.write(block)
+    except (AudioError, soundfile.LibsndfileError) as fault:
         raise ValueError(
             f"{path}: browsers do not play it, and it cannot be read: {fault}"
         ) from fault

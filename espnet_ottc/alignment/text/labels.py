@@ -52,6 +52,8 @@ def label_text(
     """
     tokens: list[int] = []
     owners: list[int] = []
+    # A long text says the same words again and again, and tokenizers are slow.
+    known: dict[str, list[int]] = {}
 
     def add(ids: Sequence[int], owner: int) -> None:
         if separator is not None and tokens:
@@ -66,7 +68,9 @@ def label_text(
         if gaps and index and words[index - 1].sentence != word.sentence:
             add([wildcard], GAP)
         for spoken in word.spoken:
-            add(_ids(spoken, encode, wildcard, unknown), index)
+            if spoken not in known:
+                known[spoken] = _ids(spoken, encode, wildcard, unknown)
+            add(known[spoken], index)
     if gaps and words:
         add([wildcard], GAP)
     return LabelledText(tuple(tokens), tuple(owners))

@@ -62,6 +62,9 @@ class ChainSumsWanted(NamedTuple):
 
     occupancy: bool
     levels: tuple[float, ...]  # in (0, 1)
+    # (frames,) int32 each: in a frame the paths go through the states [low, high) of its utterance alone;
+    # neither falls within an utterance.  None: through all.
+    band: tuple[Tensor, Tensor] | None = None
 
 
 class BestPaths(NamedTuple):
@@ -77,6 +80,9 @@ class ChainSums(NamedTuple):
     totals: Tensor  # (B,) float64
     occupancy: Tensor | None  # (frames, N) float32 probability of each column; 0 without a path
     quantiles: Tensor  # (marks, levels) float64 positions on the frame axis; 0 without a path
+    edges: (
+        Tensor  # (B,) float64 largest probability of a state at the band's edges; 0 without a band
+    )
 
 
 class ChainSearch(Protocol):

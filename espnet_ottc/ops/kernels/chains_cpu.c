@@ -4,6 +4,8 @@
  * skips that end in j.  Utterances are independent and run in parallel.  Scores are taken relative to the
  * best state of each frame, so that long utterances lose no digits.  Memory: where T S is small everything is
  * kept; else states are kept every sqrt(T) frames, and the frames between are computed once more.
+ *
+ * Sums may be over the paths within a band alone; what they give says how much of them meets its edges.
  */
 
 #include <stdlib.h>
@@ -34,6 +36,8 @@ typedef struct {
     const float *skip_score;     /* (all K,) */
     const int32_t *mark;         /* (all M,) states of the utterance, in [0, S] */
     const double *level;         /* (levels,) in (0, 1) */
+    const int32_t *low;          /* (all T,) sums take states of [low, high) of each frame, neither of which */
+    const int32_t *high;         /* falls within an utterance; both NULL: all states */
     float scale;                 /* of the scores */
     int32_t threads;
     int64_t kept_cells;          /* of one utterance: how many states of how many frames may be kept */
@@ -43,6 +47,8 @@ typedef struct {
     int32_t *path;     /* (all T,) state of each frame; -1 without a path.  Of the best path only. */
     float *occupancy;  /* (all T, columns) probability of each column; or NULL */
     double *quantile;  /* (all M, levels) positions on the frame axis */
+    double *edge;      /* (B,) the largest probability of a frame's first or last state of [low, high), where
+                          there are states beyond; or NULL */
 } chain_batch;
 
 /* What the caller's must have: a library of another version would read beyond it. */
@@ -51,9 +57,29 @@ const int64_t structure_bytes = sizeof(chain_batch);
 typedef struct { /* one utterance */
     int64_t T, S, K, M, N, block, blocks;
     const float *scores, *stay, *move, *enter, *leave, *skip_score;
-    const int32_t *column, *skip_source, *skip_target, *mark;
+    const int32_t *column, *skip_source, *skip_target, *mark, *low, *high;
     float scale;
 } chain;
+
+/* The states that count in a frame. */
+static inline __attribute__((always_inline)) int64_t first_state(const chain *c, int64_t t) {
+    return c->low ? c->low[t] : 0;
+}
+
+static inline __attribute__((always_inline)) int64_t states_end(const chain *c, int64_t t) {
+    return c->high ? c->high[t] : c->S;
+}
+
+/* The first skip into the state or a later one. */
+static int64_t first_skip(const chain *c, int64_t state) {
+    int64_t low = 0, high = c->K;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (c->skip_target[middle] < state) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
 
 static chain chain_of(const chain_batch *p, int64_t b) {
     const int64_t t = p->frame_starts[b], s = p->state_starts[b], k = p->skip_starts[b];
@@ -62,7 +88,7 @@ static chain chain_of(const chain_batch *p, int64_t b) {
                p->mark_starts ? p->mark_starts[b + 1] - m : 0, p->columns, 0, 0,
                p->scores + t * p->columns, p->stay + s, p->move + s, p->enter + s, p->leave + s,
                p->skip_score + k, p->column + s, p->skip_source + k, p->skip_target + k,
-               p->mark ? p->mark + m : 0, p->scale};
+               p->mark ? p->mark + m : 0, p->low ? p->low + t : 0, p->high ? p->high + t : 0, p->scale};
     c.block = c.T;
     if (c.S && c.T > p->kept_cells / c.S) {
         c.block = (int64_t)ceil(sqrt((double)c.T));
@@ -72,23 +98,38 @@ static chain chain_of(const chain_batch *p, int64_t b) {
     return c;
 }
 
-/* next += scores of frame t, then relative to its best; returns what was taken off. */
-static inline __attribute__((always_inline)) float emit(const chain *c, int64_t t, float *restrict next) {
-    const float *row = c->scores + t * c->N;
-    for (int64_t j = 0; j < c->S; j++) next[j] += c->scale * row[c->column[j]];
-    float best = maximum(next, c->S);
+/* row[begin ... end - 1] relative to the best of them; returns what was taken off. */
+static inline __attribute__((always_inline)) float relative(float *restrict row, int64_t begin, int64_t end) {
+    float best = maximum(row + begin, end - begin);
     if (best < IMPOSSIBLE) best = 0.0f;
-    for (int64_t j = 0; j < c->S; j++) {
-        const float x = next[j] - best;
-        next[j] = x < LOG_ZERO ? LOG_ZERO : x;
+    for (int64_t j = begin; j < end; j++) {
+        const float x = row[j] - best;
+        row[j] = x < LOG_ZERO ? LOG_ZERO : x;
     }
     return best;
 }
 
+/* next += scores of frame t, then relative to its best; returns what was taken off. */
+static inline __attribute__((always_inline)) float emit(const chain *c, int64_t t, float *restrict next) {
+    const int64_t begin = first_state(c, t), end = states_end(c, t);
+    const float *row = c->scores + t * c->N;
+    for (int64_t j = begin; j < end; j++) next[j] += c->scale * row[c->column[j]];
+    return relative(next, begin, end);
+}
+
+/* What the step into the next frame reads beside the states that count. */
+static inline __attribute__((always_inline)) void close_edges(const chain *c, int64_t t, float *restrict row) {
+    if (!c->low || t + 1 >= c->T) return;
+    if (c->low[t]) row[c->low[t] - 1] = LOG_ZERO;
+    for (int64_t j = c->high[t]; j < c->high[t + 1]; j++) row[j] = LOG_ZERO;
+}
+
 VECTORISED
 static float first_frame(const chain *c, float *restrict next) {
-    for (int64_t j = 0; j < c->S; j++) next[j] = c->enter[j];
-    return emit(c, 0, next);
+    for (int64_t j = first_state(c, 0); j < states_end(c, 0); j++) next[j] = c->enter[j];
+    const float best = emit(c, 0, next);
+    close_edges(c, 0, next);
+    return best;
 }
 
 VECTORISED
@@ -122,44 +163,53 @@ static inline __attribute__((always_inline)) float log_add(float a, float b) {
 
 VECTORISED
 static float sum_step(const chain *c, int64_t t, const float *restrict now, float *restrict next) {
-    next[0] = now[0] + c->stay[0];
-    for (int64_t j = 1; j < c->S; j++) next[j] = log_add(now[j] + c->stay[j], now[j - 1] + c->move[j]);
-    for (int64_t k = 0; k < c->K; k++)
-        next[c->skip_target[k]] = log_add(next[c->skip_target[k]], now[c->skip_source[k]] + c->skip_score[k]);
-    return emit(c, t, next);
+    const int64_t begin = first_state(c, t), end = states_end(c, t);
+    const int64_t before = first_state(c, t - 1), behind = states_end(c, t - 1);
+    if (!begin) next[0] = now[0] + c->stay[0];
+    for (int64_t j = begin ? begin : 1; j < end; j++)
+        next[j] = log_add(now[j] + c->stay[j], now[j - 1] + c->move[j]);
+    for (int64_t k = c->low ? first_skip(c, begin) : 0; k < c->K && c->skip_target[k] < end; k++) {
+        const int64_t source = c->skip_source[k], target = c->skip_target[k];
+        if (source >= before && source < behind) next[target] = log_add(next[target], now[source] + c->skip_score[k]);
+    }
+    const float best = emit(c, t, next);
+    close_edges(c, t, next);
+    return best;
 }
 
 /* What comes after frame t - 1, from what comes after frame t; `ahead` is scratch. */
 VECTORISED
 static void sum_step_back(const chain *c, int64_t t, float *restrict after, float *restrict ahead) {
-    for (int64_t j = 0; j < c->S; j++) ahead[j] = after[j];
+    const int64_t from = first_state(c, t), to = states_end(c, t), last = c->S - 1;
+    const int64_t begin = first_state(c, t - 1), end = states_end(c, t - 1);
+    for (int64_t j = from; j < to; j++) ahead[j] = after[j];
     emit(c, t, ahead);
-    const int64_t last = c->S - 1;
-    for (int64_t j = 0; j < last; j++) after[j] = log_add(ahead[j] + c->stay[j], ahead[j + 1] + c->move[j + 1]);
-    after[last] = ahead[last] + c->stay[last];
-    for (int64_t k = 0; k < c->K; k++)
-        after[c->skip_source[k]] =
-            log_add(after[c->skip_source[k]], ahead[c->skip_target[k]] + c->skip_score[k]);
-    float best = maximum(after, c->S);
-    for (int64_t j = 0; j < c->S; j++) {
-        const float x = after[j] - best;
-        after[j] = x < LOG_ZERO ? LOG_ZERO : x;
+    for (int64_t j = begin; j < from; j++) ahead[j] = LOG_ZERO;
+    if (to < c->S) ahead[to] = LOG_ZERO;
+    for (int64_t j = begin; j < (end < last ? end : last); j++)
+        after[j] = log_add(ahead[j] + c->stay[j], ahead[j + 1] + c->move[j + 1]);
+    if (end == c->S) after[last] = ahead[last] + c->stay[last];
+    for (int64_t k = c->low ? first_skip(c, from) : 0; k < c->K && c->skip_target[k] < to; k++) {
+        const int64_t source = c->skip_source[k], target = c->skip_target[k];
+        if (source >= begin && source < end)
+            after[source] = log_add(after[source], ahead[target] + c->skip_score[k]);
     }
+    relative(after, begin, end);
 }
 
 /* probability[j] of frame t, from what is before (with the frame) and after it. */
 VECTORISED
-static void normalize(int64_t S, const float *restrict before, const float *restrict after,
+static void normalize(int64_t begin, int64_t end, const float *restrict before, const float *restrict after,
                       float *restrict probability) {
-    for (int64_t j = 0; j < S; j++) probability[j] = before[j] + after[j];
-    const float best = maximum(probability, S);
+    for (int64_t j = begin; j < end; j++) probability[j] = before[j] + after[j];
+    const float best = maximum(probability + begin, end - begin);
     float sum = 0.0f;
-    for (int64_t j = 0; j < S; j++) {
+    for (int64_t j = begin; j < end; j++) {
         probability[j] = fast_exp(probability[j] - best);
         sum += probability[j];
     }
     const float share = 1.0f / sum;
-    for (int64_t j = 0; j < S; j++) probability[j] *= share;
+    for (int64_t j = begin; j < end; j++) probability[j] *= share;
 }
 
 static void no_path(const chain_batch *p, int64_t b, const chain *c) {
@@ -171,6 +221,7 @@ static void no_path(const chain_batch *p, int64_t b, const chain *c) {
     if (p->quantile)
         for (int64_t i = 0; i < c->M * p->levels; i++)
             p->quantile[p->mark_starts[b] * p->levels + i] = 0.0;
+    if (p->edge) p->edge[b] = 0.0;
 }
 
 /* The steps into the frames start + 1 ... stop; `kept` is the state of frame `start`, `rows` scratch. */
@@ -188,13 +239,7 @@ static void best_steps(const chain *c, int64_t start, int64_t stop, const float 
 static int64_t state_before(const chain *c, int64_t state, uint8_t code) {
     if (code == STAY) return state;
     if (code == MOVE) return state - 1;
-    int64_t low = 0, high = c->K;
-    while (low < high) { /* the first skip into the state */
-        const int64_t middle = (low + high) / 2;
-        if (c->skip_target[middle] < state) low = middle + 1;
-        else high = middle;
-    }
-    return c->skip_source[low + code - SKIP];
+    return c->skip_source[first_skip(c, state) + code - SKIP];
 }
 
 static void best_path(chain_batch *p, int64_t b) {
@@ -256,12 +301,14 @@ static void cross(const chain_batch *p, const chain *c, int64_t row, int64_t t, 
 
 static void marks_of_frame(chain_batch *p, int64_t b, const chain *c, int64_t t, const float *probability,
                            double *behind, double *later) {
-    behind[c->S] = 0.0;
-    for (int64_t j = c->S - 1; j >= 0; j--) behind[j] = behind[j + 1] + (double)probability[j];
-    const double share = 1.0 / behind[0];
+    const int64_t begin = first_state(c, t), end = states_end(c, t);
+    behind[end] = 0.0;
+    for (int64_t j = end - 1; j >= begin; j--) behind[j] = behind[j + 1] + (double)probability[j];
+    const double share = 1.0 / behind[begin];
     for (int64_t m = 0; m < c->M; m++) {
+        const int64_t mark = c->mark[m];
         /* rounding must not let it fall */
-        double here = behind[c->mark[m]] * share;
+        double here = behind[mark < begin ? begin : mark > end ? end : mark] * share;
         if (here > later[m]) here = later[m];
         cross(p, c, p->mark_starts[b] + m, t, here, later[m]);
         later[m] = here;
@@ -294,16 +341,17 @@ static void all_paths(chain_batch *p, int64_t b) {
         total += sum_step(&c, t, now, next);
         if (t % c.block == 0) memcpy(kept + t / c.block * c.S, next, (size_t)c.S * sizeof(float));
     }
+    double edge = 0.0;
     float *after = rows, *ahead = rows + c.S, *probability = rows + 2 * c.S;
     const float *last = before + (c.T - 1) % c.block * c.S;
     float sum = LOG_ZERO;
-    for (int64_t j = 0; j < c.S; j++) {
+    for (int64_t j = first_state(&c, c.T - 1); j < states_end(&c, c.T - 1); j++) {
         after[j] = c.leave[j];
         sum = log_add(sum, last[j] + c.leave[j]);
     }
     if (sum < IMPOSSIBLE) goto done;
     p->total[b] = total + sum;
-    if (!p->occupancy && !p->quantile) goto done;
+    if (!p->occupancy && !p->quantile && !p->edge) goto done;
     double *later = behind + c.S + 1;
     for (int64_t m = 0; m < c.M; m++) {
         later[m] = 1.0;
@@ -316,16 +364,20 @@ static void all_paths(chain_batch *p, int64_t b) {
             for (int64_t t = start + 1; t < stop; t++)
                 sum_step(&c, t, before + (t - start - 1) * c.S, before + (t - start) * c.S);
         for (int64_t t = stop - 1; t >= start; t--) {
-            normalize(c.S, before + (t - start) * c.S, after, probability);
+            const int64_t begin = first_state(&c, t), end = states_end(&c, t);
+            normalize(begin, end, before + (t - start) * c.S, after, probability);
             if (p->occupancy) {
                 float *row = p->occupancy + (p->frame_starts[b] + t) * c.N;
-                for (int64_t j = 0; j < c.S; j++) row[c.column[j]] += probability[j];
+                for (int64_t j = begin; j < end; j++) row[c.column[j]] += probability[j];
             }
+            if (begin && probability[begin] > edge) edge = probability[begin];
+            if (end < c.S && probability[end - 1] > edge) edge = probability[end - 1];
             if (c.M) marks_of_frame(p, b, &c, t, probability, behind, later);
             if (t) sum_step_back(&c, t, after, ahead);
         }
     }
     for (int64_t m = 0; m < c.M; m++) cross(p, &c, p->mark_starts[b] + m, -1, 0.0, later[m]);
+    if (p->edge) p->edge[b] = edge;
 done:
     free(kept);
     free(before);

@@ -35,6 +35,8 @@ class _Batch(ctypes.Structure):
         ("skip_score", _POINTER),
         ("mark", _POINTER),
         ("level", _POINTER),
+        ("low", _POINTER),
+        ("high", _POINTER),
         ("scale", ctypes.c_float),
         ("threads", ctypes.c_int32),
         ("kept_cells", _INT64),
@@ -43,6 +45,7 @@ class _Batch(ctypes.Structure):
         ("path", _POINTER),
         ("occupancy", _POINTER),
         ("quantile", _POINTER),
+        ("edge", _POINTER),
     )
 
 
@@ -75,9 +78,13 @@ def total(inputs: ChainInputs, wanted: ChainSumsWanted) -> ChainSums:
         batch.mark_starts = address(inputs.mark_starts, torch.int64)
         batch.mark = address(inputs.marks, torch.int32)
         batch.quantile = address(quantiles, torch.float64)
+    edges = torch.zeros(inputs.utterances, dtype=torch.float64)
+    if wanted.band is not None:
+        batch.low, batch.high = (address(ends, torch.int32) for ends in wanted.band)
+        batch.edge = address(edges, torch.float64)
     _LIBRARY.chains_sum(ctypes.byref(batch))
     _check_memory(batch)
-    return ChainSums(totals, occupancy, quantiles)
+    return ChainSums(totals, occupancy, quantiles, edges)
 
 
 def _describe(inputs: ChainInputs, totals: Tensor) -> _Batch:

@@ -19,11 +19,15 @@ def total(inputs: ChainInputs, wanted: ChainSumsWanted) -> ChainSums:
     totals = torch.full((inputs.utterances,), -torch.inf, dtype=torch.float64)
     occupancy = torch.zeros_like(inputs.scores) if wanted.occupancy else None
     quantiles = torch.zeros(len(inputs.marks), len(wanted.levels), dtype=torch.float64)
+    edges = torch.zeros(inputs.utterances, dtype=torch.float64)
     for b in range(inputs.utterances):
-        totals[b], probability = _all(inputs, b)
+        within = None if wanted.band is None else _within(inputs, b, wanted.band)
+        totals[b], probability = _all(inputs, b, within)
         if not bool(totals[b].isfinite()) or not probability.numel():
             continue
         columns = inputs.columns[inputs.states_of(b)].long()
+        if within is not None:
+            edges[b] = (probability * _at_edges(within)).max()
         if occupancy is not None:
             rows = torch.zeros(len(probability), inputs.scores.shape[1], dtype=torch.float64)
             rows.index_add_(1, columns, probability)
@@ -33,7 +37,7 @@ def total(inputs: ChainInputs, wanted: ChainSumsWanted) -> ChainSums:
         behind = behind.flip(1).cumsum(1).flip(1)[:, marks].clamp(max=1.0)
         for row, curve in enumerate(behind.T, start=inputs.marks_of(b).start):
             quantiles[row] = _crossings(curve, wanted.levels)
-    return ChainSums(totals, occupancy, quantiles)
+    return ChainSums(totals, occupancy, quantiles, edges)
 
 
 def _arcs(inputs: ChainInputs, b: int) -> Tensor:
@@ -88,9 +92,25 @@ def _best(inputs: ChainInputs, b: int) -> tuple[Tensor, float]:
     return torch.tensor(path[::-1], dtype=torch.int32), float(value.max())
 
 
-def _all(inputs: ChainInputs, b: int) -> tuple[float, Tensor]:
+def _within(inputs: ChainInputs, b: int, band: tuple[Tensor, Tensor]) -> Tensor:
+    """(T, S) bool: the states of each frame that paths go through."""
+    states, frames = inputs.states_of(b), inputs.frames_of(b)
+    place = torch.arange(states.stop - states.start)
+    low, high = (ends[frames, None] for ends in band)
+    return (place >= low) & (place < high)
+
+
+def _at_edges(within: Tensor) -> Tensor:
+    """(T, S) bool: states beside which there is one that paths do not go through."""
+    beside = torch.nn.functional.pad(~within, (1, 1))
+    return within & (beside[:, :-2] | beside[:, 2:])
+
+
+def _all(inputs: ChainInputs, b: int, within: Tensor | None) -> tuple[float, Tensor]:
     """The log-sum over all paths, and (T, S) probabilities of the states."""
     emissions, arcs = _emissions(inputs, b), _arcs(inputs, b)
+    if within is not None:
+        emissions = torch.where(within, emissions, -torch.inf)
     T, S = emissions.shape
     if not T or not S:
         return 0.0 if T == S else -torch.inf, torch.zeros(T, S).double()
