@@ -178,6 +178,15 @@ def test_controls_in_words_are_escaped_where_the_format_has_no_place_for_them(
         assert "c%1Bd" in content
 
 
+def test_a_percent_sign_that_stands_alone_stays_in_subtitles(tmp_path: Path) -> None:
+    for form in ("srt", "vtt", "ass"):
+        (path,) = write_outputs(tmp_path, [utterance(["50", "%", "%41"])], [form])
+        content = path.read_text(encoding="utf-8")
+        assert "%2541" in content
+        assert content.count("%25") == 1
+        assert "% " in content
+
+
 def test_speakers_and_channels_have_tiers_of_their_own(tmp_path: Path) -> None:
     both = [
         utterance(["hello"], "one", recording="call", speaker="ann", channel=1),

@@ -198,13 +198,16 @@ def _karaoke(caption: Caption, lines: Sequence[Sequence[AlignedWord]]) -> str:
 
 def _substation_word(word: AlignedWord) -> str:
     # Braces open tags, and a backslash commands, in the form that pysubs2 takes all subtitles in.
-    return escaped(
-        word.text, lambda one: one in "{}\\" or (not one.isprintable() and ord(one) < 0xA0)
-    )
+    return _shown(word.text, "{}\\")
 
 
 def _srt_word(word: AlignedWord) -> str:
     # Players take `<i` for a tag.
-    return escaped(
-        word.text, lambda one: one in "{}\\<" or (not one.isprintable() and ord(one) < 0xA0)
-    )
+    return _shown(word.text, "{}\\<")
+
+
+def _shown(text: str, unfit: str) -> str:
+    # A percent sign that stands alone, as in "50 %", is read by people here.
+    if text == "%":
+        return text
+    return escaped(text, lambda one: one in unfit or (not one.isprintable() and ord(one) < 0xA0))
