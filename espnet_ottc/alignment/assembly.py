@@ -128,9 +128,12 @@ def _edges(
     for label, token in enumerate(alignment.targets.tolist()):
         if token < log_probs.shape[1]:
             continue
-        frames = ((alignment.frame_labels == label) & speech).nonzero()[:, 0]
+        start, end = edges[label]
+        # Its frames lie there, give or take the half by which a boundary may have moved.
+        first, last = max(int(start) - 1, 0), int(end) + 2
+        own = alignment.frame_labels[first:last] == label
+        frames = (own & speech[first:last]).nonzero()[:, 0] + first
         if len(frames):
-            start, end = edges[label]
             edges[label] = (max(start, float(frames[0])), min(end, float(frames[-1]) + 1))
         elif owners[label] == GAP:
             edges[label] = (edges[label][0], edges[label][0])

@@ -94,6 +94,16 @@ def test_what_is_impossible_for_the_recogniser_stays_possible():
     assert float(found[:, 3].max()) == -12.0
 
 
+def test_what_a_recogniser_says_about_some_frames_is_that_of_all() -> None:
+    model = _model()
+    tokens = ("<blank>", "a", "b")
+    said = torch.randn(10, 3, generator=torch.Generator().manual_seed(3)).log_softmax(1)
+    wide = WideScores(model, replace(_outputs(tokens, frozenset()), log_probs=said))
+    whole = wide(range(31))
+    for frames in (range(0, 1), range(5, 17), range(28, 31), range(4, 4)):
+        torch.testing.assert_close(wide(frames), whole[frames.start : frames.stop])
+
+
 def test_one_search_adds_both_scores():
     model = _model(noise=0.0, median=False, start_shift=0.0, end_shift=0.0, join_shift=0.0)
     features = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
@@ -146,9 +156,16 @@ def test_pieces_give_what_the_whole_gives_where_pauses_are_clear():
     wide[quiet, 9:] = 0.0
     words = ["a", "b", "a", "b"]
     whole = align_features(model, features, words, 4.0, wide)
-    cut = align_long(
-        model, features, words, 4.0, lambda f: wide[f.start : f.stop], spoken, longest=1.5
-    )
+    asked: list[range] = []
+
+    def said(frames: range) -> torch.Tensor:
+        asked.append(frames)
+        return wide[frames.start : frames.stop]
+
+    cut = align_long(model, features, words, 4.0, said, spoken, longest=1.5)
+    # What a recogniser says about an hour is never held at once.
+    assert max(map(len, asked)) <= 150
+    assert [frame for frames in asked for frame in frames] == list(range(400))
     for name in ("words", "tokens"):
         for one, other in zip(getattr(whole, name), getattr(cut, name), strict=True):
             assert one.symbol == other.symbol

@@ -187,6 +187,15 @@ def test_labels_know_whose_they_are_and_survive_inserted_blanks() -> None:
         owners_of(aligned[:5], text)
 
 
+def test_a_word_that_is_said_often_is_encoded_once() -> None:
+    speller, asked = Speller(UPPER), []
+    words = [speller.spell(word) for word in ("All", "fall", "All", "all")]
+    text = label_text(words, lambda word: asked.append(word) or [1, 2], wildcard=99)
+    assert asked == ["ALL", "FALL"]
+    assert text.tokens == (1, 2) * 4
+    assert text.owners == (0, 0, 1, 1, 2, 2, 3, 3)
+
+
 def test_gaps_stand_between_sentences_and_at_the_ends_alone() -> None:
     words = [Speller(UPPER).spell("A", sentence) for sentence in (0, 0, 1)]
     text = label_text(words, lambda word: [NUMBER[word]], wildcard=99, separator=None, gaps=True)

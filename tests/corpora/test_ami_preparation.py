@@ -126,6 +126,22 @@ def test_lhotse_alone_leaves_word_times_in_the_meeting(corpus: Path) -> None:
     assert cut.supervisions[0].alignment["word"][0].start > 2
 
 
+def test_a_meeting_whose_folder_is_a_link_is_read_with_the_paths_of_the_corpus(
+    corpus: Path, tmp_path: Path
+) -> None:
+    meeting = corpus / "wav_db" / MEETINGS["train"]
+    elsewhere = tmp_path / "disk" / "meeting"
+    elsewhere.parent.mkdir()
+    meeting.rename(elsewhere)
+    meeting.symlink_to(elsewhere)
+    (train, _, _) = prepare(corpus, tmp_path / "m")
+    assert (train.utterances, train.aligned, train.notes) == (4, 4, ())
+    for cut in train_cuts(tmp_path / "m").values():
+        (source,) = cut.recording.sources
+        assert source.source.startswith(f"{meeting}/")
+        assert cut.load_audio().size
+
+
 def test_the_parts_are_those_of_the_official_division(corpus: Path, tmp_path: Path) -> None:
     prepare(corpus, tmp_path)
     for part, meeting in MEETINGS.items():

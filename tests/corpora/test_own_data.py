@@ -116,6 +116,17 @@ def test_texts_beside_audio_in_any_of_their_forms(tmp_path):
     assert cuts["bob-2"].sampling_rate == 16000
 
 
+def test_folders_that_are_links_are_searched_too(tmp_path):
+    data, elsewhere = tmp_path / "data", tmp_path / "disk"
+    for name in ("ann/1", "bob/2", "cat/3"):
+        place = elsewhere if name.startswith("ann") else data
+        sound(place / f"{name}.wav").with_suffix(".txt").write_text("ONE")
+    (data / "ann").symlink_to(elsewhere / "ann")
+    cuts, notes = prepared(data, tmp_path / "out")
+    assert (sorted(cuts), notes) == (["ann-1", "bob-2", "cat-3"], [])
+    assert {cut.supervisions[0].speaker for cut in cuts.values()} == {"ann", "bob", "cat"}
+
+
 def test_intervals_of_a_textgrid_without_words_are_utterances_of_their_tiers_speaker(tmp_path):
     path = sound(tmp_path / "data/talk.wav", 6.0)
     tiers = {

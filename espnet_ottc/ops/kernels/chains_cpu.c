@@ -124,6 +124,14 @@ static inline __attribute__((always_inline)) void close_edges(const chain *c, in
     for (int64_t j = c->high[t]; j < c->high[t + 1]; j++) row[j] = LOG_ZERO;
 }
 
+/* What `close_edges` leaves of a frame's states, and no more: a row of a long chain would not fit often. */
+static void copy_row(const chain *c, int64_t t, float *restrict to, const float *restrict from) {
+    int64_t begin = first_state(c, t), end = states_end(c, t);
+    if (begin) begin--;
+    if (t + 1 < c->T && states_end(c, t + 1) > end) end = states_end(c, t + 1);
+    memcpy(to + begin, from + begin, (size_t)(end - begin) * sizeof(float));
+}
+
 VECTORISED
 static float first_frame(const chain *c, float *restrict next) {
     for (int64_t j = first_state(c, 0); j < states_end(c, 0); j++) next[j] = c->enter[j];
@@ -330,16 +338,16 @@ static void all_paths(chain_batch *p, int64_t b) {
         goto done;
     }
     double total = first_frame(&c, before);
-    memcpy(kept, before, (size_t)c.S * sizeof(float));
+    copy_row(&c, 0, kept, before);
     for (int64_t t = 1; t < c.T; t++) {
         float *next = before + t % c.block * c.S;
         const float *now = before + (t - 1) % c.block * c.S;
         if (c.block == 1) { /* the one row cannot be read and written at once */
-            memcpy(rows, now, (size_t)c.S * sizeof(float));
+            copy_row(&c, t - 1, rows, now);
             now = rows;
         }
         total += sum_step(&c, t, now, next);
-        if (t % c.block == 0) memcpy(kept + t / c.block * c.S, next, (size_t)c.S * sizeof(float));
+        if (t % c.block == 0) copy_row(&c, t, kept + t / c.block * c.S, next);
     }
     double edge = 0.0;
     float *after = rows, *ahead = rows + c.S, *probability = rows + 2 * c.S;
@@ -359,7 +367,7 @@ static void all_paths(chain_batch *p, int64_t b) {
     }
     for (int64_t k = c.blocks - 1; k >= 0; k--) {
         const int64_t start = k * c.block, stop = start + c.block < c.T ? start + c.block : c.T;
-        memcpy(before, kept + k * c.S, (size_t)c.S * sizeof(float));
+        copy_row(&c, start, before, kept + k * c.S);
         if (k < c.blocks - 1) /* those of the last block are still there */
             for (int64_t t = start + 1; t < stop; t++)
                 sum_step(&c, t, before + (t - start - 1) * c.S, before + (t - start) * c.S);
