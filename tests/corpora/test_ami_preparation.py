@@ -137,9 +137,9 @@ def test_a_meeting_whose_folder_is_a_link_is_read_with_the_paths_of_the_corpus(
     (train, _, _) = prepare(corpus, tmp_path / "m")
     assert (train.utterances, train.aligned, train.notes) == (4, 4, ())
     for cut in train_cuts(tmp_path / "m").values():
-        (source,) = cut.recording.sources
-        assert source.source.startswith(f"{meeting}/")
-        assert cut.load_audio().size
+        sources = [Path(one.source) for one in cut.recording.sources]
+        assert all(meeting in path.parents for path in sources)
+        assert cut.load_audio().shape[0] == 1
 
 
 def test_the_parts_are_those_of_the_official_division(corpus: Path, tmp_path: Path) -> None:
