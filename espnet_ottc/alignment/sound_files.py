@@ -153,7 +153,8 @@ def _is_shorten(path: Path) -> bool:
 
 def first_line(error: BaseException) -> str:
     """What a decoder says, shortened."""
-    lines = str(error).strip().splitlines()
+    # libsndfile begins with words of its own.
+    lines = str(error).removeprefix("Error : ").strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
