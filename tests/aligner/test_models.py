@@ -274,6 +274,12 @@ def test_a_name_that_the_hub_does_not_give_says_what_to_do(
         load_model("hf:nobody/nothing")
 
 
+def test_a_folder_that_holds_no_model_says_what_it_must_hold(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(FileNotFoundError, match=r"must hold config\.json, .* model\.safetensors"):
+        load_model(f"hf:{tmp_path}")
+
+
 def test_an_adapter_of_mms_is_chosen_by_its_language(saved: Any) -> None:
     import transformers
     from safetensors.torch import save_file

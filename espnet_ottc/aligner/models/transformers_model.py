@@ -105,6 +105,9 @@ def load(
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     adapters = {} if language is None else {"target_lang": language}
+    folder = Path(place)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(_absent(name, place, OSError("there is no config.json")))
     try:
         config = transformers.AutoConfig.from_pretrained(place)
         if not hasattr(config, "conv_kernel"):
