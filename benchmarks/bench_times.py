@@ -163,7 +163,7 @@ def measure(ruler: Ruler, system: System, seed: int, command: str = "") -> Itera
         A row for each set.
     """
     conf = parse_boundary_conf(system.boundary_conf)
-    config = replace(conf.config, seed=seed)
+    config = replace(conf.suited(utterance.words for utterance in ruler.train), seed=seed)
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         trained = train_into(Path(folder) / "model", ruler.train, config, anyway=True)

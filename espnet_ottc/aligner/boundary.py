@@ -132,7 +132,7 @@ def train_on(
         utterances: those without text take no part.
         language: in which numbers are read.
         lexicon: a file of `word phone phone ...` lines; None spells by letters.
-        config: None takes the defaults.
+        config: None takes what suits the texts.
         anyway: keep a model that did not converge.
         again: train anew where the folder has such a model, or a part of its training.
 

@@ -111,7 +111,7 @@ def tune(
         utterances: to learn from.
         recogniser: how it is loaded again.
         lexicon: a file of `word phone phone ...` lines; None spells by letters.
-        config: of the boundary model; None takes the defaults.
+        config: of the boundary model; None takes what suits the texts.
         anyway: keep a model that did not converge.
         again: train anew where the folder has such a model, or a part of its training.
         on_recognised: is told how many utterances were recognised, if any.

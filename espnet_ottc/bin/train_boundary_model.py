@@ -34,7 +34,8 @@ def _train(options: argparse.Namespace) -> None:
     utterances = [spoken_cut(cut) for cut in read_manifest(options.cuts, "cuts")]
     words = (word for utterance in utterances for word in utterance.words)
     lexicon = conf.lexicon(words, whole=options.whole_words)
-    config = replace(conf.config, seed=options.seed)
+    suited = conf.suited(utterance.words for utterance in utterances)
+    config = replace(suited, seed=options.seed)
     # Its scores will show what a model is worth that found no words.
     trained = train_into(options.out, utterances, config, lexicon, anyway=True)
     if not trained.convergence.converged:

@@ -31,9 +31,6 @@ WHOLE_WORDS = ("word", "phn")
 # Beside minutes of a recogniser's training the head's must be short.
 _DEFAULTS: Mapping[str, Any] = {
     "hours": 1.0,
-    "gaussian_rounds": 8,
-    "most_steps": 160,
-    "stages": [{"rounds": 16, "epochs": 2}],
 }
 # No corpus has so many utterances in an hour.
 _UTTERANCES_PER_HOUR = 7200
@@ -125,7 +122,8 @@ def train_head(model: nn.Module, args: argparse.Namespace) -> None:
         words = (word for utterance in utterances for word in utterance.words)
         whole = getattr(args, "token_type", None) in WHOLE_WORDS
         lexicon = options.lexicon(words, whole=whole)
-        trained = train_into(directory / BOUNDARY_MODEL, utterances, options.config, lexicon)
+        config = options.suited(utterance.words for utterance in utterances)
+        trained = train_into(directory / BOUNDARY_MODEL, utterances, config, lexicon)
     except NotConvergedError as fault:
         logging.warning("the model gets no boundary head: %s", fault)
         return

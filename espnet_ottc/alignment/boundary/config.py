@@ -42,7 +42,8 @@ class Stage:
 
     Attributes:
         rounds: how often at most, > 0.
-        epochs: times that the network sees each frame in a round, > 0.
+        epochs: times that the network sees each frame in a round, > 0; of little speech more, see
+            `least_steps`.
         context: frames that it sees on either side, ≥ 0; another number than before starts a new network.
         target: "best", each frame learns the state of the best path; "sum", it learns the probabilities
             that the sum over all paths gives.
@@ -55,7 +56,7 @@ class Stage:
     """
 
     rounds: int = 20
-    epochs: int = 3
+    epochs: int = 2
     context: int = 0
     target: str = "sum"
     scale: float = 1.0
@@ -98,6 +99,7 @@ class BoundaryConfig:
         gaussian_rounds: of expectation-maximisation with a Gaussian for each state, from the shares on and
             before any network, ≥ 0.
         batch_frames: frames of a step, > 0.
+        least_steps: steps of a round at least, > 0; little speech is seen the more often.
         most_steps: steps of an epoch, > 0; of more speech each step takes more frames.
         learning_rate: the largest of a round's, > 0.
         weight_decay: of AdamW, ≥ 0.
@@ -131,7 +133,7 @@ class BoundaryConfig:
     silence_states: int = 3
     minimum_frames: int = 1
     stay: float = 0.7
-    durations: float = 1.0
+    durations: float = 0.0
     silence: bool = True
     width: int = 192
     layers: int = 1
@@ -141,9 +143,10 @@ class BoundaryConfig:
     mixture: int = 0
     stages: tuple[Stage, ...] = (Stage(),)
     start: str = "loud"
-    gaussian_rounds: int = 16
+    gaussian_rounds: int = 0
     batch_frames: int = 512
-    most_steps: int = 1000
+    least_steps: int = 140
+    most_steps: int = 160
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
     prior_floor: float = 10.0
@@ -173,7 +176,7 @@ class BoundaryConfig:
         _at_least(
             1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
         )
-        _at_least(1, most_steps=self.most_steps)
+        _at_least(1, least_steps=self.least_steps, most_steps=self.most_steps)
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
@@ -200,6 +203,16 @@ class BoundaryConfig:
     def context(self) -> int:
         """Frames on either side that the finished network sees."""
         return self.stages[-1].context
+
+    def steps_and_epochs(self, stage: Stage, frames: int) -> tuple[int, int]:
+        """The steps of an epoch, and the epochs of a round.
+
+        Args:
+            stage: of the training.
+            frames: of all recordings.
+        """
+        steps = min(max(frames // self.batch_frames, 1), self.most_steps)
+        return steps, max(stage.epochs, math.ceil(self.least_steps / steps))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""

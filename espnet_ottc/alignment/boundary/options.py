@@ -1,10 +1,11 @@
 """`boundary_conf`: how a configuration's YAML says what a boundary model is like."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary.suited import suited_config
 from espnet_ottc.alignment.boundary.units import Pronunciations
 
 UNITS = ("auto", "letters", "words")
@@ -19,11 +20,21 @@ class HeadOptions:
     Attributes:
         units: "letters", words are spelled; "words", each word is a unit, as where the words are phones;
             "auto", the latter where the tokens are whole words and no word has more than three letters.
-        config: of the boundary model.
+        values: of `BoundaryConfig`'s fields that are given; the others are what suits the texts.
+        config: where nothing but what is given counts.
     """
 
     units: str
+    values: Mapping[str, Any]
     config: BoundaryConfig
+
+    def suited(self, texts: Iterable[Sequence[str]]) -> BoundaryConfig:
+        """The settings of a boundary model that learns from texts.
+
+        Args:
+            texts: the words of each utterance.
+        """
+        return suited_config(texts, self.values)
 
     def lexicon(self, words: Iterable[str], *, whole: bool) -> Pronunciations | None:
         """Each word as a unit, if the options say so; None spells by letters.
@@ -61,6 +72,6 @@ def parse_boundary_conf(
             f"boundary_conf has no {', '.join(unknown)}; it has units, {', '.join(sorted(known))}"
         )
     try:
-        return HeadOptions(units, BoundaryConfig.from_json(values))
+        return HeadOptions(units, values, BoundaryConfig.from_json(values))
     except (TypeError, ValueError) as fault:
         raise ValueError(f"boundary_conf: {fault}") from fault

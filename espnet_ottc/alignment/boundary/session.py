@@ -10,6 +10,7 @@ from typing import Any
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.convergence import Convergence, check_convergence
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
+from espnet_ottc.alignment.boundary.suited import suited_config
 from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
 from espnet_ottc.alignment.boundary.units import Pronunciations
 from espnet_ottc.utils.files import folder_written_aside, write_json
@@ -57,7 +58,7 @@ def train_into(
         folder: for the model; beside it lies a checkpoint while the training lasts.  A folder that holds the
             model of the same names, texts and settings is read instead.
         utterances: recordings with their texts.
-        config: None takes the defaults.
+        config: None takes what suits the texts.
         lexicon: pronunciations; None spells by letters.
         anyway: keep and return a model that did not converge.
         again: neither read a model that is there, nor go on from a checkpoint.
@@ -67,7 +68,7 @@ def train_into(
         ValueError: no utterance that can be learned from.
         OSError: the folder cannot be written.
     """
-    config = config or BoundaryConfig()
+    config = config or suited_config(utterance.words for utterance in utterances)
     key = _key(utterances, config, lexicon)
     record = None if again else _read_record(folder, key)
     if record is not None:

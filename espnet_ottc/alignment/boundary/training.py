@@ -390,15 +390,15 @@ class _Training:
         """Train the network; returns the mean loss of the last epoch."""
         config, network, F = self.config, state.network, len(self.frames)
         network.train()
-        steps = min(max(F // config.batch_frames, 1), config.most_steps)
+        steps, epochs = config.steps_and_epochs(stage, F)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            state.optimizer, config.learning_rate, total_steps=stage.epochs * steps + 1
+            state.optimizer, config.learning_rate, total_steps=epochs * steps + 1
         )
         offsets = torch.arange(-stage.context, stage.context + 1)
         loss = math.nan
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 100_003 + state.stage * 1009 + state.number)
-            for _ in range(stage.epochs):
+            for _ in range(epochs):
                 total = 0.0
                 for chosen in torch.randperm(F).tensor_split(steps):
                     places = chosen[:, None] + offsets

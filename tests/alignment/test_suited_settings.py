@@ -1,0 +1,39 @@
+"""Which settings a training takes by itself."""
+
+import pytest
+
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.options import parse_boundary_conf
+from espnet_ottc.alignment.boundary.suited import is_free_text, suited_config
+
+DIGITS = [["one", "two", "three"]] * 10
+SENTENCES = [[f"word{k}", "the", f"other{k}"] for k in range(30)]
+
+
+def test_words_that_come_again_and_again_have_single_frames_and_free_text_has_neighbours() -> None:
+    assert not is_free_text(DIGITS)
+    assert is_free_text(SENTENCES)
+    assert suited_config(DIGITS) == BoundaryConfig()
+    free = suited_config(SENTENCES)
+    assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
+
+
+def test_what_is_given_goes_before_what_suits() -> None:
+    given = parse_boundary_conf({"window": 0.02, "stages": [{"rounds": 3}], "seed": 5})
+    for texts in (DIGITS, SENTENCES):
+        config = given.suited(texts)
+        assert (config.window, config.stages, config.seed) == (0.02, (Stage(rounds=3),), 5)
+    assert given.suited(SENTENCES).noise != given.suited(DIGITS).noise
+    with pytest.raises(ValueError, match="hop must be a positive number"):
+        suited_config(DIGITS, {"hop": 0})
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps", "epochs"),
+    [(10, 1, 40), (2_000, 20, 2), (2_500, 25, 2), (1_000_000, 50, 2)],
+)
+def test_little_speech_is_seen_more_often_and_much_in_larger_steps(
+    frames: int, steps: int, epochs: int
+) -> None:
+    config = BoundaryConfig(batch_frames=100, least_steps=40, most_steps=50)
+    assert config.steps_and_epochs(Stage(epochs=2), frames) == (steps, epochs)
