@@ -2,8 +2,10 @@
 
     python benchmarks/bench_times.py digits digits_40 --corpora ../shared/corpora --systems narrow gmm_hmm
     python benchmarks/bench_times.py recipe --data egs2/librispeech_ottc/data --systems narrow --seeds 1 2 3
+    python benchmarks/bench_times.py digits --systems ottc_tuned --recognisers egs2/librispeech_ottc/exp
 
-Systems are those of `egs2/TEMPLATE/conf/times`.  Each ruler has its file `results/times_<ruler>.jsonl`; rows
+Systems are those of `egs2/TEMPLATE/conf/times`; those that tune a recogniser take its scores from a recipe's
+folder of experiments.  Each ruler has its file `results/times_<ruler>.jsonl`; rows
 of a system and seed that are there already are replaced.  Rulers:
 
 * digits: sequences of spoken digits, against clip edges outside and the clips' loud part inside;
@@ -16,6 +18,7 @@ of a system and seed that are there already are replaced.  Rulers:
 
 import argparse
 import csv
+import functools
 import sys
 import tempfile
 import time
@@ -29,11 +32,13 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.cuts import spoken_cut
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import train_into
 from espnet_ottc.alignment.boundary.training import SpokenText
+from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.formats import (
     read_ctm,
     read_manifest,
@@ -54,6 +59,8 @@ CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
 SPEAKERS = ("george", "jackson", "nicolas", "theo")
 _FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
 Times = dict[str, list[Span]]
+# What a recogniser says about an utterance: samples and their rate to its outputs.
+Recogniser = Callable[[Tensor, int], WideOutputs]
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,33 @@ def of_recipe(data: Path, train: str, sets: Sequence[str]) -> Ruler:
     )
 
 
-def measure(ruler: Ruler, system: System, seed: int, command: str = "") -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """A boundary model, how well it fits, and the seconds of processor time that it took."""
+
+    model: BoundaryModel
+    convergence: str
+    seconds: float
+
+
+def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
+    """Train a boundary model on a ruler's training set."""
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_into(Path(folder) / "model", ruler.train, config, anyway=True)
+    seconds = round(time.process_time() - begun, 1)
+    return Learnt(trained.model, str(trained.convergence), seconds)
+
+
+def measure(
+    ruler: Ruler,
+    system: System,
+    seed: int,
+    command: str = "",
+    *,
+    recogniser: Recogniser | None = None,
+    learned: Callable[[BoundaryConfig], Learnt] | None = None,
+) -> Iterator[dict[str, Any]]:
     """Train a system on a ruler's training set, and score it on each set.
 
     Args:
@@ -158,28 +191,28 @@ def measure(ruler: Ruler, system: System, seed: int, command: str = "") -> Itera
         system: of times alone.
         seed: of its training.
         command: that does it, for the record.
+        recogniser: that the system tunes, if any.
+        learned: gives the model of a configuration; None trains it.
 
     Yields:
         A row for each set.
     """
     conf = parse_boundary_conf(system.boundary_conf)
     config = replace(conf.suited(utterance.words for utterance in ruler.train), seed=seed)
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        trained = train_into(Path(folder) / "model", ruler.train, config, anyway=True)
+    learnt = learn(ruler, config) if learned is None else learned(config)
     about = {
         **provenance(),
         "config_made_of": [str(path) for path in system.made_of.files],
         "command": command,
         "seed": seed,
         "threads": torch.get_num_threads(),
-        "train_seconds": round(time.process_time() - begun, 1),
-        "convergence": str(trained.convergence),
+        "train_seconds": learnt.seconds,
+        "convergence": learnt.convergence,
         "times_only": True,
     }
     (decoder,) = system.aligners
     for name, heard in ruler.heard.items():
-        found = {one.name: _aligned(trained.model, one) for one in heard}
+        found = {one.name: _aligned(learnt.model, one, recogniser) for one in heard}
         report = score_times(
             ruler.references[name],
             found,
@@ -196,13 +229,42 @@ def measure(ruler: Ruler, system: System, seed: int, command: str = "") -> Itera
         }
 
 
-def _aligned(model: BoundaryModel, utterance: SpokenText) -> list[Span]:
+def _aligned(
+    model: BoundaryModel, utterance: SpokenText, recogniser: Recogniser | None = None
+) -> list[Span]:
     samples, rate = utterance.load()
     features = model.features(_at_rate(samples, rate, model.sampling_rate), model.sampling_rate)
-    found = align_features(model, features, utterance.words, len(samples) / rate)
+    wide = None
+    if recogniser is not None:
+        wide = WideScores(model, recogniser(samples, rate))(range(len(features)))
+    found = align_features(model, features, utterance.words, len(samples) / rate, wide)
     if isinstance(found, str):
         raise ValueError(f"{utterance.name}: {found}")
     return found.words
+
+
+def recogniser_of(system: System, seed: int, folder: Path | None) -> Recogniser | None:
+    """The recogniser that a system tunes, in a recipe's folder of experiments; None for one that tunes none.
+
+    Raises:
+        ValueError: it tunes one, and there is no folder.
+    """
+    if system.tunes is None:
+        return None
+    if folder is None:
+        raise ValueError(f"{system.name} tunes {system.tunes}: name its --recognisers")
+    # Late: ESPnet takes seconds, and the other systems do without.
+    from espnet_ottc.alignment.windows import frame_outputs
+    from espnet_ottc.espnet.cut_alignment import wide_outputs
+    from espnet_ottc.espnet.trained_model import TrainedModel
+
+    model = TrainedModel(folder / system.tunes / f"seed{seed}")
+
+    def outputs(samples: Tensor, rate: int) -> WideOutputs:
+        (found,) = frame_outputs(model, [_at_rate(samples, rate, model.sampling_rate)], None)
+        return wide_outputs(model, found)
+
+    return outputs
 
 
 def _at_rate(samples: Tensor, rate: int, wanted: int) -> Tensor:
@@ -292,11 +354,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"rulers must be of {', '.join(rulers)}; got {', '.join(sorted(unknown))}")
     for name in options.rulers:
         ruler = rulers[name]()
+        learned = functools.cache(functools.partial(learn, ruler))
         for system in (read_system(CONF / "mini", one, CONF) for one in options.systems):
             for seed in options.seeds:
                 # Without folders, which differ from machine to machine.
                 command = f"python benchmarks/bench_times.py {name} --systems {system.name} --seeds {seed}"
-                rows = list(measure(ruler, system, seed, command))
+                recogniser = recogniser_of(system, seed, options.recognisers)
+                rows = list(
+                    measure(ruler, system, seed, command, recogniser=recogniser, learned=learned)
+                )
                 _add(options.results / f"times_{options.name or name}.jsonl", rows)
                 for row in rows:
                     print(
@@ -329,6 +395,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="results.jsonl of a recipe, whose rows with times are put beside them, into "
                         "the file of --name")  # fmt: skip
     parser.add_argument("--corpora", type=Path, default=ROOT.parent / "shared" / "corpora")
+    parser.add_argument("--recognisers", type=Path, metavar="DIR",
+                        help="a recipe's experiments, for systems that tune a recogniser")  # fmt: skip
     parser.add_argument("--data", type=Path, help="data folder of a recipe, for the ruler recipe")
     parser.add_argument("--train_set", default="train-clean-100", help="of a recipe")
     parser.add_argument(

@@ -146,6 +146,19 @@ def aligned_cuts(
             yield found
 
 
+def wide_outputs(model: "TrainedModel", posteriors: FrameOutputs) -> WideOutputs:
+    """What a model says about an utterance, as a boundary model takes it beside its own scores."""
+    silence = {i for i, token in enumerate(model.token_list) if token in CHARACTER_SEPARATORS}
+    silence |= {one for one in (model.boundary, model.null) if one is not None}
+    return WideOutputs(
+        posteriors.log_probs,
+        model.grid,
+        model.token_list,
+        frozenset(silence),
+        model.blank if model.null is None else None,
+    )
+
+
 def _find_boundaries(
     model: "TrainedModel",
     boundary: BoundaryModel,
@@ -160,18 +173,7 @@ def _find_boundaries(
         found.tokens[name], found.words[name] = [], []
         return
     features = boundary.features(model.samples(cut), model.sampling_rate)
-    silence = {i for i, token in enumerate(model.token_list) if token in CHARACTER_SEPARATORS}
-    silence |= {one for one in (model.boundary, model.null) if one is not None}
-    wide = WideScores(
-        boundary,
-        WideOutputs(
-            posteriors.log_probs,
-            model.grid,
-            model.token_list,
-            frozenset(silence),
-            model.blank if model.null is None else None,
-        ),
-    )
+    wide = WideScores(boundary, wide_outputs(model, posteriors))
     roughly = _rough_words(model, cut, found.text, posteriors) if cut.duration > LONGEST else []
     times = align_long(
         boundary,

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import sys
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,8 @@ import pytest
 import soundfile
 import torch
 
+from espnet_ottc.alignment.boundary.wide import WideOutputs
+from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.report.results import read_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_times.py"
@@ -110,14 +113,26 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
 ) -> None:
     ruler = bench.digits(corpora)
     assert len(ruler.train) == 20
-    rows = list(bench.measure(ruler, _system(bench), 3))
+    learned = cache(partial(bench.learn, ruler))
+    rows = list(bench.measure(ruler, _system(bench), 3, learned=learned))
     assert [(row["set"], row["seed"]) for row in rows] == [("dev-clean", 3), ("test-clean", 3)]
     assert rows[1]["counts"]["times"]["boundaries"] == 2 * 3 * 6
     assert rows[1]["boundary_mae_ms"] < 8
     # Without the inner reference, sounds that begin behind the clip's edge count as late.
     plain = bench.Ruler(ruler.train, ruler.heard, ruler.references)
-    edges = list(bench.measure(plain, _system(bench), 3))
+    edges = list(bench.measure(plain, _system(bench), 3, learned=learned))
     assert edges[1]["boundary_mae_ms"] > rows[1]["boundary_mae_ms"] + 5
+
+    # A recogniser that hears speech nowhere makes the words shorter.
+    def hears_nothing(samples: torch.Tensor, rate: int) -> WideOutputs:
+        log_probs = torch.tensor([[0.0, -40.0]]).expand(round(len(samples) / rate / 0.04), 2)
+        return WideOutputs(log_probs, FrameGrid(0.04), ["|", "a"], frozenset({0}), None)
+
+    beside = list(
+        bench.measure(ruler, _system(bench), 3, learned=learned, recogniser=hears_nothing)
+    )
+    assert beside[1]["coverage"] == rows[1]["coverage"]
+    assert beside[1]["end_bias_ms"] < rows[1]["end_bias_ms"]
     path = tmp_path / "times_x.jsonl"
     bench._add(path, edges)
     bench._add(path, rows)
@@ -125,6 +140,14 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
     assert (tmp_path / "times_y.jsonl").read_text() == path.read_text()
     kept = read_rows(path)
     assert [row.value("boundary_mae_ms") for row in kept] == [r["boundary_mae_ms"] for r in rows]
+
+
+def test_a_system_that_tunes_a_recogniser_needs_the_folder_of_recognisers(
+    bench: ModuleType,
+) -> None:
+    assert bench.recogniser_of(SimpleNamespace(tunes=None), 1, None) is None
+    with pytest.raises(ValueError, match="x tunes ottc: name its --recognisers"):
+        bench.recogniser_of(SimpleNamespace(name="x", tunes="ottc"), 1, None)
 
 
 def test_a_speaker_who_is_left_out_is_not_learned_from_and_alone_is_tested(
