@@ -4,26 +4,28 @@ import pytest
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
-from espnet_ottc.alignment.boundary.suited import is_free_text, suited_config
+from espnet_ottc.alignment.boundary.suited import suited_config
 
 DIGITS = [["one", "two", "three"]] * 10
-SENTENCES = [[f"word{k}", "the", f"other{k}"] for k in range(30)]
+SENTENCES = [[f"word{k}", "the"] for k in range(60)] * 20
+FREE = [[f"word{k}", "the", f"other{k}"] for k in range(30)]
 
 
-def test_words_that_come_again_and_again_have_single_frames_and_free_text_has_neighbours() -> None:
-    assert not is_free_text(DIGITS)
-    assert is_free_text(SENTENCES)
+def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbours() -> None:
     assert suited_config(DIGITS) == BoundaryConfig()
-    free = suited_config(SENTENCES)
+    many, free = suited_config(SENTENCES), suited_config(FREE)
+    assert (many.context, many.window, many.gaussian_rounds) == (0, 0.015, 16)
     assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
+    # Two recordings of whatever text are free text.
+    assert suited_config([["one", "two"], ["three"]]) == free
 
 
 def test_what_is_given_goes_before_what_suits() -> None:
     given = parse_boundary_conf({"window": 0.02, "stages": [{"rounds": 3}], "seed": 5})
-    for texts in (DIGITS, SENTENCES):
+    for texts in (DIGITS, SENTENCES, FREE):
         config = given.suited(texts)
         assert (config.window, config.stages, config.seed) == (0.02, (Stage(rounds=3),), 5)
-    assert given.suited(SENTENCES).noise != given.suited(DIGITS).noise
+    assert given.suited(FREE).noise != given.suited(DIGITS).noise
     with pytest.raises(ValueError, match="hop must be a positive number"):
         suited_config(DIGITS, {"hop": 0})
 

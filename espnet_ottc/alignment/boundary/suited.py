@@ -1,8 +1,9 @@
 """Settings that suit what is learned from.
 
-Where few words come again and again, as digits or commands do, each letter is heard in few surroundings: a
-single frame tells the letters apart, and sharp times are found from a plain flat start.  In free text nearly
-every word is new.  There a frame needs its neighbours, and shares of frames need Gaussians to become words.
+Where a few words come again and again, as digits or commands do, sharp times are found from a plain flat
+start.  With more words, shares of the frames need Gaussians to become words.  As long as these come often,
+each letter is heard in few surroundings, and a single frame tells the letters apart.  In free text nearly
+every word is new: there a frame needs its neighbours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +11,17 @@ from typing import Any
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 
-# Uses of a word, in the mean over the different words, from which on a text counts as few words again and
-# again.  Digits have 20 and more, sentences of 200 words 90, an hour of read books 3.
-FEW_WORDS_USES = 10.0
-# What free text has in place of `BoundaryConfig`'s defaults.
+# Different words up to which texts are a few words again and again.
+A_FEW_WORDS = 50
+# Uses of a word, in the mean over the different words, below which texts are free.  Digits have 20 and more,
+# sentences of 200 words 90, an hour of read books 3.
+FREE_TEXT_USES = 10.0
+# What texts have in place of `BoundaryConfig`'s defaults.
+MANY_WORDS: Mapping[str, Any] = {"durations": 1.0, "gaussian_rounds": 16}
 FREE_TEXT: Mapping[str, Any] = {
+    **MANY_WORDS,
     "window": 0.025,
     "noise": 0.25,
-    "durations": 1.0,
-    "gaussian_rounds": 16,
     "stages": [{"rounds": 12, "epochs": 2, "context": 2}],
 }
 
@@ -35,15 +38,9 @@ def suited_config(
     Raises:
         ValueError: unknown fields, or values out of range.
     """
-    suits = FREE_TEXT if is_free_text(texts) else {}
-    return BoundaryConfig.from_json({**suits, **(values or {})})
-
-
-def is_free_text(texts: Iterable[Sequence[str]]) -> bool:
-    """Whether most words are new, instead of few words that come again and again.
-
-    Args:
-        texts: the words of each utterance.
-    """
     words = [word for text in texts for word in text]
-    return len(words) < FEW_WORDS_USES * len(set(words))
+    different = len(set(words))
+    suits: Mapping[str, Any] = {} if different <= A_FEW_WORDS else MANY_WORDS
+    if len(words) < FREE_TEXT_USES * different:
+        suits = FREE_TEXT
+    return BoundaryConfig.from_json({**suits, **(values or {})})
