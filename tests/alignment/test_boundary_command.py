@@ -53,7 +53,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         least_count=1,
         stages=(Stage(rounds=5, epochs=3),),
     )
-    monkeypatch.setattr(session, "BoundaryConfig", config)
+    monkeypatch.setattr(session, "suited_config", lambda texts: config())
 
 
 @pytest.mark.usefixtures("_small")

@@ -46,7 +46,7 @@ def _density(network: MixtureNetwork, frame: np.ndarray, column: int) -> float:
 
 
 def test_densities_are_those_of_the_formula_and_posteriors_follow_from_them():
-    config = BoundaryConfig(mixture=2, mels=4)
+    config = BoundaryConfig(mixture=2, gaussian_rounds=1, mels=4)
     network = _random(3, config)
     features = torch.randn(5, 4, generator=torch.Generator().manual_seed(4))
     frames = cepstra(features)
@@ -62,7 +62,7 @@ def test_densities_are_those_of_the_formula_and_posteriors_follow_from_them():
 
 
 def test_one_gaussian_learns_the_weighted_mean_and_variance_of_its_frames():
-    network = MixtureNetwork(BoundaryConfig(mixture=1, mels=4), 2)
+    network = MixtureNetwork(BoundaryConfig(mixture=1, gaussian_rounds=1, mels=4), 2)
     generator = torch.Generator().manual_seed(5)
     frames = torch.randn(200, network.means.shape[2], generator=generator)
     occupancy = torch.rand(200, 2, generator=generator)
@@ -76,7 +76,7 @@ def test_one_gaussian_learns_the_weighted_mean_and_variance_of_its_frames():
 
 
 def test_each_step_and_each_split_with_steps_behind_it_fits_the_frames_better():
-    network = MixtureNetwork(BoundaryConfig(mixture=1, mels=4), 1)
+    network = MixtureNetwork(BoundaryConfig(mixture=1, gaussian_rounds=1, mels=4), 1)
     generator = torch.Generator().manual_seed(6)
     sides = torch.randint(0, 2, (500, 1), generator=generator) * 6.0 - 3.0
     frames = sides + torch.randn(500, network.means.shape[2], generator=generator)

@@ -89,7 +89,7 @@ def _tones(monkeypatch: pytest.MonkeyPatch) -> None:
         least_count=1,
         stages=(Stage(rounds=5, epochs=3),),
     )
-    monkeypatch.setattr(session, "BoundaryConfig", small)
+    monkeypatch.setattr(session, "suited_config", lambda texts: small())
 
 
 def _write(folder: Path, number: int, words: int = 4) -> list[tuple[float, float]]:

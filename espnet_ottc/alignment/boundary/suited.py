@@ -17,7 +17,7 @@ A_FEW_WORDS = 50
 # sentences of 200 words 90, an hour of read books 3.
 FREE_TEXT_USES = 10.0
 # What texts have in place of `BoundaryConfig`'s defaults.
-MANY_WORDS: Mapping[str, Any] = {"durations": 1.0, "gaussian_rounds": 16}
+MANY_WORDS: Mapping[str, Any] = {"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1}
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
     "window": 0.025,
