@@ -7,6 +7,8 @@ from typing import Any
 
 STARTS = ("loud", "equal")
 TARGETS = ("best", "sum")
+# Very little speech that is seen more often is learned by heart, whatever its text.
+_MOST_EPOCHS = 5
 
 
 def _known(kind: Any, values: Mapping[str, Any]) -> None:
@@ -99,7 +101,8 @@ class BoundaryConfig:
         gaussian_rounds: of expectation-maximisation with a Gaussian for each state, from the shares on and
             before any network, ≥ 0.
         batch_frames: frames of a step, > 0.
-        least_steps: steps of a round at least, > 0; little speech is seen the more often.
+        least_steps: steps of a round, > 0, for which little speech is seen more often: up to five times, if
+            its stage does not say more.
         most_steps: steps of an epoch, > 0; of more speech each step takes more frames.
         learning_rate: the largest of a round's, > 0.
         weight_decay: of AdamW, ≥ 0.
@@ -212,7 +215,8 @@ class BoundaryConfig:
             frames: of all recordings.
         """
         steps = min(max(frames // self.batch_frames, 1), self.most_steps)
-        return steps, max(stage.epochs, math.ceil(self.least_steps / steps))
+        more = min(math.ceil(self.least_steps / steps), _MOST_EPOCHS)
+        return steps, max(stage.epochs, more)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
