@@ -22,7 +22,10 @@ from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.trained_model import TrainedModel
 
 OTTC = {"ctc_type": "ottc", "boundary_label": "<word_break>"}
-BOUNDARY = {"stages": [{"rounds": 4, "epochs": 3}], "gaussian_rounds": 4, "batch_frames": 256}
+BOUNDARY = {
+    **{"window": 0.015, "noise": 0.5, "durations": 1.0, "gaussian_rounds": 4, "least_steps": 1},
+    **{"stages": [{"rounds": 4, "epochs": 3}], "batch_frames": 256},
+}
 MODEL = {"ctc_weight": 1.0, "boundary_head": None, "boundary_conf": BOUNDARY}
 TRAINING = {"ctc_conf": OTTC, "model_conf": MODEL, "keep_nbest_models": 2}
 
