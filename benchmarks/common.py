@@ -35,7 +35,9 @@ def environment(options: argparse.Namespace, packages: Sequence[str]) -> dict[st
     # Which CUDA it was built for is not in the distribution's version.
     versions["torch"] = torch.__version__
     return {
-        "command": "python " + " ".join(sys.argv),
+        # Without folders, which differ from machine to machine.
+        "command": "python "
+        + " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv),
         "commit": (about["commit"] or "unknown")[:7],
         "dirty": bool(about["dirty"]),
         "hardware": f"{device}, {hardware['cores']} cores, {torch.get_num_threads()} threads",
