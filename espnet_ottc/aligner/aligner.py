@@ -14,7 +14,7 @@ from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
-from espnet_ottc.aligner.speech_activity import spoken_frames
+from espnet_ottc.aligner.speech_activity import spoken_frames, spoken_part
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
@@ -39,7 +39,8 @@ class AlignerOptions:
         decoder: how words are recognised where there is no text: `viterbi` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
-        vad: recognise words only where a detector of voice activity hears speech.
+        vad: recognise words only where a detector of voice activity hears speech, and seek given ones
+            between the long ends of a recording where it hears none.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -68,6 +69,21 @@ def _with_calibration(options: AlignerOptions, model: Path) -> AlignerOptions:
     if options.calibration is not None or not (model.exists() and path.is_file()):
         return options
     return replace(options, calibration=Calibration.load(path))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Where the words of an utterance are sought.
+
+    Attributes:
+        samples: (N,), one stretch of the utterance's.
+        start: seconds from the utterance's start to theirs.
+        duration: of the whole utterance in seconds.
+    """
+
+    samples: Tensor
+    start: float
+    duration: float
 
 
 class Aligner:
@@ -166,11 +182,11 @@ class Aligner:
         one = sound.mixed(samples.T[first:last], channel)
         one = sound.resampled(one, sampling_rate, self.sampling_rate)
         utterance = Utterance("audio", Recording("audio"), channel, start, end, text)
-        return self._aligned(utterance, torch.from_numpy(np.ascontiguousarray(one)))
+        return self._aligned(utterance, self._part(utterance, np.ascontiguousarray(one)))
 
     def align_utterance(self, utterance: Utterance) -> AlignedUtterance:
         """The same for an utterance as `espnet_ottc.aligner.inputs` gathers them."""
-        return self._aligned(utterance, self.samples(utterance))
+        return self._aligned(utterance, self._heard(utterance))
 
     def align_together(
         self, utterances: Sequence[Utterance]
@@ -181,16 +197,17 @@ class Aligner:
             For each its words, or why it has none, in their order.
         """
         failed: dict[int, Exception] = {}
-        heard: dict[int, Tensor] = {}
+        heard: dict[int, _Part] = {}
         for place, utterance in enumerate(utterances):
             try:
-                heard[place] = self.samples(utterance)
-                self._check(heard[place])
+                heard[place] = self._heard(utterance)
+                self._check(heard[place].samples)
             except Exception as error:  # whatever one does, the others are done
                 heard.pop(place, None)
                 failed[place] = error
         try:
-            outputs = dict(zip(heard, self._outputs(list(heard.values())), strict=True))
+            parts = [part.samples for part in heard.values()]
+            outputs = dict(zip(heard, self._outputs(parts), strict=True))
         except Exception:  # each alone, so that the fault is that of its own utterance
             outputs = {}
         for place, utterance in enumerate(utterances):
@@ -254,24 +271,35 @@ class Aligner:
     def _outputs(self, recordings: Sequence[Tensor]) -> Sequence[FrameOutputs | None]:
         return frame_outputs(self.model, recordings, self.options.windows)
 
+    def _heard(self, utterance: Utterance) -> "_Part":
+        return self._part(utterance, sound.load(utterance, self.sampling_rate))
+
+    def _part(self, utterance: Utterance, samples: npt.NDArray[np.float32]) -> "_Part":
+        """Of an utterance's samples those in which its text is sought."""
+        whole, rate = torch.from_numpy(samples), self.sampling_rate
+        first, last = 0, len(whole)
+        if self.options.vad and utterance.text is not None:
+            first, last = spoken_part(whole, rate)
+        return _Part(whole[first:last], first / rate, len(whole) / rate)
+
     def _aligned(
-        self, utterance: Utterance, samples: Tensor, outputs: FrameOutputs | None = None
+        self, utterance: Utterance, part: "_Part", outputs: FrameOutputs | None = None
     ) -> AlignedUtterance:
-        duration = len(samples) / self.sampling_rate
-        found = self._found(samples, utterance.text, duration, outputs)
+        duration = len(part.samples) / self.sampling_rate
+        found = self._found(part.samples, utterance.text, duration, outputs)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
             recording=utterance.recording.id,
             offset=utterance.start,
-            duration=duration,
-            words=found.words,
+            duration=part.duration,
+            words=tuple(word.moved(part.start) for word in found.words),
             confidence=found.confidence,
             status=found.status,
             channel=utterance.channel,
             speaker=utterance.speaker,
             recognised=utterance.text is None,
-            gaps=found.gaps,
+            gaps=tuple(gap.moved(part.start) for gap in found.gaps),
             search=self.search,
             model=self.model_name,
             source=None if path is None else str(path),

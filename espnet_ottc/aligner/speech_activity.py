@@ -1,4 +1,4 @@
-"""Where somebody speaks, by Silero's detector: a recogniser finds words in hiss and music too."""
+"""Where somebody speaks, by Silero's detector: models find words in hiss and music too."""
 
 import functools
 import warnings
@@ -20,6 +20,10 @@ _SHORTEST = 100
 _MARGIN = 100
 # A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound.
 _PIECE, _BEFORE = 30.0, 2.0
+# Seconds at an end of a recording that are left out where nobody speaks in them, but for the last one.
+_LONG_END, _KEPT = 3.0, 1.0
+# Seconds that are heard first at either end.  The detector takes the first moments of music for speech.
+_LOOK = 10.0
 
 
 def spoken_frames(
@@ -66,6 +70,44 @@ def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, f
     return [(one["start"] / _RATE, one["end"] / _RATE) for one in found]
 
 
+def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
+    """Where a given text can lie: all samples but for long ends, 3 s and more, in which nobody speaks.
+
+    A second of such an end is kept.  Where nobody is heard at all, nothing is left out.
+
+    Args:
+        samples: (N,) in [-1, 1].
+        sampling_rate: Hz.
+
+    Returns:
+        The first sample, and the one behind the last.
+    """
+    before = _seconds_before_speech(samples, sampling_rate, from_end=False)
+    after = _seconds_before_speech(samples, sampling_rate, from_end=True)
+    if before is None or after is None:
+        return 0, len(samples)
+    first, last = (
+        max(round((end - _KEPT) * sampling_rate), 0) if end > _LONG_END else 0
+        for end in (before, after)
+    )
+    return first, len(samples) - last
+
+
+def _seconds_before_speech(samples: Tensor, sampling_rate: int, *, from_end: bool) -> float | None:
+    """How long nobody speaks at one end; None where nobody does at all."""
+    # Most recordings begin with speech, and little of them has to be heard.
+    N, heard = len(samples), _LOOK
+    while True:
+        length = min(round(heard * sampling_rate), N)
+        part = samples[N - length :] if from_end else samples[:length]
+        found = speech_stretches(part, sampling_rate) if length else []
+        if found:
+            return length / sampling_rate - found[-1][1] if from_end else found[0][0]
+        if length == N:
+            return None
+        heard *= 10
+
+
 @torch.no_grad()
 def speech_probabilities(samples: Tensor) -> Tensor:
     """(F,) probabilities of speech in blocks of 512 samples at 16 kHz, the last one filled up with zeros.
@@ -91,7 +133,7 @@ def speech_probabilities(samples: Tensor) -> Tensor:
 @functools.cache
 def _detector() -> Callable[[Tensor, int], Tensor]:
     """Silero's detector, whose parameters its package brings."""
-    require_extra("align", "recognising words", ("silero_vad",))
+    require_extra("align", "finding speech", ("silero_vad",))
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         # TorchScript is deprecated, and what the package has.

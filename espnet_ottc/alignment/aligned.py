@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from espnet_ottc.alignment.spans import Span
 
@@ -53,6 +53,21 @@ class AlignedWord:
     def span(self) -> Span:
         """The word as a span, with its confidence for a score."""
         return Span(self.text, self.start, self.end, self.confidence)
+
+    def moved(self, seconds: float) -> "AlignedWord":
+        """The same so much later."""
+        return replace(
+            self,
+            start=self.start + seconds,
+            end=self.end + seconds,
+            tokens=tuple(token.moved(seconds) for token in self.tokens),
+            start_interval=_moved(self.start_interval, seconds),
+            end_interval=_moved(self.end_interval, seconds),
+        )
+
+
+def _moved(interval: tuple[float, float] | None, seconds: float) -> tuple[float, float] | None:
+    return None if interval is None else (interval[0] + seconds, interval[1] + seconds)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,10 @@ class Span:
         """Seconds between start and end."""
         return self.end - self.start
 
+    def moved(self, seconds: float) -> "Span":
+        """The same so much later."""
+        return Span(self.symbol, self.start + seconds, self.end + seconds, self.score)
+
     def _times(self) -> str:
         return f"[{self.start}, {self.end})"
 

@@ -231,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     texts.add_argument("--decoder", choices=["viterbi", "greedy"], default="viterbi",
                        help="how words are recognised; no difference for CTC")  # fmt: skip
     texts.add_argument("--no_vad", "--no-vad", action="store_true",
-                       help="recognise words in sound that is no speech, too")  # fmt: skip
+                       help="seek words in sound that is no speech, too")  # fmt: skip
     sound = options.add_argument_group("sound")
     sound.add_argument(
         "--channel", default="mix", help="mix, left, right, a number from 1, or each"

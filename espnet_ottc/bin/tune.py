@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--decoder", choices=["viterbi", "greedy"], default="viterbi",
                          help="how words are recognised; no difference for CTC")  # fmt: skip
     options.add_argument("--no_vad", "--no-vad", action="store_true",
-                         help="recognise words in sound that is no speech, too")  # fmt: skip
+                         help="seek words in sound that is no speech, too")  # fmt: skip
     options.add_argument("--lexicon", type=Path, help="lines of a word and its phones")
     options.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"

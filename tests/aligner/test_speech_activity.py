@@ -2,9 +2,11 @@
 
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from letters_model import LettersModel
 from torch import Tensor
@@ -16,7 +18,9 @@ from espnet_ottc.aligner.speech_activity import (
     speech_probabilities,
     speech_stretches,
     spoken_frames,
+    spoken_part,
 )
+from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.windows import FrameOutputs
 
@@ -97,6 +101,43 @@ def test_a_recogniser_is_given_the_frames_of_speech_unless_told_otherwise() -> N
     assert len(speech) / 160 - 100 < len(kept.log_probs) < len(speech) / 160 + 150
     everything = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
     assert everything.recognised(samples, outputs) == "A " * len(outputs.log_probs)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_a_text_is_sought_between_long_ends_without_speech(name: str) -> None:
+    speech, noise = _speech(), SOUNDS[name]
+    first, last = spoken_part(torch.cat([noise, speech, noise]), RATE)
+    start, end = len(noise), len(noise) + len(speech)
+    assert start - 2 * RATE < first < start - 0.8 * RATE
+    assert end + 0.7 * RATE < last < end + 2 * RATE
+    assert spoken_part(torch.cat([noise, speech]), RATE)[1] == end
+    assert spoken_part(torch.cat([speech, noise]), RATE)[0] == 0
+    assert spoken_part(noise, RATE) == (0, len(noise))
+    assert spoken_part(torch.cat([noise[: 2 * RATE], speech]), RATE)[0] == 0
+    assert spoken_part(noise[:0], RATE) == (0, 0)
+
+
+def test_its_times_count_from_the_recordings_start(tmp_path: Path) -> None:
+    noise = SOUNDS["loud hiss"]
+    samples = torch.cat([noise, _speech(), noise])
+    first, last = spoken_part(samples, RATE)
+    model = CountingModel()
+    whole = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
+    aligner = Aligner(model)  # type: ignore[arg-type]
+    (word,) = whole.align(samples[first:last], "bad", sampling_rate=RATE).words
+    path = tmp_path / "x.wav"
+    soundfile.write(path, samples.numpy(), RATE, subtype="FLOAT")
+    utterance = Utterance("x", Recording("x", path), text="bad")
+    for found in (
+        aligner.align(samples, "bad", sampling_rate=RATE),
+        aligner.align(path, "bad"),
+        *aligner.align_together([utterance]),
+    ):
+        assert not isinstance(found, Exception)
+        assert found.words == (word.moved(first / RATE),)
+        assert found.words[0].tokens[0].start >= first / RATE
+        assert found.duration == len(samples) / RATE
+    assert whole.align(samples, "bad", sampling_rate=RATE).words != found.words
 
 
 def test_weights_of_frames_go_with_them() -> None:

@@ -15,7 +15,6 @@ from espnet_ottc.alignment.boundary.aligner import (
 )
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.spans import Span
 
 # Seconds; an utterance that is not longer is searched as a whole.
 LONGEST = 60.0
@@ -100,16 +99,13 @@ def _pieces(
 
 
 def _moved(found: BoundaryAlignment, offset: float, first: int) -> BoundaryAlignment:
-    def span(one: Span) -> Span:
-        return replace(one, start=one.start + offset, end=one.end + offset)
-
     def both(times: Times) -> Times:
         return times[0] + offset, times[1] + offset
 
     return replace(
         found,
-        words=[span(one) for one in found.words],
-        tokens=[span(one) for one in found.tokens],
+        words=[one.moved(offset) for one in found.words],
+        tokens=[one.moved(offset) for one in found.tokens],
         token_words=[word + first for word in found.token_words],
         start_intervals=[both(one) for one in found.start_intervals],
         end_intervals=[both(one) for one in found.end_intervals],
