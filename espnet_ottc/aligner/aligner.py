@@ -14,10 +14,15 @@ from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
 from espnet_ottc.aligner.search import aligned_words, default_search
-from espnet_ottc.aligner.speech_activity import spoken_frames, spoken_part
+from espnet_ottc.aligner.speech_activity import (
+    KEPT_END,
+    LONG_END,
+    spoken_frames,
+    spoken_part,
+)
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
-from espnet_ottc.alignment.aligned import AlignedUtterance
+from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
 from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
@@ -27,6 +32,8 @@ from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, f
 
 # Beside a model's files: how sure it may be.
 CALIBRATION = "calibration.json"
+# A recording that has less than this between the long ends without words is sought in without them.
+_MOST_OF_ALL = 0.75
 
 
 @dataclass(frozen=True)
@@ -286,20 +293,20 @@ class Aligner:
         self, utterance: Utterance, part: "_Part", outputs: FrameOutputs | None = None
     ) -> AlignedUtterance:
         duration = len(part.samples) / self.sampling_rate
-        found = self._found(part.samples, utterance.text, duration, outputs)
+        found = self._found(part.samples, utterance.text, duration, outputs).moved(part.start)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
             recording=utterance.recording.id,
             offset=utterance.start,
             duration=part.duration,
-            words=tuple(word.moved(part.start) for word in found.words),
+            words=found.words,
             confidence=found.confidence,
             status=found.status,
             channel=utterance.channel,
             speaker=utterance.speaker,
             recognised=utterance.text is None,
-            gaps=tuple(gap.moved(part.start) for gap in found.gaps),
+            gaps=found.gaps,
             search=self.search,
             model=self.model_name,
             source=None if path is None else str(path),
@@ -325,5 +332,19 @@ class Aligner:
         )
         if boundary is None:
             return found
+        # Its features are normalised by the utterance, which long music, say, would decide.
+        first, last = _part_of_words(found.words, duration, len(samples))
+        if last - first < _MOST_OF_ALL * len(samples):
+            rate = self.sampling_rate
+            inner = self._found(samples[first:last], text, (last - first) / rate, None)
+            return inner.moved(first / rate)
         features = boundary.features(samples, self.sampling_rate)
         return with_boundaries(found, words, boundary, features, self.model, outputs, duration)
+
+
+def _part_of_words(words: Sequence[AlignedWord], duration: float, count: int) -> tuple[int, int]:
+    """The first sample of the words, and the one behind the last; all where no end without words is long."""
+    if not words or max(words[0].start, duration - words[-1].end) <= LONG_END:
+        return 0, count
+    first, last = max(words[0].start - KEPT_END, 0.0), min(words[-1].end + KEPT_END, duration)
+    return round(first / duration * count), round(last / duration * count)

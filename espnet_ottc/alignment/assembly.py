@@ -1,7 +1,7 @@
 """From an aligner's labels to the words that were given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,14 @@ class Assembled:
     evidence: Evidence
     confidence: float | None
     status: str
+
+    def moved(self, seconds: float) -> "Assembled":
+        """The same so much later."""
+        return replace(
+            self,
+            words=tuple(word.moved(seconds) for word in self.words),
+            gaps=tuple(gap.moved(seconds) for gap in self.gaps),
+        )
 
 
 def assemble(

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from letters_model import RATE, TOKENS, LettersModel
 
+from espnet_ottc.aligner import aligner as aligner_module
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.alignment.aligners import BOUNDARY
 from espnet_ottc.bin import align
@@ -41,7 +43,8 @@ def test_words_stay_where_they_are_beside_long_silence(search: str, side: str) -
     quiet = model.separator / 10 if search == "viterbi" else 0.0
     speech = _said(TEXT, quiet)
     silence = np.full(round(SILENCE * RATE), quiet, dtype=np.float32)
-    aligner = Aligner(model, AlignerOptions(search=search))  # type: ignore[arg-type]
+    # These sounds are no speech, and the searches are on trial.
+    aligner = Aligner(model, AlignerOptions(search=search, vad=False))  # type: ignore[arg-type]
     expected = aligner.align(speech, TEXT, sampling_rate=RATE).words
     pieces = [silence, speech] if side == "before" else [speech, silence]
     found = aligner.align(np.concatenate(pieces), TEXT, sampling_rate=RATE)
@@ -52,3 +55,31 @@ def test_words_stay_where_they_are_beside_long_silence(search: str, side: str) -
         assert word.start == pytest.approx(alone.start + offset, abs=0.011)
         assert word.end == pytest.approx(alone.end + offset, abs=0.011)
         assert word.start == pytest.approx(start + offset, abs=0.1)
+
+
+def test_a_boundary_model_hears_the_words_without_long_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = []
+
+    class Boundary:
+        def features(self, samples: torch.Tensor, rate: int) -> None:
+            heard.append(len(samples) / rate)
+
+    class Sharp(LettersModel):
+        boundary_model = Boundary()
+
+    monkeypatch.setattr(aligner_module, "with_boundaries", lambda found, *_: found)
+    speech, silence = _said(TEXT, 0.0), np.zeros(round(SILENCE * RATE), dtype=np.float32)
+    how = AlignerOptions(vad=False)
+    aligner = Aligner(Sharp(), how)  # type: ignore[arg-type]
+    expected = Aligner(LettersModel(), how).align(speech, TEXT, sampling_rate=RATE).words  # type: ignore[arg-type]
+    for before, after in ((1, 0), (0, 1), (1, 1)):
+        sound = np.concatenate([silence] * before + [speech] + [silence] * after)
+        found = aligner.align(sound, TEXT, sampling_rate=RATE)
+        assert found.duration == len(sound) / RATE
+        for word, alone in zip(found.words, expected, strict=True):
+            assert word.start == pytest.approx(alone.start + before * SILENCE, abs=0.011)
+            assert word.end == pytest.approx(alone.end + before * SILENCE, abs=0.011)
+    assert len(heard) == 3
+    assert max(heard) <= len(speech) / RATE + 0.5
