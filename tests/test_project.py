@@ -48,3 +48,13 @@ def test_modules_and_functions_stay_small() -> None:
 def test_no_two_files_of_tests_share_a_name() -> None:
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names)), "pytest imports them by name"
+
+
+def test_every_argument_has_a_line_of_its_own_where_the_reference_shows_it() -> None:
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            arguments = (ast.get_docstring(node) or "").partition("Args:\n")[2].split("\n\n")[0]
+            shared = re.search(r"^    \w+(, \w+)+:", arguments, re.MULTILINE)
+            assert shared is None, f"{path}: {node.name}: {shared and shared[0]}"

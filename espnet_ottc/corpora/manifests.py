@@ -322,7 +322,8 @@ def audio_problems_of(
     Args:
         path: of cuts, as JSON lines.
         nj: threads.
-        first, stop: place of the first cut, and after the last; None: all from there on.
+        first: place of the first cut.
+        stop: place after the last; None: all from there on.
         done: called with how many cuts have been checked since the last time.
     """
     lines = islice(json_lines(path), first, stop)

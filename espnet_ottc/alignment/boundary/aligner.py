@@ -70,7 +70,10 @@ def align_features(
 
     Args:
         model: a trained boundary model.
-        features, words, duration, wide: see `Spoken`.
+        features: see `Spoken`, as for the others.
+        words: what is said.
+        duration: seconds.
+        wide: what a model that sees more says, if any.
 
     Returns:
         The times, or why there are none.

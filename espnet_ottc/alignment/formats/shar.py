@@ -88,7 +88,8 @@ def shar_part(source: str, wanted: Iterable["Cut"], first: int, stop: int) -> It
     Args:
         source: folder or URL.
         wanted: the cuts that are expected, in their order.
-        first, stop: place of the first in the source, and after the last.
+        first: place of the first in the source.
+        stop: place after the last.
 
     Raises:
         FileNotFoundError, ValueError: as `shar_shards` and `shar_cuts`; other cuts than are wanted.
