@@ -70,10 +70,11 @@ def say(line: str) -> None:
     # Whoever draws a bar has imported tqdm; nobody else needs it.
     # Another thread may be about to.
     bar = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    # The line and its end at once: other threads write, too.
     if bar is None:
-        print(line)
+        sys.stdout.write(f"{line}\n")
     else:
-        bar.write(line, file=sys.stdout)
+        bar.write(f"{line}\n", file=sys.stdout, end="")
     sys.stdout.flush()
 
 

@@ -1,5 +1,6 @@
 """What every command shares: exit status, lines for the user, logs."""
 
+import io
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,23 @@ def _raising(fault: BaseException) -> Callable[[], None]:
         raise fault
 
     return command
+
+
+@pytest.mark.parametrize("with_bars", [False, True])
+def test_a_line_is_written_with_its_end_since_other_threads_write_too(
+    with_bars: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Stream())
+    monkeypatch.setitem(sys.modules, "tqdm", pytest.importorskip("tqdm") if with_bars else None)
+    say("stage 8: started")
+    assert [text for text in written if text] == ["stage 8: started\n"]
 
 
 @pytest.mark.parametrize("kind", [UserError, ValueError, FileNotFoundError, ModuleNotFoundError])
