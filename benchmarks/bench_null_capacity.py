@@ -1,14 +1,15 @@
 """OTTC's null capacity on speech: silence, times of words, and words that were not said.
 
-    python benchmarks/bench_null_capacity.py --train data/train-clean-100/cuts.jsonl.gz \\
-        --test data/test-clean/cuts.jsonl.gz --seeds 1 2 3
-    python benchmarks/bench_null_capacity.py --train ... --test data/dev-clean/cuts.jsonl.gz \\
-        --systems ottc_null --try 0.6 0.5 0.03 0.3 --try 0.6 3 0.03 0.3
+    python benchmarks/bench_null_capacity.py --data egs2/librispeech_ottc/data_null --seeds 1 2 3
+    python benchmarks/bench_null_capacity.py --data ... --systems ottc_null \\
+        --try 0.6 0.5 0.03 0.3 --try 0.6 3 0.03 0.3
 
 Rows are added to results/null_capacity.jsonl, of which null_page.py makes docs/benchmarks_null_capacity.md.
-Cuts are a recipe's, with word times.  The same small network learns by each criterion.  Then words of the
-test set are cut out of the sound (deleted), put into the text (inserted) or replaced there (swapped).  The
-scores of a text's words shall tell those that were not said from the others of the same utterances.
+The data are a recipe's, with word times.  The same small network learns by each criterion and with each of
+the settings.  It is measured on the development set, where settings are chosen, and on the test set.  Then
+words of the test set are cut out of the sound (deleted), put into the text (inserted) or replaced there
+(swapped).  The scores of a text's words shall tell those that were not said from the others of the same
+utterances.
 """
 
 import argparse
@@ -311,8 +312,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--train", type=Path, required=True, help="cuts to learn from")
-    parser.add_argument("--test", type=Path, required=True, help="cuts to measure on")
+    parser.add_argument("--data", type=Path, required=True, help="a recipe's data folder")
+    parser.add_argument("--train", default="train-clean-100", help="set to learn from")
+    parser.add_argument("--dev", default="dev-clean", help="set to choose settings on")
+    parser.add_argument("--test", default="test-clean", help="set to measure the choice on")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=SYSTEMS)
     parser.add_argument(
         "--try",
@@ -335,7 +338,10 @@ def main() -> None:
     """Train and measure, add the rows to the file, and write the page."""
     options = _options()
     torch.set_num_threads(1)
-    learnt, tested = read(options.train, options.limit), read(options.test, options.limit)
+    learnt, dev, test = (
+        read(options.data / name / "cuts.jsonl.gz", options.limit)
+        for name in (options.train, options.dev, options.test)
+    )
     systems = [
         replace(SYSTEMS[name], settings=settings)
         for name in options.systems
@@ -343,21 +349,21 @@ def main() -> None:
     ]
 
     def rows() -> Iterator[Row]:
-        for system in systems:
-            for seed in options.seeds:
+        for seed in options.seeds:
+            for system in systems:
                 model = trained(system, learnt, seed, options.steps, options.width)
-                yield {
+                about = {
                     "record": "null_capacity",
-                    "set": options.test.parent.name,
                     "system": system.name,
                     "seed": seed,
                     "steps": options.steps,
                     "batch": BATCH,
-                    "tried": bool(options.tries),
                     "settings": asdict(system.settings),
-                    "measured": measured(model, tested),
-                    **(detection(model, tested) if not options.tries else {}),
                 }
+                yield about | {"set": options.dev, "tried": True, "measured": measured(model, dev)}
+                words = detection(model, test)
+                measures = {"measured": measured(model, test), **words}
+                yield about | {"set": options.test, "tried": False} | measures
 
     add_rows(rows())
 

@@ -35,13 +35,21 @@ def test_a_word_that_is_cut_out_of_the_sound_stays_in_the_text() -> None:
     assert cut.features[:, 0].tolist() == [*range(10), *range(20, 60)]
 
 
-def _row(system: str, seed: int, f1: float, tried: bool) -> null_page.Row:
+_PROVENANCE = {
+    **{"command": "python x", "hardware": "none", "dtype": "float32", "seed": 1, "versions": {}},
+    **{"commit": "abc", "dirty": False},
+}
+
+
+def _row(
+    system: str, seed: int, f1: float, tried: bool, boundary: float = 50.0, weight: float = 0.5
+) -> null_page.Row:
     scores = {"posterior": 70.0 + seed, "grounding": 80.0 + seed}
     return {
         "record": "null_capacity",
         **{"set": "dev", "system": system, "seed": seed, "steps": 5, "batch": 8, "tried": tried},
-        "settings": {"capacity": 0.6, "weight": 0.5, "kl": 0.03, "roughness": 0.3},
-        "measured": {"silence F1": f1},
+        "settings": {"capacity": 0.6, "weight": weight, "kl": 0.03, "roughness": 0.3},
+        "measured": {"silence F1": f1, "boundary": boundary},
         **({} if tried else dict.fromkeys(null_page.KINDS, scores)),
     }
 
@@ -56,8 +64,24 @@ def test_rows_are_added_with_their_provenance_and_the_page_has_means_over_seeds(
     assert [row["measured"]["silence F1"] for row in rows] == [5.0, 60.0, 70.0, 80.0]
     assert all("torch" in row["provenance"]["versions"] for row in rows)
     _, toy, tried, silence, words, how = page.read_text().split("\n## ")
-    assert "| no silence | `OTTC` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 5.0 |" in toy
-    assert "| dev | `ottc_null` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 60.0 |" in tried
-    assert "| dev | `ottc_null` | 2 | 75.0 (70.0, 80.0) |" in silence
+    assert "| no silence | `OTTC` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 5.0 | 50.0 |" in toy
+    assert "| dev | `ottc_null` | 0.6 | 0.5 | 0.03 | 0.3 | 1 | 60.0 | 50.0 |" in tried
+    assert "| dev | `ottc_null` | 2 | 75.0 (70.0, 80.0) | 50.0 (50.0, 50.0) |" in silence
     assert "| `ottc_null` | grounding | 81.5 (81.0, 82.0) | 81.5" in words
     assert how.count("* command: `python ") == 1
+
+
+def test_settings_are_chosen_by_boundary_error_on_the_development_set_alone() -> None:
+    tried = [_row("a", seed, 0.0, True, boundary, 3.0) for seed, boundary in ((1, 40.0), (2, 50.0))]
+    tried += [
+        _row("a", seed, 0.0, True, boundary, 0.5) for seed, boundary in ((1, 60.0), (2, 20.0))
+    ]
+    tried += [_row("a", 1, 0.0, True, 1.0, 0.1), _row("b", 1, 0.0, True, 90.0, 2.0)]
+    # One seed of the smallest error does not count beside two of others.
+    best = {system: settings["weight"] for system, settings in null_page.chosen(tried).items()}
+    assert best == {"a": 0.5, "b": 2.0}
+    tested = [_row("a", 1, 71.0, False, 9.0, 3.0), _row("a", 1, 72.0, False, 99.0, 0.5)]
+    shown = null_page.page_of([dict(row, provenance=_PROVENANCE) for row in [*tried, *tested]])
+    silence = shown.split("\n## ")[2]
+    assert "72.0" in silence
+    assert "71.0" not in silence
