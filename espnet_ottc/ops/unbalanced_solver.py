@@ -92,21 +92,17 @@ def solve(
     in_logs = relaxation.reg < _SMALLEST_FOR_KERNEL[cost.dtype]
     steps = 0
     while steps < max_iter:
-        absorbed = None
-        if not in_logs and steps:
-            absorbed = _Absorbed(kernel, F, G)
-        block = 1 if absorbed is None else _STEPS_ON_KERNEL
-        if steps == 1:
-            block = _FIRST_STEPS
+        block = 1 if in_logs or not steps else _FIRST_STEPS if steps == 1 else _STEPS_ON_KERNEL
         if tol is not None:
             block = min(block, _STEPS_TO_LOOK)
-        for _ in range(min(block, max_iter - steps)):
-            before = F.detach()
-            F = kernel.shifted(kernel.frames(G, absorbed), G)
-            G = kernel.tokens(F, absorbed)
-            steps += 1
-        residual = relaxation.reg * ((F.detach() - before).abs().amax(1))
-        looked = tol is not None and (absorbed is not None or steps % _STEPS_TO_LOOK == 0)
+        block = min(block, max_iter - steps)
+        if in_logs or not steps:
+            F, G, moved = kernel.step(F, G)
+        else:
+            F, G, moved = _Absorbed(kernel, F, G).steps(block)
+        steps += block
+        residual = relaxation.reg * moved
+        looked = tol is not None and (block > 1 or steps % _STEPS_TO_LOOK == 0)
         if looked and tol is not None and bool((residual <= tol).all()):
             break
     return Solution(*kernel.finished(F, G), residual, steps)
@@ -122,6 +118,10 @@ class _Kernel:
         self.log_w = torch.where(sides.frames, sides.frame_weights, 1.0).log()
         self.log_v = torch.where(sides.tokens, sides.token_weights, 1.0).log()
         phi_w, phi_v = relaxation.exponents
+        # A constant c moves from G to F: c = shift_rate (log Σ w e^(−rate_w F) − log Σ v e^(−rate_v G)).
+        reg, lambda_w, lambda_v, _ = vars(relaxation).values()
+        self.rates = reg / lambda_w, reg / lambda_v
+        self.shift_rate = 1 / sum(self.rates) if any(self.rates) else 0.0
         # Potentials of the padding are 0.
         self.phi_w = phi_w * sides.frames.to(cost.dtype)
         self.phi_v = phi_v * sides.tokens.to(cost.dtype)
@@ -131,35 +131,34 @@ class _Kernel:
         # Finite, so that sums over nothing have a gradient, which is 0.
         self.logits = logits.masked_fill(~self.valid, torch.finfo(cost.dtype).min / 4)
 
-    def frames(self, G: Tensor, absorbed: "_Absorbed | None") -> Tensor:
+    def frames(self, G: Tensor) -> Tensor:
         """F for the tokens' potentials."""
-        if absorbed is None:
-            return self.phi_w * (self.log_w - (self.logits + G[:, None, :]).logsumexp(2))
-        sums = absorbed.over_tokens(G, ~self.frames_valid)
-        return absorbed.near_frames(self.phi_w * (self.log_w - sums))
+        return self.phi_w * (self.log_w - (self.logits + G[:, None, :]).logsumexp(2))
 
-    def tokens(self, F: Tensor, absorbed: "_Absorbed | None") -> Tensor:
+    def tokens(self, F: Tensor) -> Tensor:
         """G for the frames' potentials."""
-        if absorbed is None:
-            return self.phi_v * (self.log_v - (self.logits + F[:, :, None]).logsumexp(1))
-        sums = absorbed.over_frames(F, ~self.tokens_valid)
-        return absorbed.near_tokens(self.phi_v * (self.log_v - sums))
+        return self.phi_v * (self.log_v - (self.logits + F[:, :, None]).logsumexp(1))
 
-    def shifted(self, F: Tensor, G: Tensor) -> Tensor:
-        """F after the best constant has moved to it from G."""
-        reg, lambda_w, lambda_v, _ = vars(self.relaxation).values()
-        if math.isinf(lambda_w) and math.isinf(lambda_v):
-            return F
-        frames = _log_mass(self.log_w - F * (reg / lambda_w), self.frames_valid)
-        tokens = _log_mass(self.log_v - G * (reg / lambda_v), self.tokens_valid)
-        rate = 1 / (1 / lambda_w + 1 / lambda_v)
-        shift: Tensor = (frames - tokens) * (rate / reg)
-        return F + shift[:, None] * self.frames_valid
+    def step(self, before: Tensor, G: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """F and G after a step in logarithms, and how far (B,) it moved F, in nats."""
+        F = self.frames(G)
+        if self.shift_rate:
+            frames, tokens = (side.logsumexp(1, keepdim=True) for side in self.shares(F, G))
+            F = F + (frames - tokens) * self.shift_rate * self.frames_valid
+        return F, self.tokens(F), (F.detach() - before.detach()).abs().amax(1)
+
+    def shares(self, F: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+        """log w − rate_w F (B, T) and log v − rate_v G (B, U); very small in the padding."""
+        least = torch.finfo(F.dtype).min / 4
+        return (
+            (self.log_w - self.rates[0] * F).masked_fill(~self.frames_valid, least),
+            (self.log_v - self.rates[1] * G).masked_fill(~self.tokens_valid, least),
+        )
 
     def finished(self, F: Tensor, G: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Plan and potentials; an exact side, the tokens' first, has its weights to rounding."""
         if math.isinf(self.relaxation.reg_m_frames) and math.isfinite(self.relaxation.reg_m_tokens):
-            F = self.frames(G, None)
+            F = self.frames(G)
             sums = (self.logits + G[:, None, :]).logsumexp(2)
             shares = (self.logits + G[:, None, :]).softmax(2) * (F + sums).exp()[:, :, None]
         else:
@@ -170,32 +169,55 @@ class _Kernel:
 
 
 class _Absorbed:
-    """exp(k + F + G) for potentials from which the next ones are not far, both ways round.
+    """exp(k + F + G) for potentials from which the next ones, F + f and G + g, are not far, both ways round.
 
-    A product with one row is several times faster than with one column, hence both.
+    A product with one row is several times faster than with one column, hence both.  The steps are on f and
+    g, and their padding may hold anything: it meets zeros.  Each small operation takes longer than its
+    numbers do, hence few of them.
     """
 
     def __init__(self, kernel: _Kernel, F: Tensor, G: Tensor) -> None:
-        self.F, self.G = F, G
+        self.kernel, self.F, self.G = kernel, F, G
         self.rows = (kernel.logits + F[:, :, None] + G[:, None, :]).exp()
         self.columns = self.rows.transpose(1, 2).contiguous()
-        self.smallest = torch.finfo(F.dtype).tiny
+        # f = origin − φ log Σ_u exp(k + F + G + g).
+        self.origins = (
+            kernel.phi_w * (kernel.log_w + F) - F,
+            kernel.phi_v * (kernel.log_v + G) - G,
+        )
+        logs = kernel.shares(F, G)
+        largest = [side.detach().amax(1, keepdim=True) for side in logs]
+        self.weights = [side - most for side, most in zip(logs, largest, strict=True)]
+        self.apart = largest[0] - largest[1]
 
-    def over_tokens(self, G: Tensor, padding: Tensor) -> Tensor:
-        """log Σ_u exp(k + G)."""
-        sums = torch.bmm((G - self.G).exp()[:, None, :], self.columns)[:, 0]
-        return (sums + padding).clamp(min=self.smallest).log() - self.F
+    def steps(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """F and G after some steps, and how far (B,) the last of them moved F, in nats."""
+        kernel = self.kernel
+        f, g = torch.zeros_like(self.F), torch.zeros_like(self.G)
+        for _ in range(count):
+            before = f.detach()
+            f = self._near(g, self.columns, kernel.phi_w, 0)
+            if kernel.shift_rate:
+                f = f + self._shift(f, g)
+            g = self._near(f, self.rows, kernel.phi_v, 1)
+        moved = ((f.detach() - before).abs() * kernel.frames_valid).amax(1)
+        return self.F + f * kernel.frames_valid, self.G + g * kernel.tokens_valid, moved
 
-    def over_frames(self, F: Tensor, padding: Tensor) -> Tensor:
-        """log Σ_t exp(k + F)."""
-        sums = torch.bmm((F - self.F).exp()[:, None, :], self.rows)[:, 0]
-        return (sums + padding).clamp(min=self.smallest).log() - self.G
+    def _near(self, other: Tensor, transposed: Tensor, phi: Tensor, side: int) -> Tensor:
+        """One side's movement for the other's."""
+        sums = torch.bmm(other.exp()[:, None, :], transposed)[:, 0]
+        logs = sums.clamp(min=torch.finfo(sums.dtype).tiny).log()
+        most = _FARTHEST / max(1.0, self.kernel.rates[side])
+        return torch.addcmul(self.origins[side], phi, logs, value=-1).clamp(-most, most)
 
-    def near_frames(self, F: Tensor) -> Tensor:
-        return self.F + (F - self.F).clamp(-_FARTHEST, _FARTHEST)
-
-    def near_tokens(self, G: Tensor) -> Tensor:
-        return self.G + (G - self.G).clamp(-_FARTHEST, _FARTHEST)
+    def _shift(self, f: Tensor, g: Tensor) -> Tensor:
+        """(B, 1) the constant that moves to f."""
+        masses = [
+            torch.add(weights, moved, alpha=-rate).exp().sum(1, keepdim=True)
+            for weights, moved, rate in zip(self.weights, (f, g), self.kernel.rates, strict=True)
+        ]
+        shift = ((masses[0] / masses[1]).log() + self.apart) * self.kernel.shift_rate
+        return shift.clamp(-_FARTHEST, _FARTHEST)
 
 
 class ImplicitPlan(torch.autograd.Function):
@@ -268,8 +290,3 @@ def _shares(plan: Tensor, axis: int) -> Tensor:
 
 def _exponent(reg_m: float, reg: float) -> float:
     return 1.0 if math.isinf(reg_m) else reg_m / (reg_m + reg)
-
-
-def _log_mass(logs: Tensor, valid: Tensor) -> Tensor:
-    """log Σ exp over the valid entries; a finite number where there are none."""
-    return logs.masked_fill(~valid, torch.finfo(logs.dtype).min / 4).logsumexp(1)
