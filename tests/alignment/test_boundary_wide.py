@@ -69,6 +69,17 @@ def test_a_piece_of_a_word_speaks_for_each_of_its_letters():
     assert math.isclose(float(found[5, 3]), _slow(outputs, [0, 1, 2], 5), abs_tol=1e-4)
 
 
+def test_a_letter_speaks_for_the_units_that_words_have_of_it():
+    model, outputs = _model(("a", "b", "a ab 0", "b ab 0")), _outputs()
+    found = WideScores(model, outputs)(range(12))
+    for own, plain in ((2, 0), (3, 1)):
+        assert torch.equal(found[:, 3 * own : 3 * own + 3], found[:, 3 * plain : 3 * plain + 3])
+    assert not torch.equal(found[:, 0], found[:, 3])
+    # Whoever reads the times sees letters.
+    aligned = align_features(model, torch.randn(40, 4), ["AB", "BA"], 0.4)
+    assert [span.symbol for span in aligned.tokens] == ["a", "b", "b", "a"]
+
+
 def test_words_that_are_units_have_their_own_token():
     words = {"ab": (("ab",),), "ba": (("ba",),)}
     model = _model(("ab", "ba"), words)

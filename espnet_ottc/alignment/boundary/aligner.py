@@ -171,7 +171,7 @@ def _alignment(
         runs.means(probabilities),
         strict=True,
     ):
-        name = model.units.names[graph.units[token]]
+        name = model.units.symbols[graph.units[token]]
         token_words.append(graph.token_words[token])
         tokens.append(axis.span(name, float(start), float(end), score, duration=duration))
     places = [span.start for span in spans] + [span.end for span in spans]

@@ -109,6 +109,9 @@ class BoundaryConfig:
         prior_floor: frames that every state is counted to have at least, > 0.
         settled: a stage ends when a round moves less than this share of the frames, in [0, 1).
         least_count: units that are heard less often are taken together, ≥ 0.
+        own_uses: words that are heard at least so often have units of their own, > 0: a letter does not sound
+            the same in every word.
+        own_units: how many of these there are at most, those of the words heard most often, ≥ 0.
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
         interval_scale: likewise for the intervals that hold boundaries, > 0; neighbouring frames say the
@@ -155,6 +158,8 @@ class BoundaryConfig:
     prior_floor: float = 10.0
     settled: float = 0.002
     least_count: int = 10
+    own_uses: int = 50
+    own_units: int = 150
     wide_share: float = 0.1
     boundary_scale: float = 1.0
     interval_scale: float = 0.3
@@ -179,6 +184,8 @@ class BoundaryConfig:
         _at_least(
             1, networks=self.networks, batch_frames=self.batch_frames, stages=len(self.stages)
         )
+        _at_least(1, own_uses=self.own_uses)
+        _at_least(0, own_units=self.own_units)
         _at_least(1, least_steps=self.least_steps, most_steps=self.most_steps)
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)

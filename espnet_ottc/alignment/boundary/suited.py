@@ -1,9 +1,9 @@
 """Settings that suit what is learned from.
 
 Where a few words come again and again, as digits or commands do, sharp times are found from a plain flat
-start.  With more words, shares of the frames need Gaussians to become words.  As long as these come often,
-each letter is heard in few surroundings, and a single frame tells the letters apart.  In free text nearly
-every word is new: there a frame needs its neighbours.
+start, and each word has letters of its own.  With more words, shares of the frames need Gaussians to become
+words.  As long as these come often, each letter is heard in few surroundings, and a single frame tells the
+letters apart.  In free text nearly every word is new: there a frame needs its neighbours.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,10 @@ A_FEW_WORDS = 50
 # sentences of 200 words 90, an hour of read books 3.
 FREE_TEXT_USES = 10.0
 # What texts have in place of `BoundaryConfig`'s defaults.
-MANY_WORDS: Mapping[str, Any] = {"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1}
+MANY_WORDS: Mapping[str, Any] = {
+    **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
+    "own_units": 0,
+}
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
     "window": 0.025,

@@ -161,7 +161,13 @@ def prepare(
     while found is None:
         config, found, left_out = _read(shuffled, config)
     used = [utterance for utterance in utterances if utterance.name in found]
-    units = Units.of([utterance.words for utterance in used], config.least_count, lexicon)
+    units = Units.of(
+        [utterance.words for utterance in used],
+        config.least_count,
+        lexicon,
+        own_uses=config.own_uses,
+        own_units=config.own_units,
+    )
     material = Material(left_out=left_out)
     for utterance in used:
         features = found[utterance.name]

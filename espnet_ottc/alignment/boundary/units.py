@@ -1,5 +1,6 @@
 """From words to the units that have states of their own: letters of any script, or a lexicon's phones."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -14,6 +15,8 @@ OTHER = "<other>"
 _MOST_SPELLINGS = 8
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE][-+]?\d+)?")
+# Between a unit's symbol and the word that it belongs to; neither letters nor phones hold one.
+_OF_WORD = " "
 Pronunciations = Mapping[str, tuple[tuple[str, ...], ...]]
 
 _VOWELS = set("aeiouyæøœıəɨɪʊаеёиоуыэюяієїαεηιουω")
@@ -70,12 +73,16 @@ def read_lexicon(path: Path) -> dict[str, tuple[tuple[str, ...], ...]]:
 class Units:
     """The inventory of units, and how words are spelled in it.
 
+    A word that comes again and again may have units of its own: the E of NINE is silent, that of SEVEN is
+    not.  Elsewhere its letters are other units.
+
     Args:
-        known: the units besides silence, in order.
+        known: the units besides silence, in order; names of units of a word are those that `of` gave them.
         lexicon: pronunciations; None spells by letters.
 
     Attributes:
         names: `known`, then `OTHER` if it is not among them, then silence.
+        symbols: of each the letter or phone, without the word that it belongs to.
     """
 
     def __init__(self, known: Sequence[str], lexicon: Pronunciations | None = None) -> None:
@@ -83,13 +90,24 @@ class Units:
         if OTHER not in inner:
             inner.append(OTHER)
         self.names = (*inner, SILENCE)
+        self.symbols = tuple(name.split(_OF_WORD)[0] for name in self.names)
         self.lexicon = None if lexicon is None else dict(lexicon)
         self._index = {name: i for i, name in enumerate(self.names)}
+        # A letter that is heard in such words alone is in other words what it is in the first of them.
+        for i, symbol in enumerate(self.symbols):
+            self._index.setdefault(symbol, i)
+        self._own = {name.split(_OF_WORD)[1] for name in self.names if _OF_WORD in name}
         self._folded = {} if lexicon is None else {word.casefold(): word for word in lexicon}
 
     @classmethod
     def of(
-        cls, texts: Iterable[Sequence[str]], least_count: int, lexicon: Pronunciations | None = None
+        cls,
+        texts: Iterable[Sequence[str]],
+        least_count: int,
+        lexicon: Pronunciations | None = None,
+        *,
+        own_uses: int = 0,
+        own_units: int = 0,
     ) -> "Units":
         """The units of texts.
 
@@ -98,20 +116,32 @@ class Units:
             least_count: a unit that occurs less often is its letter without marks if that occurs as often,
                 else `OTHER`.
             lexicon: pronunciations; a word that it lacks is spelled by letters.
+            own_uses: words that occur so often have units of their own.
+            own_units: at most so many, those of the words that occur most; 0 for none.
         """
         spelling = cls((), lexicon)
-        counts = Counter(
-            unit
-            for words in texts
-            for word in words
-            for spelled in spelling.raw(word)
-            for unit in spelled
-        )
+        parts = Counter(part for words in texts for word in words for part in word.split())
+        uses: Counter[str] = Counter()
+        for part, count in parts.items():
+            uses[spelling.heard_as(part)] += count
+        own: dict[str, set[str]] = {}
+        for part in sorted(parts, key=lambda one: (-uses[spelling.heard_as(one)], one)):
+            key = spelling.heard_as(part)
+            if uses[key] >= own_uses and key not in own:
+                names = {name for units in spelling.alone(part) for name in _of_word(units, key)}
+                if sum(map(len, own.values())) + len(names) > own_units:
+                    break
+                own[key] = names
+        counts: Counter[str] = Counter()
+        for part, count in parts.items():
+            if spelling.heard_as(part) not in own:
+                for unit in itertools.chain.from_iterable(spelling.alone(part)):
+                    counts[unit] += count
         bare: Counter[str] = Counter()
         for unit, count in counts.items():
             bare[unit if count >= least_count else _without_marks(unit)] += count
         known = sorted(unit for unit, count in bare.items() if count >= least_count and unit)
-        return cls(known, lexicon)
+        return cls([*known, *(name for names in own.values() for name in sorted(names))], lexicon)
 
     @property
     def silence(self) -> int:
@@ -126,17 +156,28 @@ class Units:
         """
         spellings: list[tuple[str, ...]] = [()]
         for part in word.split():
-            spellings = [left + right for left in spellings for right in self._one(part)]
+            found = self.alone(part)
+            if (key := self.heard_as(part)) in self._own:
+                found = tuple(_of_word(units, key) for units in found)
+            spellings = [left + right for left in spellings for right in found]
             # a number of many words with two pronunciations each
             spellings = spellings[:_MOST_SPELLINGS]
         return tuple(spelled or (OTHER,) for spelled in spellings)
 
-    def _one(self, word: str) -> tuple[tuple[str, ...], ...]:
-        if self.lexicon is not None:
-            entry = word if word in self.lexicon else self._folded.get(word.casefold())
-            if entry is not None:
-                return self.lexicon[entry]
-        return (letters(word),)
+    def heard_as(self, word: str) -> str:
+        """What words share that are one word to the ear: case and punctuation are not heard."""
+        entry = self._entry(word)
+        return "".join(letters(word)) if entry is None else entry.casefold()
+
+    def alone(self, word: str) -> tuple[tuple[str, ...], ...]:
+        """The spellings of a word without spaces in letters or phones, be they its own or not."""
+        entry = self._entry(word)
+        return (letters(word),) if entry is None or self.lexicon is None else self.lexicon[entry]
+
+    def _entry(self, word: str) -> str | None:
+        if self.lexicon is None:
+            return None
+        return word if word in self.lexicon else self._folded.get(word.casefold())
 
     def spell(self, word: str) -> tuple[tuple[int, ...], ...]:
         """The spellings of a word as indices into `names`."""
@@ -148,10 +189,19 @@ class Units:
         return tuple(kinds.index(kind) for kind in kinds)
 
     def _place(self, unit: str) -> int:
-        for name in (unit, _without_marks(unit)):
+        symbol = unit.split(_OF_WORD)[0]
+        for name in (unit, symbol, _without_marks(symbol)):
             if name in self._index:
                 return self._index[name]
         return self._index[OTHER]
+
+
+def _of_word(units: Sequence[str], word: str) -> tuple[str, ...]:
+    """The names of a word's own units; one that it has twice is two."""
+    return tuple(
+        f"{unit}{_OF_WORD}{word}{_OF_WORD}{units[:place].count(unit)}"
+        for place, unit in enumerate(units)
+    )
 
 
 def _without_marks(unit: str) -> str:

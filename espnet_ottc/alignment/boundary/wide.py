@@ -92,8 +92,8 @@ def _spelled(model: BoundaryModel, outputs: WideOutputs) -> Tensor:
         written = symbol.replace(SENTENCEPIECE_MARK, "")
         if token in quiet or not _is_spelling(written) or not _comparable(model, written):
             continue
-        for spelling in units.spell(written):
-            found[token, list(spelling)] = 1
+        spoken = {units.symbols[unit] for spelling in units.spell(written) for unit in spelling}
+        found[token, [unit for unit, one in enumerate(units.symbols) if one in spoken]] = 1
     named = found.any(0)
     named[units.silence] = True
     speech = torch.ones(len(outputs.tokens))
