@@ -34,10 +34,10 @@ from torch import Tensor
 from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.cuts import spoken_cut
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import train_into
-from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.formats import (
     read_ctm,

@@ -18,9 +18,9 @@ from espnet_ottc.alignment.aligners import BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.boundary.session import Trained, train_into
-from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.sound_files import probe

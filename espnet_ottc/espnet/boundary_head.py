@@ -14,10 +14,10 @@ import torch
 from espnet2.train.dataset import ESPnetDataset
 from torch import Tensor, nn
 
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import HeadOptions, parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import NotConvergedError, train_into
-from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.espnet.encoders.frame_grid import sampling_rate_of

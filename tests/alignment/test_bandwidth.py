@@ -8,7 +8,8 @@ from torch import Tensor
 
 from espnet_ottc.alignment.boundary.bandwidth import bandwidth
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
-from espnet_ottc.alignment.boundary.training import SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.material import SpokenText
+from espnet_ottc.alignment.boundary.training import train_boundary_model
 
 RATE = 16000
 

@@ -8,7 +8,8 @@ import torch
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
-from espnet_ottc.alignment.boundary.training import SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.material import SpokenText
+from espnet_ottc.alignment.boundary.training import train_boundary_model
 from espnet_ottc.alignment.formats import read_ctm
 
 soundfile = pytest.importorskip("soundfile")

@@ -18,9 +18,10 @@ from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_feat
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import columns_of, make_graph
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
-from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.training import Round, train_boundary_model
 from espnet_ottc.alignment.boundary.units import OTHER, SILENCE, Units, letters, read_lexicon
 from espnet_ottc.ops.chains import best_paths
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.gaussians import cepstra
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.boundary.training import SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.training import train_boundary_model
 
 RATE = 16000
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}

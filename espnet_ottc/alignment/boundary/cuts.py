@@ -8,8 +8,8 @@ from lhotse.cut import Cut
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
-from espnet_ottc.alignment.boundary.training import SpokenText
 from espnet_ottc.alignment.writing import Times
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.convergence import Convergence, check_convergence
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.boundary.suited import suited_config
-from espnet_ottc.alignment.boundary.training import Round, SpokenText, train_boundary_model
+from espnet_ottc.alignment.boundary.training import Round, train_boundary_model
 from espnet_ottc.alignment.boundary.units import Pronunciations
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object

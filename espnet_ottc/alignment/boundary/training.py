@@ -4,20 +4,19 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.bandwidth import bandwidth
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
-from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
-from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.graph import columns_of
+from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
-from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork, fitted_config
+from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
 from espnet_ottc.ops.chains import best_paths, sum_paths
@@ -25,23 +24,6 @@ from espnet_ottc.utils.files import written_aside
 
 _log = logging.getLogger(__name__)
 _FRAMES_AT_ONCE = 1 << 16
-_HEARD_FOR_BANDWIDTH, _SECONDS_FOR_BANDWIDTH = 50, 600
-_LEAST_BANDWIDTH = 2000  # Hz; what holds less is no speech
-
-
-@dataclass(frozen=True)
-class SpokenText:
-    """A recording with what is said in it.
-
-    Attributes:
-        name: its id.
-        words: what is said, in order.
-        load: gives its samples (n,) in [−1, 1], one channel, and their rate in Hz.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    load: Callable[[], tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
@@ -62,23 +44,6 @@ class Round:
     loss: float
     score: float | None = None
     moved: float | None = None
-
-
-@dataclass(eq=False)
-class Material:
-    """All recordings of a training in memory.
-
-    Attributes:
-        names: of the utterances.
-        features: (T, mels) of each.
-        graphs: of each.
-        left_out: utterance id -> why it takes no part.
-    """
-
-    names: list[str] = field(default_factory=list)
-    features: list[Tensor] = field(default_factory=list)
-    graphs: list[UtteranceGraph] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -143,86 +108,6 @@ def train_boundary_model(
             training.keep(state, checkpoint)
     model = BoundaryModel(config, units, state.network.eval(), state.log_prior, state.stays)
     return model, state.history
-
-
-def prepare(
-    utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
-) -> tuple[Material, Units, BoundaryConfig]:
-    """Read what is learned from: features, units, graphs; and the bands that the recordings have.
-
-    An utterance without words, or with fewer frames than its words need, is left out.  Of more than
-    `config.hours` a random part is taken.
-    """
-    generator = torch.Generator().manual_seed(config.seed)
-    order = torch.randperm(len(utterances), generator=generator).tolist()
-    shuffled = [utterances[i] for i in order]
-    config = _with_bandwidth(shuffled, config)
-    found = None
-    while found is None:
-        config, found, left_out = _read(shuffled, config)
-    used = [utterance for utterance in utterances if utterance.name in found]
-    units = Units.of(
-        [utterance.words for utterance in used],
-        config.least_count,
-        lexicon,
-        own_uses=config.own_uses,
-        own_units=config.own_units,
-    )
-    material = Material(left_out=left_out)
-    for utterance in used:
-        features = found[utterance.name]
-        graph = make_graph([units.spell(w) for w in utterance.words], units.silence, config)
-        if graph.shortest > len(features):
-            material.left_out[utterance.name] = (
-                f"its words need {graph.shortest} frames, got {len(features)}"
-            )
-            continue
-        material.names.append(utterance.name)
-        material.features.append(features)
-        material.graphs.append(graph)
-    return material, units, config
-
-
-def _with_bandwidth(utterances: Sequence[SpokenText], config: BoundaryConfig) -> BoundaryConfig:
-    """The configuration without the bands above what most recordings hold, by some of them."""
-    heard: list[tuple[Tensor, int]] = []
-    for utterance in utterances[:_HEARD_FOR_BANDWIDTH]:
-        try:
-            heard.append(utterance.load())
-        except (OSError, ValueError, RuntimeError):
-            continue  # whoever reads all of them says so
-        if sum(len(samples) / rate for samples, rate in heard) > _SECONDS_FOR_BANDWIDTH:
-            break
-    highest = bandwidth(heard)
-    if highest is None or highest >= config.high_hz:
-        return config
-    _log.info("the recordings hold no speech above %.0f Hz", highest)
-    return replace(config, high_hz=max(highest, config.low_hz + _LEAST_BANDWIDTH))
-
-
-def _read(
-    utterances: Sequence[SpokenText], config: BoundaryConfig
-) -> tuple[BoundaryConfig, dict[str, Tensor] | None, dict[str, str]]:
-    """Features by name; None where a recording has fewer bands than the configuration, with one that fits."""
-    found: dict[str, Tensor] = {}
-    left_out: dict[str, str] = {}
-    seconds = 0.0
-    for utterance in utterances:
-        if seconds > config.hours * 3600:
-            break
-        if not utterance.words:
-            left_out[utterance.name] = "no words"
-            continue
-        try:
-            samples, rate = utterance.load()
-            if (fitted := fitted_config(config, [rate])) != config:
-                return fitted, None, {}
-            found[utterance.name] = log_mel(samples, rate, config)
-        except (OSError, ValueError, RuntimeError) as fault:
-            left_out[utterance.name] = str(fault)
-            continue
-        seconds += len(samples) / rate
-    return config, found, left_out
 
 
 class _Training:
