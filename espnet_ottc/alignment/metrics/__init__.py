@@ -1,7 +1,7 @@
 """Metrics of words and times; docs/mathematics/metrics.md has each as a formula with a worked example."""
 
 from espnet_ottc.alignment.metrics.alignment import AlignmentScores
-from espnet_ottc.alignment.metrics.bootstrap import Draws, Interval, bootstrap_ratio
+from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio, bootstrap_ratios
 from espnet_ottc.alignment.metrics.compared_times import (
     ComparedTimes,
     compare_spans,
@@ -21,12 +21,12 @@ from espnet_ottc.alignment.metrics.words import (
 __all__ = [
     "AlignmentScores",
     "ComparedTimes",
-    "Draws",
     "ErrorCounts",
     "ErrorTotals",
     "Interval",
     "Peakiness",
     "bootstrap_ratio",
+    "bootstrap_ratios",
     "characters",
     "compare_spans",
     "compare_tables",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.metrics.bootstrap import Draws, Interval
+from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratios
 from espnet_ottc.alignment.metrics.compared_times import ComparedTimes, within
 
 if TYPE_CHECKING:
@@ -131,7 +131,6 @@ class AlignmentScores:
         level: float = 0.95,
         resamples: int = 1000,
         seed: int = 0,
-        draws: Draws | None = None,
     ) -> dict[str, Interval | None]:
         """Bootstrap intervals over utterances, under the names and in the units of `as_row`.
 
@@ -139,7 +138,6 @@ class AlignmentScores:
             level: the confidence, in (0, 1).
             resamples: how many times to draw, ≥ 1.
             seed: of the random generator.
-            draws: those of this seed, where they are drawn already.
 
         Raises:
             ValueError: a level or a number of resamples out of range.
@@ -167,8 +165,7 @@ class AlignmentScores:
             "coverage": (100 * matched, words),
             "boundary_mae_ms": (1000 * errors, 2 * matched),
         }
-        draws = draws or Draws(self.utterances, resamples, seed)
-        found = draws.intervals(list(ratios.values()), level)
+        found = bootstrap_ratios(list(ratios.values()), level=level, resamples=resamples, seed=seed)
         return dict(zip(ratios, found, strict=True))
 
     def as_row(self) -> dict[str, float | int | None]:

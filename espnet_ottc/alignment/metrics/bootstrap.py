@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from espnet_ottc.utils.extras import require_extra
@@ -11,13 +10,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Counts = npt.NDArray[np.integer]
     Values = npt.NDArray[np.float64]
 
 # Resampled counts are drawn in blocks of about this many entries (32 MB).
 _BLOCK = 4_000_000
-# Bytes of draws that are kept where they are drawn ahead.
-_ROOM = 400_000_000
 
 
 @dataclass(frozen=True)
@@ -68,86 +64,67 @@ def bootstrap_ratio(
             "each utterance needs both terms of the ratio, "
             f"got {len(numerators)} and {len(denominators)}"
         )
-    draws = Draws(len(numerators), resamples, seed)
-    (found,) = draws.intervals([(numerators, denominators)], level)
+    (found,) = bootstrap_ratios(
+        [(numerators, denominators)], level=level, resamples=resamples, seed=seed
+    )
     return found
 
 
-class Draws:
-    """How often each utterance is drawn in each resample: the same for all ratios of a seed.
+def bootstrap_ratios(
+    ratios: "Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]",
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Interval | None]:
+    """The interval of each ratio as `bootstrap_ratio` gives it, all from the same draws.
 
     Args:
-        count: utterances.
+        ratios: numerators and denominators, (N,) each.
+        level: the confidence, in (0, 1).
         resamples: how many times to draw, ≥ 1.
         seed: of the random generator.
 
     Raises:
-        ValueError: a number of resamples out of range.
+        ValueError: a level or count out of range.
         ImportError: NumPy is not installed.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    require_extra("align", "a bootstrap interval", ("numpy",))
+    import numpy as np
 
-    def __init__(self, count: int, resamples: int = 1000, seed: int = 0) -> None:
-        require_extra("align", "a bootstrap interval", ("numpy",))
-        if resamples < 1:
-            raise ValueError(f"resamples must be at least 1, got {resamples}")
-        self.count = count
-        self._blocks = _blocks(count, resamples, seed) if count else iter(())
-        self._ahead: list[Counts] = []
-
-    def draw_ahead(self) -> "Draws":
-        """Draw as much as `_ROOM` holds, so that it can be done beside other work in a thread."""
-        import numpy as np
-
-        room = _ROOM
-        for block in self._blocks:
-            # Nothing is drawn as often as 256 times, unless there are next to no others.
-            small = block.astype(np.uint8) if block.max() < 256 else block
-            self._ahead.append(small)
-            room -= small.nbytes
-            if room < small.nbytes:
-                break
-        return self
-
-    def intervals(
-        self, ratios: "Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]", level: float = 0.95
-    ) -> list[Interval | None]:
-        """The interval of each ratio, as of `bootstrap_ratio`; draws serve once.
-
-        Args:
-            ratios: numerators and denominators, (count,) each.
-            level: the confidence, in (0, 1).
-
-        Raises:
-            ValueError: a level out of range.
-        """
-        import numpy as np
-
-        if not 0 < level < 1:
-            raise ValueError(f"level must lie in (0, 1), got {level}")
-        terms = [np.array(ratio, dtype=np.float64) for ratio in ratios]
-        known = [place for place, one in enumerate(terms) if one[1].sum() > 0]
-        drawn: dict[int, list[Values]] = {place: [] for place in known}
-        for block in chain(self._ahead, self._blocks if known else ()):
-            times = block.astype(np.float64)
-            for place in known:
-                sums = times @ terms[place].T
-                sums = sums[sums[:, 1] > 0]
-                drawn[place].append(sums[:, 0] / sums[:, 1])
-        found: list[Interval | None] = [None] * len(terms)
-        tail = (1 - level) / 2
-        for place, parts in drawn.items():
-            values = np.concatenate(parts)
-            if len(values):
-                low, high = np.quantile(values, [tail, 1 - tail])
-                found[place] = Interval(float(low), float(high), level)
-        return found
+    terms = [np.array(ratio, dtype=np.float64) for ratio in ratios]
+    known = [place for place, one in enumerate(terms) if one[1].sum() > 0]
+    if not known:
+        return [None] * len(terms)
+    drawn: dict[int, list[Values]] = {place: [] for place in known}
+    for times in _times_drawn(terms[known[0]].shape[1], resamples, seed):
+        for place in known:
+            sums = times @ terms[place].T
+            sums = sums[sums[:, 1] > 0]
+            drawn[place].append(sums[:, 0] / sums[:, 1])
+    found: list[Interval | None] = [None] * len(terms)
+    tail = (1 - level) / 2
+    for place, parts in drawn.items():
+        values = np.concatenate(parts)
+        if len(values):
+            low, high = np.quantile(values, [tail, 1 - tail])
+            found[place] = Interval(float(low), float(high), level)
+    return found
 
 
-def _blocks(count: int, resamples: int, seed: int) -> "Iterator[Counts]":
+def _times_drawn(count: int, resamples: int, seed: int) -> "Iterator[Values]":
+    """How often each utterance is drawn, (resamples of a block, count)."""
     import numpy as np
 
     generator = np.random.default_rng(seed)
-    shares = np.full(count, 1.0 / count)
     block = max(1, _BLOCK // count)
     for first in range(0, resamples, block):
-        yield generator.multinomial(count, shares, size=min(block, resamples - first))
+        times = np.empty((min(block, resamples - first), count))
+        for row in times:
+            # Ten times as fast as a multinomial draw of the same distribution.
+            row[:] = np.bincount(generator.integers(count, size=count), minlength=count)
+        yield times

@@ -1,7 +1,6 @@
 """Scores of word (or phone) times against a reference, and peakiness."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from espnet_ottc.alignment.formats import read_durations, read_span_table, text_lines
 from espnet_ottc.alignment.metrics import (
     AlignmentScores,
-    Draws,
     Interval,
     Peakiness,
     compare_tables,
@@ -152,31 +150,28 @@ def _score(
 ) -> TimesReport:
     reference = read_reference()
     inner = None if read_inner is None else reference.with_times_of(read_inner())
-    with ThreadPoolExecutor(1) as beside:
-        # It takes long, and goes on beside the rest.
-        draws = Draws(len(reference.rows), options.resamples, options.seed)
-        drawing = beside.submit(draws.draw_ahead)
-        hypothesis = read_hypothesis()
-        options, notes = options.settled(reference.vocabulary, hypothesis.vocabulary)
-        compared = Names(options)
-        scores = AlignmentScores.of(
-            compare_tables(
-                reference,
-                hypothesis,
-                [
-                    (_row(row), _row(guesses))
-                    for row, guesses in options.pairs(reference.rows, hypothesis.rows).values()
-                ],
-                names=(
-                    [compared[one] for one in reference.vocabulary],
-                    [compared[one] for one in hypothesis.vocabulary],
-                ),
-                collar=options.collar,
-                inner=inner,
-            )
+    hypothesis = read_hypothesis()
+    options, notes = options.settled(reference.vocabulary, hypothesis.vocabulary)
+    compared = Names(options)
+    scores = AlignmentScores.of(
+        compare_tables(
+            reference,
+            hypothesis,
+            [
+                (_row(row), _row(guesses))
+                for row, guesses in options.pairs(reference.rows, hypothesis.rows).values()
+            ],
+            names=(
+                [compared[one] for one in reference.vocabulary],
+                [compared[one] for one in hypothesis.vocabulary],
+            ),
+            collar=options.collar,
+            inner=inner,
         )
-        drawing.result()
-    intervals = scores.intervals(level=options.level, draws=draws)
+    )
+    intervals = scores.intervals(
+        level=options.level, resamples=options.resamples, seed=options.seed
+    )
     peakiness = None
     if frame_labels is not None:
         peakiness = _peakiness(reference, frame_labels, durations, options)

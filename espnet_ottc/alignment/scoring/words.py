@@ -1,7 +1,6 @@
 """Word, phone and character error rates of a set of utterances."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 
 from espnet_ottc.alignment.formats import holds_times, read_spans, read_stm, read_text, read_trn
 from espnet_ottc.alignment.metrics import (
-    Draws,
     ErrorCounts,
     ErrorTotals,
     Interval,
+    bootstrap_ratios,
     count_edits,
     count_errors,
 )
@@ -145,22 +144,22 @@ def _score(
     names: tuple[str, str],
 ) -> WordReport:
     references = reference()
-    with ThreadPoolExecutor(1) as beside:
-        # The longest part: it goes on beside the others.
-        draws = Draws(len(references), options.resamples, options.seed)
-        drawing = beside.submit(draws.draw_ahead)
-        hypotheses = hypothesis()
-        options, notes = options.settled(_symbols(references), _symbols(hypotheses))
-        compared = Names(options)
-        totals = {options.unit: ErrorTotals()}
-        if options.characters and options.folding is None:
-            totals["char"] = ErrorTotals()
-        for pair in options.pairs(references, hypotheses).values():
-            ref, hyp = (_Words.of(given, options, compared) for given in pair)
-            for unit, total in totals.items():
-                total.add(*_count(ref, hyp, unit, options.sclite_costs))
-        drawing.result()
-    intervals = draws.intervals([(one.errors, one.words) for one in totals.values()], options.level)
+    hypotheses = hypothesis()
+    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
+    compared = Names(options)
+    totals = {options.unit: ErrorTotals()}
+    if options.characters and options.folding is None:
+        totals["char"] = ErrorTotals()
+    for pair in options.pairs(references, hypotheses).values():
+        ref, hyp = (_Words.of(given, options, compared) for given in pair)
+        for unit, total in totals.items():
+            total.add(*_count(ref, hyp, unit, options.sclite_costs))
+    intervals = bootstrap_ratios(
+        [(one.errors, one.words) for one in totals.values()],
+        level=options.level,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
     rates = [
         ErrorRate(unit, total.counts, interval)
         for (unit, total), interval in zip(totals.items(), intervals, strict=True)
