@@ -167,7 +167,7 @@ class BoundaryConfig:
     median: bool = True
     start_shift: float = 0.003
     end_shift: float = 0.003
-    join_shift: float = 0.004
+    join_shift: float = 0.0
     hours: float = 2.0
     seed: int = 1
 

@@ -20,6 +20,7 @@ FREE_TEXT_USES = 10.0
 MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
     "own_units": 0,
+    "join_shift": 0.004,
 }
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
