@@ -3,8 +3,10 @@
 #
 #   ./compare_transfer.sh synthetic                                   synthetic sentences, CTC and OTTC
 #   ./compare_transfer.sh digits --librispeech DIR                    a corpus of one's own
-#   criteria=ottc variants=transfer ./compare_transfer.sh digits --librispeech DIR     some systems alone
+#   criteria=ottc variants="transfer_adapter_only transfer" ./compare_transfer.sh digits --librispeech DIR
 #
+# The variables name some systems alone; batches=N shortens the epochs of all trainings, and train_args holds
+# more options of all of them.
 # Each criterion's systems go on from one model of its own, with three seeds and the same steps. The folders
 # are data_transfer_NAME and exp_transfer_NAME. What follows NAME are options of run.sh. What is done is skipped.
 set -euo pipefail
@@ -12,7 +14,7 @@ cd "$(dirname "$0")"
 name=${1:?the name of the comparison, as synthetic}
 shift
 criteria=${criteria:-ctc ottc}
-variants=${variants:-transfer transfer_plan transfer_balanced transfer_uniform transfer_random_teacher}
+variants=${variants:-transfer_adapter_only transfer transfer_plan transfer_balanced transfer_uniform transfer_random_teacher}
 # shellcheck disable=SC1091 # a file beside this folder
 . ../TEMPLATE/path.sh
 
@@ -29,19 +31,26 @@ with() { # WORDS: each criterion's systems
         for word in "$@"; do echo "$criterion$word"; done
     done
 }
-read -ra taught <<<"$variants"
+arguments() { # EPOCHS: options of trainings of so many epochs
+    echo "${train_args:-} ${batches:+--num_iters_per_epoch $batches --scheduler_conf total_steps=$(($1 * batches))}"
+}
+taught=() # from the first step: what the overlays wait for is there
+untaught=("")
+for variant in $variants; do
+    if [ "$variant" = transfer_adapter_only ]; then untaught+=("_$variant"); else taught+=("_$variant"); fi
+done
 mapfile -t starts < <(with "")
-mapfile -t all < <(with "" _transfer_adapter_only "${taught[@]/#/_}")
+mapfile -t all < <(with "${untaught[@]}" "${taught[@]}")
 
-./run.sh "${options[@]}" --conf conf/transfer --expdir "${exp}_start" --systems "${starts[@]}" --stop_stage 7
+./run.sh "${options[@]}" --conf conf/transfer --expdir "${exp}_start" --systems "${starts[@]}" --stop_stage 7 \
+    --train_args "$(arguments 12)"
 going=("${options[@]}" --conf conf/transfer_continued --expdir "$exp" --seed 1 2 3 --decoders greedy)
 for criterion in $criteria; do
-    start="--init_param ${exp}_start/$criterion/seed1/valid.loss.best.pth"
-    mapfile -t mine < <(criteria=$criterion with "${taught[@]/#/_}")
-    ./run.sh "${going[@]}" --train_args "$start" --stop_stage 7 \
-        --systems "$criterion" "${criterion}_transfer_adapter_only"
-    # From the first step: what the overlays wait for is there.
-    ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0" --stop_stage 7 \
-        --systems "${mine[@]}"
+    start="$(arguments 2) --init_param ${exp}_start/$criterion/seed1/valid.loss.best.pth"
+    ./run.sh "${going[@]}" --train_args "$start" --stop_stage 7 --systems "${untaught[@]/#/$criterion}"
+    if [ ${#taught[@]} -gt 0 ]; then
+        ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0" --stop_stage 7 \
+            --systems "${taught[@]/#/$criterion}"
+    fi
 done
 ./run.sh "${going[@]}" --systems "${all[@]}" --stage 8

@@ -21,8 +21,8 @@ from torch.autograd.function import once_differentiable
 from espnet_ottc.ops.precision import brought_back, device_of_sums
 
 # Steps on one kernel before the potentials are absorbed into a new one; the first one comes early, since
-# nearly all of the way is made at once.
-_STEPS_ON_KERNEL = 20
+# nearly all of the way is made at once.  50 steps, the default, are 1 in logarithms, 5, 22 and 22.
+_STEPS_ON_KERNEL = 22
 _FIRST_STEPS = 5
 # Steps between two looks at the residual, which on a GPU wait for it.
 _STEPS_TO_LOOK = 10
@@ -113,7 +113,6 @@ class _Kernel:
 
     def __init__(self, cost: Tensor, sides: Sides, relaxation: Relaxation) -> None:
         self.relaxation = relaxation
-        self.valid = sides.frames[:, :, None] & sides.tokens[:, None, :]
         self.frames_valid, self.tokens_valid = sides.frames, sides.tokens
         self.log_w = torch.where(sides.frames, sides.frame_weights, 1.0).log()
         self.log_v = torch.where(sides.tokens, sides.token_weights, 1.0).log()
@@ -125,11 +124,12 @@ class _Kernel:
         # Potentials of the padding are 0.
         self.phi_w = phi_w * sides.frames.to(cost.dtype)
         self.phi_v = phi_v * sides.tokens.to(cost.dtype)
-        logits = torch.where(self.valid, cost, 0.0) / -relaxation.reg
+        valid = sides.frames[:, :, None] & sides.tokens[:, None, :]
+        logits = torch.where(valid, cost, 0.0).div_(-relaxation.reg)
         if relaxation.product:
-            logits = logits + self.log_w[:, :, None] + self.log_v[:, None, :]
+            logits = logits.add_(self.log_w[:, :, None]).add_(self.log_v[:, None, :])
         # Finite, so that sums over nothing have a gradient, which is 0.
-        self.logits = logits.masked_fill(~self.valid, torch.finfo(cost.dtype).min / 4)
+        self.logits = logits.masked_fill_(~valid, torch.finfo(cost.dtype).min / 4)
 
     def frames(self, G: Tensor) -> Tensor:
         """F for the tokens' potentials."""
@@ -158,14 +158,10 @@ class _Kernel:
     def finished(self, F: Tensor, G: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Plan and potentials; an exact side, the tokens' first, has its weights to rounding."""
         if math.isinf(self.relaxation.reg_m_frames) and math.isfinite(self.relaxation.reg_m_tokens):
-            F = self.frames(G)
-            sums = (self.logits + G[:, None, :]).logsumexp(2)
-            shares = (self.logits + G[:, None, :]).softmax(2) * (F + sums).exp()[:, :, None]
+            plan, F = _spread(self.logits + G[:, None, :], 2, self.phi_w, self.log_w)
         else:
-            sums = (self.logits + F[:, :, None]).logsumexp(1)
-            G = self.phi_v * (self.log_v - sums)
-            shares = (self.logits + F[:, :, None]).softmax(1) * (G + sums).exp()[:, None, :]
-        return torch.where(self.valid, shares, 0.0), F, G
+            plan, G = _spread(self.logits + F[:, :, None], 1, self.phi_v, self.log_v)
+        return plan, F, G
 
 
 class _Absorbed:
@@ -178,7 +174,7 @@ class _Absorbed:
 
     def __init__(self, kernel: _Kernel, F: Tensor, G: Tensor) -> None:
         self.kernel, self.F, self.G = kernel, F, G
-        self.rows = (kernel.logits + F[:, :, None] + G[:, None, :]).exp()
+        self.rows = (kernel.logits + F[:, :, None]).add_(G[:, None, :]).exp_()
         self.columns = self.rows.transpose(1, 2).contiguous()
         # f = origin − φ log Σ_u exp(k + F + G + g).
         self.origins = (
@@ -290,3 +286,18 @@ def _shares(plan: Tensor, axis: int) -> Tensor:
 
 def _exponent(reg_m: float, reg: float) -> float:
     return 1.0 if math.isinf(reg_m) else reg_m / (reg_m + reg)
+
+
+def _spread(logits: Tensor, axis: int, phi: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The plan and one side's potentials, those of the columns (axis 1) or of the rows (axis 2).
+
+    Each column is a softmax times its mass, so an exact side's masses have no error of an exponential.
+    """
+    most = logits.detach().amax(axis, keepdim=True)
+    shares = (logits - most).exp_()
+    sums = shares.sum(axis, keepdim=True)
+    logs = (sums.log() + most).squeeze(axis)
+    potentials = phi * (log_weights - logs)
+    # Where a side's φ is 0, it is padding.
+    masses = torch.where(phi > 0, (potentials + logs).exp(), 0.0)
+    return shares * (masses.unsqueeze(axis) / sums), potentials
