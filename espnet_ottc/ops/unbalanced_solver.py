@@ -124,12 +124,12 @@ class _Kernel:
         # Potentials of the padding are 0.
         self.phi_w = phi_w * sides.frames.to(cost.dtype)
         self.phi_v = phi_v * sides.tokens.to(cost.dtype)
-        valid = sides.frames[:, :, None] & sides.tokens[:, None, :]
-        logits = torch.where(valid, cost, 0.0).div_(-relaxation.reg)
+        self.valid = sides.frames[:, :, None] & sides.tokens[:, None, :]
+        logits = torch.where(self.valid, cost, 0.0).div_(-relaxation.reg)
         if relaxation.product:
             logits = logits.add_(self.log_w[:, :, None]).add_(self.log_v[:, None, :])
         # Finite, so that sums over nothing have a gradient, which is 0.
-        self.logits = logits.masked_fill_(~valid, torch.finfo(cost.dtype).min / 4)
+        self.logits = logits.masked_fill_(~self.valid, torch.finfo(cost.dtype).min / 4)
 
     def frames(self, G: Tensor) -> Tensor:
         """F for the tokens' potentials."""
@@ -161,7 +161,8 @@ class _Kernel:
             plan, F = _spread(self.logits + G[:, None, :], 2, self.phi_w, self.log_w)
         else:
             plan, G = _spread(self.logits + F[:, :, None], 1, self.phi_v, self.log_v)
-        return plan, F, G
+        # Whatever gradient the padding is given ends here.
+        return torch.where(self.valid, plan, 0.0), F, G
 
 
 class _Absorbed:
@@ -298,6 +299,5 @@ def _spread(logits: Tensor, axis: int, phi: Tensor, log_weights: Tensor) -> tupl
     sums = shares.sum(axis, keepdim=True)
     logs = (sums.log() + most).squeeze(axis)
     potentials = phi * (log_weights - logs)
-    # Where a side's φ is 0, it is padding.
-    masses = torch.where(phi > 0, (potentials + logs).exp(), 0.0)
+    masses = (potentials + logs).exp()
     return shares * (masses.unsqueeze(axis) / sums), potentials
