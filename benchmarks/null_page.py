@@ -53,12 +53,12 @@ def read_rows(results: Path = RESULTS) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows that differ in the seed alone, in the order in which they were measured."""
+    """Rows that differ in the seed alone, by seed; the groups in the order in which they were measured."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         key = json.dumps([row["set"], row["system"], row["settings"], row["steps"]])
         groups.setdefault(key, []).append(row)
-    return list(groups.values())
+    return [sorted(group, key=lambda row: row["seed"]) for group in groups.values()]
 
 
 def chosen(tried: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -86,6 +86,7 @@ def page_of(rows: Sequence[Row]) -> str:
     world = [row for row in rows if row["record"] == "null_world"]
     speech = [row for row in rows if row["record"] == "null_capacity"]
     tried = [row for row in speech if row["tried"]]
+    tried = [row for row in tried if row["settings"]["capacity"]]  # CTC has none of these settings
     best = chosen(tried)
     final = [
         row
