@@ -270,8 +270,47 @@ def test_a_name_that_the_hub_does_not_give_says_what_to_do(
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"huggingface-cli download nobody/nothing"):
+    with pytest.raises(FileNotFoundError, match=r"hf download nobody/nothing"):
         load_model("hf:nobody/nothing")
+
+
+def test_without_a_network_a_model_is_refused_by_the_first_question(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    import huggingface_hub
+
+    asked = []
+
+    def unreachable(*names: Any, **options: Any) -> None:
+        asked.append(options["timeout"])
+        raise RuntimeError("Name or service not known")  # as those of HTTP clients, no OSError
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_: pytest.fail("asks"))
+    with pytest.raises(FileNotFoundError, match=r"hf download no/thing .*Name or service not known"):
+        load_model("hf:no/thing")
+    assert len(asked) == 1
+    assert asked[0] <= 10
+
+
+def test_a_model_in_the_hubs_cache_is_loaded_without_asking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saved: Any
+) -> None:
+    own, folder = saved("Hubert")
+    import huggingface_hub
+
+    place = tmp_path / "cache" / "models--me--tiny"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("a" * 40)
+    (place / "snapshots").mkdir()
+    folder.rename(place / "snapshots" / ("a" * 40))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: pytest.fail("asks"))
+    model = load_model("hf:me/tiny", language="de")
+    assert model.name == "hf:me/tiny"
+    assert len(model.tokens) == own.config.vocab_size
 
 
 def test_a_folder_that_holds_no_model_says_what_it_must_hold(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """CTC models of `transformers`: wav2vec 2.0, HuBERT, WavLM, MMS with its adapters, and others alike."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from espnet_ottc.utils.extras import require_extra
 
 # What `Wav2Vec2FeatureExtractor` adds to the variance.
 _VARIANCE_FLOOR = 1e-7
+# Seconds that the hub has for its answer.
+_HUB_TIMEOUT = 10.0
+# What transformers raises where a file is missing or cut off.
+_INCOMPLETE = (OSError, KeyError, json.JSONDecodeError)
 
 
 class TransformersModel:
@@ -106,30 +110,73 @@ def load(
     transformers.utils.logging.disable_progress_bar()
     adapters = {} if language is None else {"target_lang": language}
     folder = Path(place)
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if not folder.is_dir():
+        cached = _cached(place)
+        if cached is not None:
+            try:
+                return _read(cached, name, device, adapters, weights)
+            except _INCOMPLETE:
+                pass  # the cache has a part of it
+        _ask_hub(place, name)
+    elif not (folder / "config.json").is_file():
         raise FileNotFoundError(_absent(name, place, OSError("there is no config.json")))
     try:
-        config = transformers.AutoConfig.from_pretrained(place)
-        if not hasattr(config, "conv_kernel"):
-            raise ValueError(
-                f"--model {name}: its encoder must be one over samples (wav2vec 2.0, HuBERT, WavLM, ...), "
-                f"got {config.model_type}"
-            )
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **adapters)
-        if weights is not None:
-            model = transformers.AutoModelForCTC.from_config(config)
-            _load(model, weights)
-        else:
-            # Files of `torch.save` are read by transformers with weights_only, safetensors if they are there.
-            model, report = transformers.AutoModelForCTC.from_pretrained(
-                place,
-                output_loading_info=True,
-                **({**adapters, "ignore_mismatched_sizes": True} if adapters else {}),
-            )
-            _check_complete(name, report["missing_keys"], bool(adapters))
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+        return _read(place, name, device, adapters, weights)
+    except _INCOMPLETE as error:
         raise FileNotFoundError(_absent(name, place, error)) from error
+
+
+def _cached(place: str) -> str | None:
+    """The folder of the hub's cache that holds a model, perhaps not all of it; None where there is none."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(place, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
+def _ask_hub(place: str, name: str) -> None:
+    """Refuse a model that the hub does not give, at once: transformers would try again for half a minute.
+
+    Raises:
+        FileNotFoundError: there is no network, or no such model.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(place, timeout=_HUB_TIMEOUT)
+    except Exception as error:  # those of the hub's package and of its HTTP client, whichever it has
+        raise FileNotFoundError(_absent(name, place, error)) from error
+
+
+def _read(
+    place: str, name: str, device: str, adapters: Mapping[str, str], weights: Path | None
+) -> TransformersModel:
+    """What lies in a folder, or under a name of the hub."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(place)
+    if not hasattr(config, "conv_kernel"):
+        raise ValueError(
+            f"--model {name}: its encoder must be one over samples (wav2vec 2.0, HuBERT, WavLM, ...), "
+            f"got {config.model_type}"
+        )
+    if not getattr(config, "adapter_attn_dim", None):
+        adapters = {}  # the language is that of the text alone
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **adapters)
+    if weights is not None:
+        model = transformers.AutoModelForCTC.from_config(config)
+        _load(model, weights)
+    else:
+        # Files of `torch.save` are read by transformers with weights_only, safetensors if they are there.
+        model, report = transformers.AutoModelForCTC.from_pretrained(
+            place,
+            output_loading_info=True,
+            **({**adapters, "ignore_mismatched_sizes": True} if adapters else {}),
+        )
+        _check_complete(name, report["missing_keys"], bool(adapters))
     return TransformersModel(name, model, tokenizer, extractor, device)
 
 
@@ -163,7 +210,7 @@ def _absent(name: str, place: str, error: Exception) -> str:
         )
     return (
         f"--model {name}: it is not in the hub's cache and cannot be downloaded; get its files elsewhere "
-        f"(huggingface-cli download {place} --local-dir FOLDER) and give --model hf:FOLDER; "
+        f"(hf download {place} --local-dir FOLDER) and give --model hf:FOLDER; "
         f"transformers says: {first}"
     )
 
