@@ -22,7 +22,13 @@ from espnet_ottc.aligner.speech_activity import (
 )
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
-from espnet_ottc.alignment.aligned import AlignedUtterance, AlignedWord
+from espnet_ottc.alignment.aligned import (
+    DOUBTFUL,
+    NOT_FOUND,
+    OK,
+    AlignedUtterance,
+    AlignedWord,
+)
 from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
@@ -47,7 +53,7 @@ class AlignerOptions:
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
         vad: recognise words only where a detector of voice activity hears speech, and seek given ones
-            between the long ends of a recording where it hears none.
+            between the long ends of a recording where it hears none, unless a word beside them is doubtful.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -83,14 +89,23 @@ class _Part:
     """Where the words of an utterance are sought.
 
     Attributes:
-        samples: (N,), one stretch of the utterance's.
-        start: seconds from the utterance's start to theirs.
-        duration: of the whole utterance in seconds.
+        whole: (N,) samples of the utterance.
+        first, last: those of them in which its words are sought.
     """
 
-    samples: Tensor
-    start: float
-    duration: float
+    whole: Tensor
+    first: int
+    last: int
+
+    @property
+    def samples(self) -> Tensor:
+        """(last - first,)."""
+        return self.whole[self.first : self.last]
+
+    def lacks(self, words: Sequence[AlignedWord]) -> bool:
+        """Whether a word beside samples that are left out may have been said in them."""
+        beside = words[:1] * (self.first > 0) + words[-1:] * (self.last < len(self.whole))
+        return any(word.status in (DOUBTFUL, NOT_FOUND) for word in beside)
 
 
 class Aligner:
@@ -287,19 +302,24 @@ class Aligner:
         first, last = 0, len(whole)
         if self.options.vad and utterance.text is not None:
             first, last = spoken_part(whole, rate)
-        return _Part(whole[first:last], first / rate, len(whole) / rate)
+        return _Part(whole, first, last)
 
     def _aligned(
         self, utterance: Utterance, part: "_Part", outputs: FrameOutputs | None = None
     ) -> AlignedUtterance:
-        duration = len(part.samples) / self.sampling_rate
-        found = self._found(part.samples, utterance.text, duration, outputs).moved(part.start)
+        rate = self.sampling_rate
+        found = self._found(part.samples, utterance.text, len(part.samples) / rate, outputs)
+        found = found.moved(part.first / rate)
+        if part.lacks(found.words):
+            # The detector does not hear every quiet word.
+            everywhere = self._found(part.whole, utterance.text, len(part.whole) / rate, None)
+            found = max(found, everywhere, key=lambda one: _count_ok(one.words))
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
             recording=utterance.recording.id,
             offset=utterance.start,
-            duration=part.duration,
+            duration=len(part.whole) / rate,
             words=found.words,
             confidence=found.confidence,
             status=found.status,
@@ -340,6 +360,10 @@ class Aligner:
             return inner.moved(first / rate)
         features = boundary.features(samples, self.sampling_rate)
         return with_boundaries(found, words, boundary, features, self.model, outputs, duration)
+
+
+def _count_ok(words: Sequence[AlignedWord]) -> int:
+    return sum(word.status == OK for word in words)
 
 
 def _part_of_words(words: Sequence[AlignedWord], duration: float, count: int) -> tuple[int, int]:

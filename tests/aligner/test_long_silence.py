@@ -83,3 +83,33 @@ def test_a_boundary_model_hears_the_words_without_long_ends(
             assert word.end == pytest.approx(alone.end + before * SILENCE, abs=0.011)
     assert len(heard) == 3
     assert max(heard) <= len(speech) / RATE + 0.5
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_word_that_the_detector_does_not_hear_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    quiet_word, silence = _said("bad", 0.0), np.zeros(5 * RATE, dtype=np.float32)
+    pieces = [quiet_word, silence, _said("cafe dead face", 0.0)]
+    words = ["bad", "cafe", "dead", "face"]
+    heard = (len(quiet_word) + len(silence), sum(map(len, pieces)))
+    if side == "after":
+        pieces, words = pieces[::-1], [*words[1:], "bad"]
+        heard = (0, len(pieces[0]))
+    sound, text = np.concatenate(pieces), " ".join(words)
+    everywhere = Aligner(LettersModel(), AlignerOptions(vad=False))  # type: ignore[arg-type]
+    expected = everywhere.align(sound, text, sampling_rate=RATE)
+    assert {word.status for word in expected.words} == {"ok"}
+    monkeypatch.setattr(aligner_module, "spoken_part", lambda *_: heard)
+    aligner = Aligner(LettersModel())  # type: ignore[arg-type]
+    assert aligner.align(sound, text, sampling_rate=RATE) == expected
+    # One that nobody says is told, and moves no other.
+    wrong = text.replace("bad", "fed")
+    found = aligner.align(sound, wrong, sampling_rate=RATE).words
+    for word, right in zip(found, expected.words, strict=True):
+        if word.text == "fed":
+            assert word.status in ("doubtful", "not found")
+        else:
+            assert word.status == "ok"
+            assert word.start == pytest.approx(right.start, abs=0.1)
+            assert word.end == pytest.approx(right.end, abs=0.1)
