@@ -102,6 +102,11 @@ class _Part:
         """(last - first,)."""
         return self.whole[self.first : self.last]
 
+    @property
+    def cut(self) -> bool:
+        """Whether samples are left out."""
+        return len(self.samples) < len(self.whole)
+
     def lacks(self, words: Sequence[AlignedWord]) -> bool:
         """Whether a word beside samples that are left out may have been said in them."""
         beside = words[:1] * (self.first > 0) + words[-1:] * (self.last < len(self.whole))
@@ -308,7 +313,8 @@ class Aligner:
         self, utterance: Utterance, part: "_Part", outputs: FrameOutputs | None = None
     ) -> AlignedUtterance:
         rate = self.sampling_rate
-        found = self._found(part.samples, utterance.text, len(part.samples) / rate, outputs)
+        length = len(part.samples) / rate
+        found = self._found(part.samples, utterance.text, length, outputs, noisy=part.cut)
         found = found.moved(part.first / rate)
         if part.lacks(found.words):
             # The detector does not hear every quiet word.
@@ -333,8 +339,15 @@ class Aligner:
         )
 
     def _found(
-        self, samples: Tensor, text: str | None, duration: float, outputs: FrameOutputs | None
+        self,
+        samples: Tensor,
+        text: str | None,
+        duration: float,
+        outputs: FrameOutputs | None,
+        *,
+        noisy: bool = False,
     ) -> Assembled:
+        """The words of a text; `noisy` where the ends of the samples are sound without speech."""
         if outputs is None:
             outputs = self.outputs(samples)
         if text is None:
@@ -352,23 +365,30 @@ class Aligner:
         )
         if boundary is None:
             return found
-        # Its features are normalised by the utterance, which long music, say, would decide.
-        first, last = _part_of_words(found.words, duration, len(samples))
-        if last - first < _MOST_OF_ALL * len(samples):
-            rate = self.sampling_rate
-            inner = self._found(samples[first:last], text, (last - first) / rate, None)
+        # To it, noise beside the words is speech.  Its features are normalised by the utterance, too.
+        first, last = _part_of_words(found.words, duration, len(samples), noisy)
+        rate = self.sampling_rate
+        if not noisy and last - first < _MOST_OF_ALL * len(samples):
+            part = samples[first:last]
+            inner = self._found(part, text, len(part) / rate, None, noisy=True)
             return inner.moved(first / rate)
-        features = boundary.features(samples, self.sampling_rate)
-        return with_boundaries(found, words, boundary, features, self.model, outputs, duration)
+        features = boundary.features(samples[first:last], rate)
+        length = min(last / rate, duration) - first / rate
+        return with_boundaries(
+            found, words, boundary, features, self.model, outputs, length, first / rate
+        )
 
 
 def _count_ok(words: Sequence[AlignedWord]) -> int:
     return sum(word.status == OK for word in words)
 
 
-def _part_of_words(words: Sequence[AlignedWord], duration: float, count: int) -> tuple[int, int]:
+def _part_of_words(
+    words: Sequence[AlignedWord], duration: float, count: int, noisy: bool
+) -> tuple[int, int]:
     """The first sample of the words, and the one behind the last; all where no end without words is long."""
-    if not words or max(words[0].start, duration - words[-1].end) <= LONG_END:
+    longest = KEPT_END if noisy else LONG_END
+    if not words or max(words[0].start, duration - words[-1].end) <= longest:
         return 0, count
     first, last = max(words[0].start - KEPT_END, 0.0), min(words[-1].end + KEPT_END, duration)
     return round(first / duration * count), round(last / duration * count)

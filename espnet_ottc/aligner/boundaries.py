@@ -26,6 +26,7 @@ def with_boundaries(
     model: SpeechModel,
     outputs: FrameOutputs,
     duration: float,
+    start: float = 0.0,
 ) -> Assembled:
     """The words with their times by one search over both models' scores; how sure they are stays as it was.
 
@@ -36,7 +37,8 @@ def with_boundaries(
         features: its own, (F, mels).
         model: the recogniser.
         outputs: of the recogniser.
-        duration: seconds.
+        duration: seconds of the features.
+        start: seconds at which the features begin.
 
     Returns:
         The words with sharper times; as they were where the sound is too short for the boundary model's
@@ -48,13 +50,13 @@ def with_boundaries(
         boundary,
         WideOutputs(
             outputs.log_probs,
-            model.grid,
+            replace(model.grid, offset=model.grid.offset - start),
             model.tokens,
             silence_of(model) - ({model.blank} if model.null is None else set()),
             model.blank if model.null is None else None,
         ),
     )
-    roughly = [(word.start, word.end) for word in found.words]
+    roughly = [(word.start - start, word.end - start) for word in found.words]
     said = [said_for(word) for word in words]
     times = align_long(boundary, features, said, duration, wide, roughly)
     if isinstance(times, str):
@@ -67,7 +69,7 @@ def with_boundaries(
             tokens=tokens,
             start_interval=times.start_intervals[number],
             end_interval=times.end_intervals[number],
-        )
+        ).moved(start)
         for number, (word, tokens) in enumerate(
             zip(found.words, tokens_of_words(times), strict=True)
         )

@@ -79,7 +79,13 @@ class BoundaryAligner(Aligner):
         return [None] * len(recordings)
 
     def _found(
-        self, samples: Tensor, text: str | None, duration: float, _outputs: FrameOutputs | None
+        self,
+        samples: Tensor,
+        text: str | None,
+        duration: float,
+        _outputs: FrameOutputs | None,
+        *,
+        noisy: bool = False,
     ) -> Assembled:
         if text is None:
             raise ValueError(

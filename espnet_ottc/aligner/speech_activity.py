@@ -21,7 +21,7 @@ _MARGIN = 100
 # A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound.
 _PIECE, _BEFORE = 30.0, 2.0
 # Seconds at an end of a recording that are left out where nobody speaks in them, but for the last ones.
-LONG_END, KEPT_END = 3.0, 0.2
+LONG_END, KEPT_END = 3.0, 0.1
 # Seconds that are heard first at either end.  The detector takes the first moments of music for speech.
 _LOOK = 10.0
 
@@ -73,7 +73,7 @@ def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, f
 def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     """Where a given text can lie: all samples but for long ends, 3 s and more, in which nobody speaks.
 
-    A fifth of a second of such an end is kept.  Where nobody is heard at all, nothing is left out.
+    A tenth of a second of such an end is kept.  Where nobody is heard at all, nothing is left out.
 
     Args:
         samples: (N,) in [-1, 1].

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_tiers
+from espnet_ottc.alignment.formats import read_tiers, read_trn
 from espnet_ottc.alignment.formats.kaldi import numbered_lines
 from espnet_ottc.utils.escapes import unescaped
 from espnet_ottc.utils.extras import require_extra
@@ -90,20 +90,30 @@ def plain_text(path: Path) -> str:
 def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:
     """Texts by id of a file in Kaldi's form (an id and its words on each line); None if it is not one.
 
-    It is one if the first column names one of the utterances or recordings.
+    It is one if the first column names one of the utterances or recordings.  A `*.trn` of sclite has its ids
+    at the ends of lines.
 
     Args:
         path: of the file.
         ids: of utterances and recordings.
 
     Raises:
-        ValueError: an id that repeats, bytes that are not UTF-8.
+        ValueError: an id that repeats, bytes that are not UTF-8, an stm, a trn that is not called so.
         OSError: the file cannot be read.
     """
     known = set(ids)
+    if path.suffix.lower() == ".trn":
+        return {name: " ".join(words) for name, words in read_trn(path).items()}
+    if path.suffix.lower() == ".stm":
+        raise ValueError(
+            f"{path}: an stm is not read as a text; give its segments and texts as a Kaldi data directory"
+        )
     rows = [line.strip() for _, line in numbered_lines(path)]
     pairs = [_split(row, known) for row in rows]
     if not any(name in known for name, _ in pairs):
+        ends = (row.rpartition("(") for row in rows)
+        if any(mark and end.endswith(")") and end[:-1] in known for _, mark, end in ends):
+            raise ValueError(f"{path}: lines end with an id in parentheses: call it *.trn")
         return None
     texts: dict[str, str] = {}
     for name, text in pairs:

@@ -10,6 +10,7 @@ import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from espnet_ottc.aligner.inputs import Gathered, InputOptions, gather
+from espnet_ottc.aligner.texts import keyed_texts
 from espnet_ottc.alignment.formats import write_textgrid
 from espnet_ottc.alignment.spans import Span
 
@@ -116,6 +117,21 @@ def test_a_text_that_is_called_as_its_recording_is_no_list(tmp_path: Path) -> No
     recording = _sound(tmp_path / "hello.wav")
     (tmp_path / "hello.txt").write_text("hello world\n")
     assert _texts(_gather(recording, text=tmp_path / "hello.txt")) == {"hello": "hello world"}
+
+
+def test_texts_of_sclite_are_taken_by_suffix_and_refused_under_another_name(
+    tmp_path: Path,
+) -> None:
+    lines = "hello there (a)\nbye (b)\n"
+    for name in ("texts.trn", "texts.txt", "texts.stm"):
+        (tmp_path / name).write_text(lines)
+    assert keyed_texts(tmp_path / "texts.trn", ["a", "b"]) == {"a": "hello there", "b": "bye"}
+    with pytest.raises(ValueError, match=r"texts\.txt: .* call it \*\.trn"):
+        keyed_texts(tmp_path / "texts.txt", ["a", "b"])
+    with pytest.raises(ValueError, match=r"texts\.stm: an stm is not read as a text"):
+        keyed_texts(tmp_path / "texts.stm", ["a", "b"])
+    (tmp_path / "plain.txt").write_text("he left (in haste)\n")
+    assert keyed_texts(tmp_path / "plain.txt", ["a"]) is None
 
 
 def test_a_line_of_a_list_ends_at_its_end_alone(tmp_path: Path) -> None:

@@ -289,7 +289,9 @@ def test_without_a_network_a_model_is_refused_by_the_first_question(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda *_: pytest.fail("asks"))
-    with pytest.raises(FileNotFoundError, match=r"hf download no/thing .*Name or service not known"):
+    with pytest.raises(
+        FileNotFoundError, match=r"hf download no/thing .*Name or service not known"
+    ):
         load_model("hf:no/thing")
     assert len(asked) == 1
     assert asked[0] <= 10

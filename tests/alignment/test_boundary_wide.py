@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from espnet_ottc.aligner.boundaries import with_boundaries
+from espnet_ottc.alignment.aligned import AlignedWord
+from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.graph import columns_of
@@ -13,7 +17,10 @@ from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.pieces import _pieces, align_long
 from espnet_ottc.alignment.boundary.units import OTHER, Units
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
+from espnet_ottc.alignment.confidence import Evidence
 from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.text import SpelledWord
+from espnet_ottc.alignment.windows import FrameOutputs
 
 CHARACTERS = ("<blank>", "<unk>", "<space>", "A", "B", "É", "'", "<word_break>")
 QUIET = frozenset({2, 7})
@@ -126,6 +133,28 @@ def test_one_search_adds_both_scores():
     both = align_features(model, features, ["a", "b"], 0.4, wide)
     assert both.words[1].start == pytest.approx(0.25)
     assert alone.words[1].start != pytest.approx(0.25)
+
+
+def test_features_of_a_part_give_times_of_the_whole():
+    model = _model(noise=0.0)
+    features = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+    outputs = _outputs(frames=20)
+    recogniser = SimpleNamespace(
+        grid=outputs.grid, tokens=CHARACTERS, blank=0, boundary=7, separator=2, null=None
+    )
+    words = [SpelledWord("A", ("A",)), SpelledWord("B", ("B",))]
+    roughly = tuple(AlignedWord(word.given, 0.3, 0.5) for word in words)
+    found = Assembled(roughly, (), Evidence((1.0, 1.0), 0.0, 9), 1.0, "ok")
+    heard = FrameOutputs(outputs.log_probs)
+    part = with_boundaries(found, words, model, features[20:], recogniser, heard, 0.4, 0.2)
+    wide = WideScores(model, outputs)(range(20, 60))
+    expected = align_features(model, features[20:], ["A", "B"], 0.4, wide)
+    for word, span in zip(part.words, expected.words, strict=True):
+        assert word.start == pytest.approx(span.start + 0.2)
+        assert word.end == pytest.approx(span.end + 0.2)
+    first, interval = part.words[0], expected.start_intervals[0]
+    assert first.start_interval == pytest.approx((interval[0] + 0.2, interval[1] + 0.2))
+    assert first.tokens[0].start == pytest.approx(first.start)
 
 
 def test_where_two_words_meet_their_boundary_is_earlier_and_nowhere_else():

@@ -194,6 +194,11 @@ def test_trn_and_stm_are_read_by_suffix_and_a_trn_under_another_name_is_refused(
     other.write_text(trn.read_text())
     with pytest.raises(ValueError, match=r"ref\.txt: .*must be called \*\.trn"):
         wer(other, kaldi)
+    other.write_text("rec 1 spk 2.0 3.0 <o,f0,male> DAY\nred 1 spk 0 1 GOOD\n")
+    with pytest.raises(ValueError, match=r"ref\.txt: .*must be called \*\.stm"):
+        wer(other, kaldi)
+    other.write_text("spk-u1 ONE 2 3 4\nspk-u2 HELLO\n")  # words may be numbers
+    assert wer(other, other) == 0
 
 
 def test_words_that_may_be_missing_are_no_errors(tmp_path: Path) -> None:
@@ -201,7 +206,11 @@ def test_words_that_may_be_missing_are_no_errors(tmp_path: Path) -> None:
     trn.write_text("(UH) HELLO { WELL / @ } WORLD (u)\n")
     for said, errors in (("HELLO WORLD", 0), ("UH HELLO WELL WORLD", 0), ("UH HELLO THERE", 1)):
         hyp.write_text(f"{said} (u)\n")
-        assert score_word_files(trn, hyp).words.counts.errors == errors
+        report = score_word_files(trn, hyp)
+        assert report.words.counts.errors == errors
+        # Nor are their characters; WORLD becomes THERE by five edits.
+        assert report.characters is not None
+        assert report.characters.counts.errors == 5 * errors
 
 
 def test_a_glm_maps_spellings_and_makes_hesitations_optional(tmp_path: Path) -> None:
@@ -282,6 +291,17 @@ def test_textgrids_of_the_field_are_read_in_every_encoding(tmp_path: Path, encod
         Span('intervals [2]: "x" = 3', 0.5, 1.0000000000001),
     ]
     assert read_textgrid(path, "empty") == []
+
+
+def test_a_tier_need_not_be_filled(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    last = LONG.index("        intervals [3]:")
+    rest = LONG.index("    item [2]:")
+    path.write_text((LONG[:last] + LONG[rest:]).replace("size = 3", "size = 2"))
+    assert [span.start for span in read_textgrid(path)] == [0.0, 0.5]
+    path.write_text(LONG[:last])
+    with pytest.raises(ValueError, match="it breaks off"):
+        read_textgrid(path)
 
 
 @pytest.mark.parametrize(

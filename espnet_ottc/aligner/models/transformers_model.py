@@ -146,7 +146,9 @@ def _ask_hub(place: str, name: str) -> None:
 
     try:
         HfApi().model_info(place, timeout=_HUB_TIMEOUT)
-    except Exception as error:  # those of the hub's package and of its HTTP client, whichever it has
+    except (
+        Exception
+    ) as error:  # those of the hub's package and of its HTTP client, whichever it has
         raise FileNotFoundError(_absent(name, place, error)) from error
 
 

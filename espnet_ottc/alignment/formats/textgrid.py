@@ -28,8 +28,7 @@ def read_textgrid(path: Path, tier: str = "words", encoding: str | None = None) 
         The spans, in order of time.
 
     Raises:
-        ValueError: no such tier (the error lists those there are), a tier that is cut short, or no
-            TextGrid.
+        ValueError: no such tier (the error lists those there are), or no TextGrid.
         OSError: the file cannot be read.
     """
     tiers = [one for one in read_tiers(path, encoding) if not one.points]
@@ -42,7 +41,7 @@ def read_textgrid(path: Path, tier: str = "words", encoding: str | None = None) 
             f"{path.stem}: cannot read TextGrid {path}: no interval tier {tier!r}; "
             f"there are {', '.join(names) or 'none'}"
         )
-    spans = [span for one in chosen or tiers for span in _labelled(one, path)]
+    spans = [span for one in chosen or tiers for span in _labelled(one)]
     return in_order(spans)
 
 
@@ -60,14 +59,7 @@ def speaker_of_tier(name: str, tier: str) -> str | None:
     return None
 
 
-def _labelled(tier: Tier, path: Path) -> list[Span]:
-    # Intervals fill their tier: one that does not is cut short.
-    last = tier.entries[-1][1] if tier.entries else tier.end
-    if last < tier.end - 1e-3:
-        raise ValueError(
-            f"{path.stem}: cannot read TextGrid {path}: the tier {tier.name!r} ends at {last} s of "
-            f"{tier.end} s: cut short"
-        )
+def _labelled(tier: Tier) -> list[Span]:
     return [
         Span(unescaped(label), start, end) for start, end, label in tier.entries if label.strip()
     ]

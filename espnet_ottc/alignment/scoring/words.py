@@ -15,6 +15,7 @@ from espnet_ottc.alignment.metrics import (
     count_edits,
     count_errors,
 )
+from espnet_ottc.alignment.metrics.edit_distance import EditCosts, edit_alignment
 from espnet_ottc.alignment.scoring.glm import GlobalMapping
 from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
@@ -173,7 +174,7 @@ def _count(
     """Words of the reference, or characters, and its edits."""
     if unit == "char":
         # As `characters` gives them.
-        letters, others = " ".join(ref.words), " ".join(hyp.words)
+        letters, others = map(" ".join, _needed(ref, hyp, sclite_costs))
         return len(letters), count_edits(letters, others, sclite_costs)
     if not (ref.optional or hyp.optional):
         return len(ref.words), count_edits(ref.words, hyp.words, sclite_costs)
@@ -185,6 +186,20 @@ def _count(
         optional_hypothesis=hyp.optional,
     )
     return found.words, (found.substitutions, found.deletions, found.insertions)
+
+
+def _needed(ref: "_Words", hyp: "_Words", sclite_costs: bool) -> tuple[list[str], list[str]]:
+    """The words of both without those that may be missing and are, on the other side."""
+    if not (ref.optional or hyp.optional):
+        return ref.words, hyp.words
+    costs = EditCosts(4, 3) if sclite_costs else EditCosts()
+    free = (ref.optional, hyp.optional)
+    pairs = edit_alignment(ref.words, hyp.words, costs, free=free)
+    left = [ref.words[i] for i, j in pairs if i is not None and (j is not None or i not in free[0])]
+    right = [
+        hyp.words[j] for i, j in pairs if j is not None and (i is not None or j not in free[1])
+    ]
+    return left, right
 
 
 @dataclass(frozen=True)
@@ -265,16 +280,30 @@ def _read_words(
         return read_stm(path, channel, options.encoding)
     if not holds_times(path):
         texts = read_text(path, options.encoding)
-        _refuse_trn(path, texts)
+        _refuse_transcripts(path, texts)
         return texts
     spans = read_spans(path, options.tier, channel, options.encoding)
     return {name: [span.symbol for span in items] for name, items in spans.items()}
 
 
-def _refuse_trn(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a trn that is not called so: its first words would be taken for ids."""
+def _refuse_transcripts(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a trn or stm that is not called so: its first words would be ids, its columns words."""
     last = [words[-1] if words else name for name, words in texts.items()]
     if last and all(word.startswith("(") and word.endswith(")") for word in last):
         raise ValueError(
             f"{path}: each line ends with an id in parentheses: a trn of sclite must be called *.trn"
         )
+    # channel, speaker, start, end
+    if texts and all(_is_stretch(words[2:4]) for words in texts.values()):
+        raise ValueError(
+            f"{path}: each line has a channel, a speaker and two times behind the id: an stm must be "
+            "called *.stm"
+        )
+
+
+def _is_stretch(columns: Sequence[str]) -> bool:
+    try:
+        start, end = map(float, columns)
+    except ValueError:
+        return False
+    return 0 <= start < end
