@@ -21,7 +21,7 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.boundary.session import Trained, train_into
-from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
+from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.sound_files import probe
 from espnet_ottc.alignment.text import Alphabet, Speller
@@ -101,18 +101,24 @@ class BoundaryAligner(Aligner):
         if isinstance(found, str):
             raise InfeasibleError(f"the text does not fit the sound: {found}")
         calibration = self.options.calibration or DEFAULT_CALIBRATION
-        confidences = [calibration.word(score) for score in found.word_scores]
+        tokens = tokens_of_words(found)
+        unknown = {ANYTHING} if self.boundary.knows_other else {ANYTHING, OTHER}
+        spelled = [[one.symbol not in unknown for one in units] for units in tokens]
+        confidences = [
+            calibration.word(score) if any(known) else None
+            for score, known in zip(found.word_scores, spelled, strict=True)
+        ]
         aligned = tuple(
             boundary_word(
                 found,
                 number,
                 word,
-                tokens,
+                units,
                 confidence=confidence,
-                status=calibration.word_status(confidence, wildcard=False),
+                status=calibration.word_status(confidence, wildcard=not all(known)),
             )
-            for number, (word, tokens, confidence) in enumerate(
-                zip(words, tokens_of_words(found), confidences, strict=True)
+            for number, (word, units, known, confidence) in enumerate(
+                zip(words, tokens, spelled, confidences, strict=True)
             )
         )
         evidence = Evidence(tuple(found.word_scores), -found.score, len(features))

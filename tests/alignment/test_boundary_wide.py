@@ -15,11 +15,12 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.graph import columns_of
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.pieces import _pieces, align_long
-from espnet_ottc.alignment.boundary.units import OTHER, Units
+from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Units
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.confidence import Evidence
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import SpelledWord
+from espnet_ottc.alignment.text.spelling import WILDCARD
 from espnet_ottc.alignment.windows import FrameOutputs
 
 CHARACTERS = ("<blank>", "<unk>", "<space>", "A", "B", "É", "'", "<word_break>")
@@ -169,6 +170,55 @@ def test_where_two_words_meet_their_boundary_is_earlier_and_nowhere_else():
     assert after.words[0].end == after.words[1].start == pytest.approx(0.246)
     assert after.words[0].start == before.words[0].start
     assert after.words[1].end == before.words[1].end
+
+
+def _planted(words: str, model: BoundaryModel) -> torch.Tensor:
+    """(T, columns) log-probabilities for ten frames of each letter; `?` fits nothing, `_` is silence."""
+    rows = []
+    for letter in words:
+        row = torch.full((len(model.log_prior),), -4.0)
+        if letter == "_":
+            row[-1] = 2.0
+        elif letter != "?":
+            first = model.config.states * model.units.names.index(letter)
+            row[first : first + model.config.states] = 2.0
+        rows += [row] * 10
+    return torch.stack(rows) + model.log_prior
+
+
+@pytest.mark.parametrize(
+    ("planted", "words"),
+    [("_ab??ba_", ["ab", WILDCARD, "ba"]), ("_a?b_", ["a" + WILDCARD + "b"])],
+)
+def test_what_cannot_be_spelled_takes_what_its_neighbours_leave(planted, words):
+    model = _model(noise=0.0, median=False, start_shift=0.0, end_shift=0.0, join_shift=0.0)
+    heard = _planted(planted, model)
+    model = replace(model, network=SimpleNamespace(log_probs=lambda features: features))
+    found = align_features(model, heard, words, len(heard) / 100)
+    letters = planted.strip("_").replace("??", "?")
+    assert [one.symbol for one in found.tokens] == [
+        ANYTHING if letter == "?" else letter for letter in letters
+    ]
+    place = 0.1
+    for one, letter in zip(found.tokens, letters, strict=True):
+        assert one.start == pytest.approx(place)
+        place += 0.2 if letter == "?" and "??" in planted else 0.1
+        assert one.end == pytest.approx(place)
+
+
+def test_letters_that_were_never_heard_are_as_likely_as_anything():
+    model = _model(durations=0.0)
+    features = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
+    states = model.config.states
+    other = slice(2 * states, 3 * states)
+    assert not model.knows_other
+    assert not model.scores(features)[:, other].any()
+    assert model.scores(features)[:, :2].all()
+    prior = model.log_prior.clone()
+    prior[other] = torch.arange(-5.0, -5.0 + states)
+    heard = replace(model, log_prior=prior)
+    assert heard.knows_other
+    assert heard.scores(features)[:, other].all()
 
 
 def test_pieces_end_in_the_longest_pause_of_their_second_half():

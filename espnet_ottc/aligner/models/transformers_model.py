@@ -213,7 +213,7 @@ def _absent(name: str, place: str, error: Exception) -> str:
     return (
         f"--model {name}: it is not in the hub's cache and cannot be downloaded; get its files elsewhere "
         f"(hf download {place} --local-dir FOLDER) and give --model hf:FOLDER; "
-        f"transformers says: {first}"
+        f"the reason: {first}"
     )
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.units import ANYTHING
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.ops.chains import best_paths, sum_paths
 
@@ -95,7 +97,7 @@ def align_together(
     """
     config = model.config
     found: list[BoundaryAlignment | str] = ["no path through its words fits it"] * len(utterances)
-    graphs = [model.graph(one.words) for one in utterances]
+    graphs = [model.graph(one.words, wildcards=True) for one in utterances]
     fitting = []
     for place, (one, graph) in enumerate(zip(utterances, graphs, strict=True)):
         if graph.shortest <= len(one.features):
@@ -106,6 +108,9 @@ def align_together(
     scores = [
         _with_wide(narrow[place], utterances[place].wide, config.wide_share) for place in fitting
     ]
+    if any(model.units.anything in graphs[place].units for place in fitting):
+        narrow = {place: pad(one, (0, 1)) for place, one in narrow.items()}
+        scores = [pad(one, (0, 1)) for one in scores]
     chains = [graphs[place].chain for place in fitting]
     marks = [[*graphs[place].word_starts, *graphs[place].word_ends] for place in fitting]
     paths = best_paths(scores, chains).states
@@ -147,7 +152,8 @@ def _alignment(
     axis, graph, path, narrow = grid(model.config), found.graph, found.path, found.narrow
     columns = graph.chain.columns.long()[path]
     scores = narrow.gather(1, columns[:, None])[:, 0]
-    probabilities = (scores + model.log_prior[columns]).exp()
+    # Anything has what it is like.
+    probabilities = (scores + pad(model.log_prior, (0, 1))[columns]).exp()
     of_word = graph.words[path]
     spans = []
     count = len(words)
@@ -162,7 +168,7 @@ def _alignment(
         words, begins.tolist(), ends.tolist(), runs.means(probabilities), strict=True
     ):
         spans.append(axis.span(name, start, max(start, end), score, duration=duration))
-    tokens, token_words = [], []
+    tokens, token_words, symbols = [], [], (*model.units.symbols, ANYTHING)
     runs = _runs(graph.tokens[path])
     for token, start, end, score in zip(
         runs.values.tolist(),
@@ -171,7 +177,7 @@ def _alignment(
         runs.means(probabilities),
         strict=True,
     ):
-        name = model.units.symbols[graph.units[token]]
+        name = symbols[graph.units[token]]
         token_words.append(graph.token_words[token])
         tokens.append(axis.span(name, float(start), float(end), score, duration=duration))
     places = [span.start for span in spans] + [span.end for span in spans]
@@ -199,7 +205,7 @@ class _Runs:
 
     def means(self, of_frames: Tensor) -> list[float]:
         """The mean of (T,) values over each."""
-        sums = torch.nn.functional.pad(of_frames.double().cumsum(0), (1, 0))
+        sums = pad(of_frames.double().cumsum(0), (1, 0))
         means: list[float] = (
             (sums[self.ends] - sums[self.starts]) / (self.ends - self.starts)
         ).tolist()

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +20,7 @@ class UtteranceGraph:
 
     Attributes:
         chain: what the searches read; a state's column is unit · states + number for a unit, and behind all
-            of these for silence, whose last state is the first over again.
+            of these for silence, whose last state is the first over again.  The last one is of anything.
         words: (S,) int64 the word of each state; −1 for silence.
         tokens: (S,) int64 the place of its unit in the utterance's `units`; −1 for silence.
         units: the units of all words and all their spellings, in the chain's order.
@@ -89,12 +89,10 @@ class _Builder:
     def add(self, unit: int, word: int, token: int, ends: Sequence[int]) -> list[int]:
         """Append the states of a unit; −1 among `ends` is the beginning."""
         config = self.config
-        count = config.silence_states if unit == self.silence else config.states
-        for number in range(count):
-            place = min(number, count - 1 - number) if unit == self.silence else number
+        for column in self._columns(unit):
             for repeat in range(config.minimum_frames):
                 state = len(self.columns)
-                self.columns.append(unit * config.states + place)
+                self.columns.append(column)
                 self.stays.append(repeat == config.minimum_frames - 1)
                 self.words.append(word)
                 self.tokens.append(token)
@@ -106,6 +104,16 @@ class _Builder:
                 ends = [state]
         return list(ends)
 
+    def _columns(self, unit: int) -> list[int]:
+        config = self.config
+        if unit > self.silence:
+            return [columns_of(self.silence + 1, config)]
+        places: Iterable[int] = range(config.states)
+        if unit == self.silence:
+            last = config.silence_states - 1
+            places = (min(number, last - number) for number in range(last + 1))
+        return [unit * config.states + place for place in places]
+
 
 def make_graph(
     spellings: Sequence[Sequence[Sequence[int]]], silence: int, config: BoundaryConfig
@@ -113,8 +121,8 @@ def make_graph(
     """The graph of an utterance.
 
     Args:
-        spellings: of each word its spellings, each a list of units.
-        silence: the index of silence, which is the last unit's.
+        spellings: of each word its spellings, each a list of units; the one behind silence is anything.
+        silence: the index of silence.
         config: states of a unit, their minimum and probability of staying, optional silence.
 
     Raises:

@@ -5,6 +5,7 @@ import math
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
-from espnet_ottc.alignment.boundary.units import Units
+from espnet_ottc.alignment.boundary.units import OTHER, Units
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
 
@@ -25,6 +26,9 @@ _DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
 _WRITTEN, _PRIOR, _STAYS, _NETWORK = "description", "log_prior", "stays", "network."
 SAMPLING_RATE = 16000
 _FRAMES_AT_ONCE = 1 << 15
+# What cannot be spelled is often a word, of a third of a second.
+_ANYTHING_STAYS = 0.97
+_EQUAL = 1e-5
 
 
 # What files raise that nobody wrote as a model.
@@ -94,16 +98,44 @@ class BoundaryModel:
         return log_mel(samples, rate, self.config)
 
     def scores(self, features: Tensor) -> Tensor:
-        """log p(state | frame) − log p(state), (T, columns), of (T, mels) features."""
-        return self.network.log_probs(features) - self.log_prior
+        """log p(state | frame) − log p(state), (T, columns), of (T, mels) features.
 
-    def graph(self, words: Sequence[str], *, backwards: bool = False) -> UtteranceGraph:
-        """The states of an utterance's words; backwards with the words, and the units of each, in reverse."""
-        spellings = [self.units.spell(word) for word in words]
+        Letters that the training has never heard score 0, as anything does.
+        """
+        found = self.network.log_probs(features) - self.log_prior
+        if not self.knows_other:
+            found[:, self._other] = 0.0
+        return found
+
+    @property
+    def _other(self) -> slice:
+        place = self.units.names.index(OTHER) * self.config.states
+        return slice(place, place + self.config.states)
+
+    @cached_property
+    def knows_other(self) -> bool:
+        """Whether the training had letters that are no unit: their states have more than the floor."""
+        prior = self.log_prior[self._other]
+        return bool((prior - self.log_prior.min()).abs().max() > _EQUAL)
+
+    def graph(
+        self, words: Sequence[str], *, backwards: bool = False, wildcards: bool = False
+    ) -> UtteranceGraph:
+        """The states of an utterance's words.
+
+        Args:
+            words: what is said.
+            backwards: the words, and the units of each, in reverse.
+            wildcards: with a state of anything for what could not be spelled.  The searches read it in a
+                column behind the model's own, whose scores are 0: the frame as likely as ever.
+        """
+        spellings = [self.units.spell(word, wildcards=wildcards) for word in words]
         if backwards:
             spellings = [tuple(units[::-1] for units in word) for word in reversed(spellings)]
         graph = make_graph(spellings, self.units.silence, self.config)
-        return graph.with_stays(self.stays) if self.config.durations else graph
+        if not self.config.durations:
+            return graph
+        return graph.with_stays(torch.cat([self.stays, self.stays.new_tensor([_ANYTHING_STAYS])]))
 
     def save(self, folder: Path) -> None:
         """Write the model into a folder of its own; what was there is replaced in one step.

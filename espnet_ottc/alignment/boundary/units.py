@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ottc.alignment.formats.kaldi import fields_of, numbered_lines
+from espnet_ottc.alignment.text.spelling import WILDCARD
 
 SILENCE = "<sil>"
 # What rare letters and words without letters are.
 OTHER = "<other>"
+# What nobody can spell; it stands behind all names, and only in searches.
+ANYTHING = "<wildcard>"
 _MOST_SPELLINGS = 8
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE][-+]?\d+)?")
@@ -148,16 +151,24 @@ class Units:
         """The index of silence."""
         return len(self.names) - 1
 
-    def raw(self, word: str) -> tuple[tuple[str, ...], ...]:
+    @property
+    def anything(self) -> int:
+        """The index of `ANYTHING`."""
+        return len(self.names)
+
+    def raw(self, word: str, *, wildcards: bool = False) -> tuple[tuple[str, ...], ...]:
         """The spellings of a word before rare units are taken together; at least one, none is empty.
 
         Args:
             word: what is said for it; of several words, such as a number's, the spellings are joined.
+            wildcards: spell wildcards by `ANYTHING`; else nothing is said for them.
         """
         spellings: list[tuple[str, ...]] = [()]
         for part in word.split():
             found = self.alone(part)
-            if (key := self.heard_as(part)) in self._own:
+            if wildcards and WILDCARD in part:
+                found = (_with_wildcards(part),)
+            elif (key := self.heard_as(part)) in self._own:
                 found = tuple(_of_word(units, key) for units in found)
             spellings = [left + right for left in spellings for right in found]
             # a number of many words with two pronunciations each
@@ -179,9 +190,10 @@ class Units:
             return None
         return word if word in self.lexicon else self._folded.get(word.casefold())
 
-    def spell(self, word: str) -> tuple[tuple[int, ...], ...]:
-        """The spellings of a word as indices into `names`."""
-        return tuple(tuple(self._place(unit) for unit in units) for units in self.raw(word))
+    def spell(self, word: str, *, wildcards: bool = False) -> tuple[tuple[int, ...], ...]:
+        """The spellings of a word as indices into `names`, and `anything`; see `raw`."""
+        spelled = self.raw(word, wildcards=wildcards)
+        return tuple(tuple(self._place(unit) for unit in units) for units in spelled)
 
     def pooled(self) -> tuple[int, ...]:
         """For each unit, the first unit that sounds alike: vowels, stops, hisses, the rest, silence."""
@@ -189,6 +201,8 @@ class Units:
         return tuple(kinds.index(kind) for kind in kinds)
 
     def _place(self, unit: str) -> int:
+        if unit == ANYTHING:
+            return self.anything
         symbol = unit.split(_OF_WORD)[0]
         for name in (unit, symbol, _without_marks(symbol)):
             if name in self._index:
@@ -202,6 +216,11 @@ def _of_word(units: Sequence[str], word: str) -> tuple[str, ...]:
         f"{unit}{_OF_WORD}{word}{_OF_WORD}{units[:place].count(unit)}"
         for place, unit in enumerate(units)
     )
+
+
+def _with_wildcards(word: str) -> tuple[str, ...]:
+    first, *others = map(letters, word.split(WILDCARD))
+    return (*first, *(unit for one in others for unit in (ANYTHING, *one)))
 
 
 def _without_marks(unit: str) -> str:
