@@ -16,10 +16,10 @@ from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.aligners import BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
-from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
+from espnet_ottc.alignment.boundary.pieces import align_alone
 from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
@@ -95,9 +95,8 @@ class BoundaryAligner(Aligner):
         if not words:
             return Assembled((), (), Evidence((), 0.0, 0), None, OK)
         features = self.boundary.features(samples, self.sampling_rate)
-        found = align_features(
-            self.boundary, features, [said_for(word) for word in words], duration
-        )
+        said = [said_for(word) for word in words]
+        found = align_alone(self.boundary, features, said, duration)
         if isinstance(found, str):
             raise InfeasibleError(f"the text does not fit the sound: {found}")
         calibration = self.options.calibration or DEFAULT_CALIBRATION

@@ -1,6 +1,7 @@
 """A recogniser's scores beside a boundary model's, against slow references; and models as tensors."""
 
 import math
+import random
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.graph import columns_of
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
-from espnet_ottc.alignment.boundary.pieces import _pieces, align_long
+from espnet_ottc.alignment.boundary.pieces import _pieces, align_alone, align_long, rough_times
 from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Units
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.confidence import Evidence
@@ -263,6 +264,32 @@ def test_pieces_give_what_the_whole_gives_where_pauses_are_clear():
     assert cut.token_words == whole.token_words
     assert cut.word_scores == pytest.approx(whole.word_scores)
     assert torch.tensor(cut.start_intervals).allclose(torch.tensor(whole.start_intervals))
+
+
+def test_without_a_recogniser_a_rough_search_finds_the_pauses_to_cut_in():
+    model = _model(noise=0.0)
+    model = replace(model, network=SimpleNamespace(log_probs=lambda features: features))
+    draw = random.Random(2)
+    words = ["".join(draw.choices("ab", k=draw.randint(1, 5))) for _ in range(40)]
+    planted = "_".join(["", *words, ""])
+    generator = torch.Generator().manual_seed(4)
+    heard = _planted(planted, model) + torch.randn(10 * len(planted), 1, generator=generator)
+    heard += 0.5 * torch.randn(heard.shape, generator=generator)
+    duration = len(heard) / 100
+    roughly = rough_times(model, heard, words, duration)
+    place = 0.1
+    for (start, end), word in zip(roughly, words, strict=True):
+        assert start == pytest.approx(place, abs=0.03)
+        assert end == pytest.approx(place + 0.1 * len(word), abs=0.03)
+        place = place + 0.1 * len(word) + 0.1
+    whole = align_features(model, heard, words, duration)
+    cut = align_alone(model, heard, words, duration, longest=2.0, piece=2.0)
+    for one, other in zip(whole.words, cut.words, strict=True):
+        assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=1e-4)
+    assert cut.score == pytest.approx(whole.score, abs=1e-3)
+    assert align_alone(model, heard, words, duration) == whole
+    # Where no path can be, the reason is that of the whole.
+    assert "its words need" in align_alone(model, heard[:30], words, 0.3, longest=0.1)
 
 
 def test_a_model_as_tensors_is_the_same_model():

@@ -1,4 +1,8 @@
-"""Long utterances in pieces, cut in pauses that another search found: the memory is that of a piece."""
+"""Long utterances in pieces, cut in pauses that another search found: the memory is that of a piece.
+
+The other search is a recogniser's, or a rough one: it has a state for a unit, and one frame for as many as
+the unit has states, so that it goes through a ninth of the cells.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -6,6 +10,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from espnet_ottc.alignment.boundary.aligner import (
     BoundaryAlignment,
@@ -14,10 +19,14 @@ from espnet_ottc.alignment.boundary.aligner import (
     align_together,
 )
 from espnet_ottc.alignment.boundary.features import grid
+from espnet_ottc.alignment.boundary.graph import NO_WORD, make_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.ops.chains import best_paths
 
-# Seconds; an utterance that is not longer is searched as a whole.
-LONGEST = 60.0
+# Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one.
+LONGEST, LONGEST_ALONE = 60.0, 600.0
+# Of the rough search: probability of staying in a state, and frames whose scores are computed at a time.
+_ROUGH_STAY, _BLOCK = 0.55, 1 << 14
 
 Times = tuple[float, float]
 # Gives (frames, columns) of the frames of a range, for `Spoken.wide`.
@@ -74,6 +83,70 @@ def align_long(
                 return align_features(model, features, words, duration, said)
             pieces.append((_moved(found, *where), len(one.features)))
     return _joined(pieces)
+
+
+def align_alone(
+    model: BoundaryModel,
+    features: Tensor,
+    words: Sequence[str],
+    duration: float,
+    longest: float = LONGEST_ALONE,
+    piece: float = LONGEST,
+) -> BoundaryAlignment | str:
+    """`align_features` without a recogniser; an utterance that is longer in pieces, after a rough search.
+
+    Args:
+        model: as for `align_features`.
+        features: as there.
+        words: as there.
+        duration: as there.
+        longest: seconds of an utterance that is searched at once.
+        piece: seconds of a piece of one that is longer.
+    """
+    roughly = rough_times(model, features, words, duration) if duration > longest else None
+    if roughly is None:
+        return align_features(model, features, words, duration)
+    return align_long(model, features, words, duration, None, roughly, piece)
+
+
+def rough_times(
+    model: BoundaryModel, features: Tensor, words: Sequence[str], duration: float
+) -> list[Times] | None:
+    """Start and end of each word in seconds, to a few hundredths; None without a path.
+
+    Args:
+        model: as for `align_features`.
+        features: as there.
+        words: as there.
+        duration: as there.
+    """
+    coarse = replace(model.config, states=1, silence_states=1, minimum_frames=1, stay=_ROUGH_STAY)
+    spellings = [model.units.spell(word, wildcards=True) for word in words]
+    graph = make_graph(spellings, model.units.silence, coarse)
+    scores = _pooled(model, features)
+    (path,) = best_paths([scores], [graph.chain]).states
+    if path is None:
+        return None
+    axis, frames = grid(model.config), model.config.states
+    of_word, counts = graph.words[path].unique_consecutive(return_counts=True)
+    ends = counts.cumsum(0)
+    edges = torch.stack([ends - counts, ends], 1)[of_word != NO_WORD] * frames
+    return [
+        (axis.seconds(start, duration), axis.seconds(end, duration))
+        for start, end in edges.tolist()
+    ]
+
+
+def _pooled(model: BoundaryModel, features: Tensor) -> Tensor:
+    """(T / states, units + 1) scores: of a unit's states the best on each frame, summed; 0 for anything."""
+    states, units = model.config.states, model.units.silence
+    found = []
+    for block in features[: len(features) // states * states].split(_BLOCK * states):
+        scores = model.scores(block)
+        spoken, quiet = scores[:, : units * states], scores[:, units * states :]
+        best = [spoken.unflatten(1, (units, states)).amax(2), quiet.amax(1, keepdim=True)]
+        found.append(torch.cat(best, 1).unflatten(0, (-1, states)).sum(1))
+    return pad(torch.cat(found), (0, 1)) if found else features.new_zeros(0, units + 2)
 
 
 def _pieces(
