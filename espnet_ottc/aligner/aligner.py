@@ -109,8 +109,8 @@ class _Part:
 
     def lacks(self, words: Sequence[AlignedWord]) -> bool:
         """Whether a word beside samples that are left out may have been said in them."""
-        beside = words[:1] * (self.first > 0) + words[-1:] * (self.last < len(self.whole))
-        return any(word.status in (DOUBTFUL, NOT_FOUND) for word in beside)
+        first = self.first > 0 and any(map(_is_doubtful, words[:1]))
+        return first or (self.last < len(self.whole) and any(map(_is_doubtful, words[-1:])))
 
 
 class Aligner:
@@ -377,6 +377,10 @@ class Aligner:
         return with_boundaries(
             found, words, boundary, features, self.model, outputs, length, first / rate
         )
+
+
+def _is_doubtful(word: AlignedWord) -> bool:
+    return word.status in (DOUBTFUL, NOT_FOUND)
 
 
 def _count_ok(words: Sequence[AlignedWord]) -> int:

@@ -179,7 +179,7 @@ def _planted(words: str, model: BoundaryModel) -> torch.Tensor:
     for letter in words:
         row = torch.full((len(model.log_prior),), -4.0)
         if letter == "_":
-            row[-1] = 2.0
+            row[model.config.states * model.units.silence :] = 2.0
         elif letter != "?":
             first = model.config.states * model.units.names.index(letter)
             row[first : first + model.config.states] = 2.0
