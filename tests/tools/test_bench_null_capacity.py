@@ -2,11 +2,14 @@
 
 import itertools
 import random
+from dataclasses import asdict
 
 import bench_null_capacity as bench
 import null_page
 import pytest
 import torch
+
+from espnet_ottc.recipe.configs import resolve_system
 
 
 def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
@@ -85,3 +88,20 @@ def test_settings_are_chosen_by_boundary_error_on_the_development_set_alone() ->
     silence = shown.split("\n## ")[2]
     assert "72.0" in silence
     assert "71.0" not in silence
+
+
+@pytest.mark.parametrize("name", ["ottc_null", "ottc_null_no_word_label"])
+def test_recipes_have_the_settings_that_were_chosen(name: str) -> None:
+    rows = [row for row in null_page.read_rows() if row["record"] == "null_capacity"]
+    best = null_page.chosen([row for row in rows if row["tried"]])[name]
+    assert asdict(bench.SYSTEMS[name].settings) == best
+    conf = resolve_system(null_page.ROOT / "egs2" / "TEMPLATE" / "conf" / "mini", name).values
+    options = {
+        "null_capacity": "capacity",
+        "null_weight": "weight",
+        "alpha_kl_weight": "kl",
+        "alpha_roughness_weight": "roughness",
+    }
+    assert {key: conf["ctc_conf"][key] for key in options} == {
+        key: best[short] for key, short in options.items()
+    }
