@@ -168,6 +168,14 @@ def _trainer(task: Task, args: argparse.Namespace, criteria: Sequence[Criterion]
     return _trainers[task]
 
 
+def _refuse_deepspeed(task: Task, args: argparse.Namespace) -> None:
+    if getattr(args, "use_deepspeed", False) and task.trainer is OTTCTrainer:
+        raise ValueError(
+            "use_deepspeed: criteria of this package need its own trainer, which DeepSpeed does not take; "
+            "several GPUs work without it (multiprocessing_distributed: true, or torchrun)"
+        )
+
+
 def _tokens(token_list: str | Sequence[str] | None) -> list[str]:
     if isinstance(token_list, str):
         lines = Path(token_list).read_text(encoding="utf-8").splitlines()
@@ -183,6 +191,7 @@ def _build_optimizers(original: Callable[..., Any]) -> Any:
             args.scheduler = None
         else:
             check_training_texts(cls, args)
+            _refuse_deepspeed(cls, args)
         count_updates(args)
         for given in args.init_param:
             check_parameters(Path(given.partition(":")[0]))

@@ -95,8 +95,13 @@ def test_two_processes_give_the_loss_curve_of_one(lab, name, encoder):
         ("accumulated", {}, {"accum_grad": 2}),
         # Of seven utterances one process has four, the other three.
         ("uneven", {}, {"batch_size": 7}),
+        # Without masks, which are random: both views of an utterance are alike, and doubled in each process.
+        ("consistent", {"consistency_weight": 0.2}, {}),
     ],
-    ids=["flat start", "learnt label weights", "accumulated gradients", "uneven batches"],
+    ids=[
+        *("flat start", "learnt label weights", "accumulated gradients", "uneven batches"),
+        "consistency of two views",
+    ],
 )
 def test_two_processes_end_with_the_parameters_of_one(lab, name, conf, options):
     config = {"ctc_conf": {**CONF, **conf}, "max_epoch": 2, **options}

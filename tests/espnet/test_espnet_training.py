@@ -251,6 +251,11 @@ def test_the_same_yaml_trains_espnets_ctc_as_without_the_plug_in(lab, ctc, tmp_p
     assert set(texts) == set(lab.valid.texts)
 
 
+def test_deepspeed_is_refused_where_it_would_train_without_ottcs_trainer(lab):
+    with pytest.raises(ValueError, match=r"^use_deepspeed: .* its own trainer"):
+        lab.train("deepspeed", ctc_conf={"ctc_type": "ottc"}, max_epoch=1, use_deepspeed=True)
+
+
 def test_a_ctc_model_initialises_ottc(lab, ctc, caplog):
     checkpoint = ctc / "valid.loss.best.pth"
     with caplog.at_level(logging.INFO):

@@ -314,14 +314,15 @@ def run_process(rank: int, folder: str, wrap: str) -> None:
     torch.manual_seed(10 + rank)
     hidden = torch.randn(B, T, 5)
     wrapped: Any = model
-    if wrap == "ddp":
+    if wrap != "fsdp":
         wrapped = nn.parallel.DistributedDataParallel(model)
     else:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
         fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
-    wrapped(hidden).backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=wrap == "ddp in bfloat16"):
+        wrapped(hidden).backward()
     grads = gradients(model)
     if wrap == "fsdp":
         grads = [grad.full_tensor() for grad in grads]  # type: ignore[attr-defined]
@@ -335,6 +336,7 @@ def run_process(rank: int, folder: str, wrap: str) -> None:
     "wrap",
     [
         "ddp",
+        "ddp in bfloat16",
         pytest.param(
             "fsdp",
             marks=pytest.mark.skipif(
@@ -349,7 +351,8 @@ def test_two_processes_train_as_one(wrap: str, tmp_path: Path) -> None:
     model, _ = model_and_input()
     for rank in range(2):
         torch.manual_seed(10 + rank)
-        (model(torch.randn(B, T, 5)) / 2).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=wrap == "ddp in bfloat16"):
+            (model(torch.randn(B, T, 5)) / 2).backward()
     found = torch.load(tmp_path / "gradients.pt")
     torch.testing.assert_close(found, gradients(model))
 
