@@ -127,6 +127,7 @@ def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
 
 def _transfer(evidence: Evidence, systems: Sequence[str]) -> str:
     """Systems with knowledge transfer beside the same without, and beside the random teacher."""
+    beside = ("cer", "boundary_mae_ms", "peaky")
     lines, groups = [], []
     for base in systems:
         names = (base, *(f"{base}_transfer_{way}".rstrip("_") for way in _TRANSFERS))
@@ -141,13 +142,11 @@ def _transfer(evidence: Evidence, systems: Sequence[str]) -> str:
         lines += [
             [f"`{group.system}`", _with_seeds(group, _BY_KEY["wer"])]
             + [_change(group, than) for than in (found[0], control)]
-            + [_with_seeds(group, _BY_KEY[key]) for key in ("boundary_mae_ms", "peaky")]
+            + [_with_seeds(group, _BY_KEY[key]) for key in beside]
             for group in found
         ]
-    wer, boundary, peaky = (
-        _BY_KEY[key].of(evidence.unit).heading for key in ("wer", "boundary_mae_ms", "peaky")
-    )
-    header = ["system", wer, "minus that without", "minus the random teacher's", boundary, peaky]
+    wer, *headings = (_BY_KEY[key].of(evidence.unit).heading for key in ("wer", *beside))
+    header = ["system", wer, "minus that without", "minus the random teacher's", *headings]
     caption = "In brackets each seed's value; differences are those within a seed."
     return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)} {caption}"
 

@@ -20,7 +20,7 @@ MINI = ROOT / "egs2" / "librispeech_ottc" / "conf" / "mini"
 def _rows(system, decoder, wer, error, dev=10.0, idr=(50.0, 50.0)):
     rows = [Row(system, decoder, "dev-clean", 1, {"boundary_mae_ms": dev})]
     for seed, (w, e, i) in enumerate(zip(wer, error, idr, strict=True), start=1):
-        fields = {"wer": w, "boundary_mae_ms": e, "idr": i, "iou": 1.0, "peaky": 2.0}
+        fields = {"wer": w, "cer": w / 2, "boundary_mae_ms": e, "idr": i, "iou": 1.0, "peaky": 2.0}
         rows.append(Row(system, decoder, "test-clean", seed, fields))
     return rows
 
@@ -90,11 +90,12 @@ def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_t
     table = make_table("transfer", rows, ("ctc",))
     end = "2.0 (2.0, 2.0)"
     assert _cells(table) == [
-        ["`ctc`", "11.00 (10.00, 12.00)", "–", "+0.25 (+1.00, -0.50)", "90.5 (90.0, 91.0)", end],
+        ["`ctc`", "11.00 (10.00, 12.00)", "–", "+0.25 (+1.00, -0.50)",
+         "5.50 (5.00, 6.00)", "90.5 (90.0, 91.0)", end],
         ["`ctc_transfer`", "10.25 (9.50, 11.00)", "-0.75 (-0.50, -1.00)", "-0.50 (+0.50, -1.50)",
-         "81.0 (80.0, 82.0)", end],
+         "5.12 (4.75, 5.50)", "81.0 (80.0, 82.0)", end],
         ["`ctc_transfer_random_teacher`", "10.75 (9.00, 12.50)", "-0.25 (-1.00, +0.50)", "–",
-         "90.5 (90.0, 91.0)", end],
+         "5.38 (4.50, 6.25)", "90.5 (90.0, 91.0)", end],
     ]  # fmt: skip
     assert "Set test-clean, means over 2 seeds." in table
     # Of a system alone, or of one that has no transfer, there is nothing to compare.
