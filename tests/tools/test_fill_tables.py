@@ -20,7 +20,14 @@ MINI = ROOT / "egs2" / "librispeech_ottc" / "conf" / "mini"
 def _rows(system, decoder, wer, error, dev=10.0, idr=(50.0, 50.0)):
     rows = [Row(system, decoder, "dev-clean", 1, {"boundary_mae_ms": dev})]
     for seed, (w, e, i) in enumerate(zip(wer, error, idr, strict=True), start=1):
-        fields = {"wer": w, "cer": w / 2, "boundary_mae_ms": e, "idr": i, "iou": 1.0, "peaky": 2.0}
+        fields = {
+            "wer": w,
+            "cer": w and w / 2,
+            "boundary_mae_ms": e,
+            "idr": i,
+            "iou": 1.0,
+            "peaky": 2.0,
+        }
         rows.append(Row(system, decoder, "test-clean", seed, fields))
     return rows
 
