@@ -413,7 +413,7 @@ def test_a_text_is_spelled_for_aligning_as_it_was_for_training(
     aligned: list[tuple[str, ...]] = []
     monkeypatch.setattr(
         boundary,
-        "align_features",
+        "align_alone",
         lambda model, features, words, duration: aligned.append(tuple(words)) or "enough",
     )
     with pytest.raises(ValueError, match="enough"):
