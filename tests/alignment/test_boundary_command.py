@@ -1,59 +1,31 @@
 """`ottc-align --train`: recordings and texts in, times and a model out, without any model to begin with."""
 
-import functools
 import json
-import math
 from pathlib import Path
 
 import pytest
 import torch
+from tone_words import RATE, Times, small_config, spoken, write
 
 from espnet_ottc.aligner.aligner import Aligner
 from espnet_ottc.alignment.boundary import session
-from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.bin.align import main
 
 soundfile = pytest.importorskip("soundfile")
-RATE = 16000
-PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
 
 
-def _write(folder: Path, number: int, spoken: bool = True) -> list[tuple[float, float]]:
-    """A recording of words of tones with its text, and the words' times."""
-    generator = torch.Generator().manual_seed(number)
-    pieces, words, times, now = [], [], [], 0.0
-    for _ in range(4):
-        pause = 0.1 + 0.2 * float(torch.rand((), generator=generator))
-        pieces.append(torch.zeros(round(pause * RATE)))
-        now += len(pieces[-1]) / RATE
-        word = "".join("abcde"[int(i)] for i in torch.randperm(5, generator=generator)[:3])
-        start = now
-        for letter in word:
-            seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
-            time = torch.arange(round(seconds * RATE)) / RATE
-            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
-            now += len(pieces[-1]) / RATE
-        words.append(word)
-        times.append((start, now))
-    samples = torch.cat([*pieces, torch.zeros(3200)])
-    noise = torch.randn(len(samples), generator=generator)
-    samples = samples + 0.003 * noise if spoken else 0.1 * noise
-    soundfile.write(folder / f"r{number}.wav", samples.numpy(), RATE)
-    (folder / f"r{number}.txt").write_text(" ".join(words).upper() + ".\n")
+def _write(folder: Path, number: int, said: bool = True) -> Times:
+    """A recording with its text, and the words' times; or noise alone with such a text."""
+    samples, words, times = spoken(number)
+    if not said:
+        samples = 0.1 * torch.randn(len(samples), generator=torch.Generator().manual_seed(number))
+    write(folder, f"r{number}", samples, " ".join(words).upper() + ".\n")
     return times
 
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = functools.partial(
-        BoundaryConfig,
-        width=32,
-        batch_frames=256,
-        gaussian_rounds=3,
-        least_count=1,
-        stages=(Stage(rounds=5, epochs=3),),
-    )
-    monkeypatch.setattr(session, "suited_config", lambda texts: config())
+    monkeypatch.setattr(session, "suited_config", lambda texts: small_config())
 
 
 @pytest.mark.usefixtures("_small")
@@ -106,7 +78,7 @@ def test_a_training_that_finds_nothing_says_so_and_hands_out_nothing(
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for number in range(12):
-        _write(folder, number, spoken=False)
+        _write(folder, number, said=False)
     assert main([str(folder), "--train", "--out", str(out)]) == 1
     assert "the training did not find the words" in capsys.readouterr().err
     assert not list(out.rglob("*.ctm"))

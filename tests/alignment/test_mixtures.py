@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tone_words import RATE, Times, spoken
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
@@ -15,8 +16,6 @@ from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.training import train_boundary_model
 
-RATE = 16000
-PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
 CONFIG = BoundaryConfig(
     mixture=4, gaussian_rounds=3, start="equal", window=0.025, mels=26, median=False, least_count=1
 )
@@ -99,25 +98,8 @@ def test_each_step_and_each_split_with_steps_behind_it_fits_the_frames_better():
     assert sorted(network.means[0, :, 0].round().tolist()) == [-3.0, 3.0]
 
 
-def _utterance(number: int) -> tuple[SpokenText, list[tuple[float, float]]]:
-    """Words of tones with pauses, and the words' times."""
-    generator = torch.Generator().manual_seed(number)
-    pieces, words, times, now = [], [], [], 0.0
-    for _ in range(4):
-        pause = 0.1 + 0.2 * float(torch.rand((), generator=generator))
-        pieces.append(torch.zeros(round(pause * RATE)))
-        now += len(pieces[-1]) / RATE
-        word = "".join("abcde"[int(i)] for i in torch.randperm(5, generator=generator)[:3])
-        start = now
-        for letter in word:
-            seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
-            time = torch.arange(round(seconds * RATE)) / RATE
-            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
-            now += len(pieces[-1]) / RATE
-        words.append(word)
-        times.append((start, now))
-    samples = torch.cat([*pieces, torch.zeros(3200)])
-    samples = samples + 0.003 * torch.randn(len(samples), generator=generator)
+def _utterance(number: int) -> tuple[SpokenText, Times]:
+    samples, words, times = spoken(number)
     return SpokenText(f"u{number}", tuple(words), lambda: (samples, RATE)), times
 
 

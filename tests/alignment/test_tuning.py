@@ -1,6 +1,5 @@
 """`ottc-tune`: a recogniser that is there gets a boundary model, and both align as one."""
 
-import functools
 import json
 import math
 import shutil
@@ -11,12 +10,12 @@ from types import ModuleType
 
 import pytest
 import torch
+from tone_words import PITCHES, RATE, Times, small_config, spoken, write
 from torch import Tensor
 
 from espnet_ottc.aligner.aligner import Aligner
 from espnet_ottc.aligner.models import registry
 from espnet_ottc.alignment.boundary import session
-from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -24,9 +23,9 @@ from espnet_ottc.bin.align import main as align
 from espnet_ottc.bin.tune import main as tune
 
 soundfile = pytest.importorskip("soundfile")
-RATE, STRIDE = 16000, 640
-PITCHES = {"A": 300, "B": 700, "C": 1400, "D": 2600, "E": 4200}
-TOKENS = ("-", "|", *PITCHES)
+STRIDE = 640
+LETTERS = tuple("ABCDE")
+TOKENS = ("-", "|", *LETTERS)
 
 
 class ToneModel:
@@ -37,7 +36,7 @@ class ToneModel:
     tokens = TOKENS
     token_type, topology = "char", "ctc"
     blank, separator, unknown, boundary, null = 0, 1, None, None, None
-    alphabet, romanize = Alphabet(frozenset(PITCHES)), None
+    alphabet, romanize = Alphabet(frozenset(LETTERS)), None
     pads, device = False, torch.device("cpu")
     boundary_model = None
 
@@ -81,37 +80,12 @@ def _tones(monkeypatch: pytest.MonkeyPatch) -> None:
     module.load = _load  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "espnet_ottc.aligner.models.tone_model", module)
     monkeypatch.setitem(registry.SOURCES, "tone", ("tone_model", "anything"))
-    small = functools.partial(
-        BoundaryConfig,
-        width=32,
-        batch_frames=256,
-        gaussian_rounds=3,
-        least_count=1,
-        stages=(Stage(rounds=5, epochs=3),),
-    )
-    monkeypatch.setattr(session, "suited_config", lambda texts: small())
+    monkeypatch.setattr(session, "suited_config", lambda texts: small_config())
 
 
-def _write(folder: Path, number: int, words: int = 4) -> list[tuple[float, float]]:
-    """A recording of words of tones with its text, and the words' times."""
-    generator = torch.Generator().manual_seed(number)
-    pieces, said, times, now = [], [], [], 0.0
-    for _ in range(words):
-        pause = 0.1 + 0.2 * float(torch.rand((), generator=generator))
-        pieces.append(torch.zeros(round(pause * RATE)))
-        now += len(pieces[-1]) / RATE
-        start = now
-        said.append("".join("ABCDE"[int(i)] for i in torch.randperm(5, generator=generator)[:3]))
-        for letter in said[-1]:
-            seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
-            time = torch.arange(round(seconds * RATE)) / RATE
-            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
-            now += len(pieces[-1]) / RATE
-        times.append((start, now))
-    samples = torch.cat([*pieces, torch.zeros(3200)])
-    samples = samples + 0.003 * torch.randn(len(samples), generator=generator)
-    soundfile.write(folder / f"r{number}.wav", samples.numpy(), RATE)
-    (folder / f"r{number}.txt").write_text(" ".join(said))
+def _write(folder: Path, number: int, count: int = 4) -> Times:
+    samples, words, times = spoken(number, count)
+    write(folder, f"r{number}", samples, " ".join(words).upper())
     return times
 
 
