@@ -13,7 +13,9 @@ of a system and seed that are there already are replaced.  Rulers:
 * digits_<speaker>: the same, this speaker never heard in training;
 * sentences: LibriSpeech's; silver times of words on which two aligners agree, MFA's, a set made by hand;
 * sentences_alone: its test-other, trained on itself;
-* recipe: the data of a recipe, `--data`, against the times of its corpus.
+* synthetic_sentences, synthetic_timit, synthetic_ami: the synthetic data that the recipes make where they
+  are given no corpus, in their folders' `data/` after stage 2, against the synthesiser's times;
+* recipe: the data of any recipe, `--data`, against the times of its corpus.
 """
 
 import argparse
@@ -56,6 +58,12 @@ from espnet_ottc.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
+# Of the recipes: training set, sets to align.
+SYNTHETIC = {
+    "sentences": ("librispeech", "train-clean-100", ("dev-clean", "test-clean")),
+    "timit": ("timit", "TRAIN", ("DEV", "TEST")),
+    "ami": ("ami", "train", ("dev", "test")),
+}
 SPEAKERS = ("george", "jackson", "nicolas", "theo")
 _FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
 Times = dict[str, list[Span]]
@@ -72,12 +80,14 @@ class Ruler:
         heard: by set what is aligned.
         references: by set the true times.
         inner: by set the inner references, where there are some.
+        phones: whether the words are phones, so that none is spelled.
     """
 
     train: Sequence[SpokenText]
     heard: dict[str, Sequence[SpokenText]]
     references: dict[str, Times]
     inner: dict[str, Times] = field(default_factory=dict)
+    phones: bool = False
 
 
 def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Ruler:
@@ -132,13 +142,14 @@ def sentences(corpora: Path, alone: bool = False) -> Ruler:
     )
 
 
-def of_recipe(data: Path, train: str, sets: Sequence[str]) -> Ruler:
+def of_recipe(data: Path, train: str, sets: Sequence[str], phones: bool = False) -> Ruler:
     """The cuts of a recipe.
 
     Args:
         data: its data folder.
         train: name of the training set.
         sets: names of those to align.
+        phones: whether its words are phones.
     """
     cuts = {
         name: list(read_manifest(data / name / "cuts.jsonl.gz", "cuts")) for name in (train, *sets)
@@ -154,6 +165,7 @@ def of_recipe(data: Path, train: str, sets: Sequence[str]) -> Ruler:
         [spoken_cut(cut) for cut in cuts[train]],
         {name: [spoken_cut(cut) for cut in cuts[name]] for name in sets},
         references,
+        phones=phones,
     )
 
 
@@ -168,9 +180,14 @@ class Learnt:
 
 def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
     """Train a boundary model on a ruler's training set."""
+    lexicon = None
+    if ruler.phones:
+        lexicon = {word: ((word,),) for one in ruler.train for word in one.words}
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_into(Path(folder) / "model", ruler.train, config, anyway=True)
+        trained = train_into(
+            Path(folder) / "model", ruler.train, config, lexicon=lexicon, anyway=True
+        )
     seconds = round(time.process_time() - begun, 1)
     return Learnt(trained.model, str(trained.convergence), seconds)
 
@@ -335,6 +352,12 @@ def _rulers(options: argparse.Namespace) -> dict[str, Callable[[], Ruler]]:
         **{f"digits_{name}": (lambda one=name: digits(corpora, left_out=one)) for name in SPEAKERS},
         "sentences": lambda: sentences(corpora),
         "sentences_alone": lambda: sentences(corpora, alone=True),
+        **{
+            f"synthetic_{name}": functools.partial(
+                of_recipe, ROOT / "egs2" / f"{corpus}_ottc" / "data", train, sets, name == "timit"
+            )
+            for name, (corpus, train, sets) in SYNTHETIC.items()
+        },
         "recipe": lambda: of_recipe(options.data, options.train_set, options.sets),
     }
 
@@ -389,7 +412,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     speakers = [f"digits_{name}" for name in SPEAKERS]
-    known = ["digits", "digits_40", *speakers, "sentences", "sentences_alone", "recipe"]
+    synthetic = [f"synthetic_{name}" for name in SYNTHETIC]
+    known = ["digits", "digits_40", *speakers, "sentences", "sentences_alone", *synthetic, "recipe"]
     parser.add_argument("rulers", nargs="*", metavar="RULER", help=", ".join(known))
     parser.add_argument("--add", type=Path, metavar="FILE",
                         help="results.jsonl of a recipe, whose rows with times are put beside them, into "

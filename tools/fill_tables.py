@@ -8,6 +8,7 @@ between is generated from `results/EXPERIMENT.jsonl`.  `<!-- table: overview EXP
 shows these systems alone, `criterion` in its place leaves times of boundary heads out, and
 `<!-- table: transfer EXPERIMENT SYSTEM ... -->` shows those that add knowledge transfer to them;
 `<!-- table: boundaries EXPERIMENT -->` shows the times on all sets.  `result_tables.py` has the tables.
+`<!-- table: goals NAME -->` shows what `goals.yaml` has under this name beside what was reached.
 Exit status: 0; 1 for a fault of the input; 2 for wrong options.
 """
 
@@ -17,12 +18,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from goal_table import make_goals
 from result_tables import TABLES, make_table
 
 from espnet_ottc.report.results import Row, read_rows
 from espnet_ottc.utils.files import written_aside
 
 ROOT = Path(__file__).resolve().parents[1]
+GOALS = "goals"
 PAGES = ("README.md", "docs/ablations.md", "docs/results.md", "docs/times.md", "docs/unbalanced.md")
 _PLACE = re.compile(
     r"(<!-- table: (?P<name>\w+)(?: (?P<experiment>\w+))?(?P<systems>(?: \w+)*) -->\n).*?(<!-- end -->)",
@@ -63,14 +66,17 @@ def fill_page(text: str, results: Path) -> str:
     if not places or not all(place["experiment"] for place in places):
         raise ValueError(
             "the page must have places <!-- table: NAME EXPERIMENT --> ... <!-- end --> with NAME of "
-            f"{', '.join(TABLES)}; got {', '.join(place[1].strip() for place in places) or 'none'}"
+            f"{', '.join((*TABLES, GOALS))}; got {', '.join(place[1].strip() for place in places) or 'none'}"
         )
 
     def renewed(place: re.Match[str]) -> str:
         name = place["experiment"]
-        if name not in experiments:
-            experiments[name] = read_rows(results / f"{name}.jsonl")
-        filled = make_table(place["name"], experiments[name], place["systems"].split())
+        if place["name"] == GOALS:
+            filled = make_goals(name, results)
+        else:
+            if name not in experiments:
+                experiments[name] = read_rows(results / f"{name}.jsonl")
+            filled = make_table(place["name"], experiments[name], place["systems"].split())
         return f"{place[1]}\n{filled}\n\n{place[5]}"
 
     return _PLACE.sub(renewed, text)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import goal_table
 import pytest
 from fill_tables import PAGES, fill_page, main
 from result_tables import make_table, read_paper
@@ -53,6 +54,40 @@ def test_without_development_set_viterbi_is_shown():
     tests = [row for row in rows if row.set == "test-clean"]
     (cells,) = _cells(make_table("summary", tests, ()))
     assert cells[1] == "viterbi"
+
+
+def _row(system, seed, error, within, part="test"):
+    key = {"record": "score", "system": system, "seed": seed, "decoder": "boundary", "set": part}
+    return {**key, "boundary_mae_ms": error, "within_50ms": within, "provenance": {}}
+
+
+def test_goals_stand_beside_what_each_seed_reached_and_bars_hold_as_they_are_shown(
+    tmp_path, monkeypatch
+):
+    goals = """
+    x:
+        - {ruler: tones, results: tones, set: test, systems: [a, b],
+           bars: {boundary_mae_ms: 8, beyond_50ms: 2}}
+        - {ruler: rivals, results: tones, set: test, systems: [a, b], bars: {boundary_mae_ms: b}}
+        - {ruler: none, results: absent, set: test, systems: [a], bars: {boundary_mae_ms: 9}}
+    """
+    monkeypatch.setattr(goal_table, "GOALS", tmp_path / "goals.yaml")
+    goal_table.GOALS.write_text(goals)
+    rows = [_row("a", 2, 8.06, 98.0), _row("a", 1, 8.04, 97.0), _row("b", 1, 8.06, 99.0)]
+    rows.append(_row("a", 1, 1.0, 100.0, "dev"))
+    (tmp_path / "tones.jsonl").write_text(results_text(rows))
+    page = fill_page("<!-- table: goals x -->\n<!-- end -->\n", tmp_path)
+    error, beyond = "Boundary mean ms", "beyond 50 ms %"
+    assert _cells(page) == [
+        ["tones", "`a`", error, "8", "8.0, 8.1", "1 of 2"],
+        ["tones", "`a`", beyond, "2", "3.0, 2.0", "1 of 2"],
+        ["tones", "`b`", error, "8", "8.1", "0 of 1"],
+        ["tones", "`b`", beyond, "2", "1.0", "1 of 1"],
+        ["rivals", "`a`", error, "8.1, `b`", "8.0, 8.1", "2 of 2"],
+        ["none", "`a`", error, "9", "not measured", "–"],
+    ]
+    with pytest.raises(ValueError, match="goals must be of x; got y"):
+        goal_table.make_goals("y", tmp_path)
 
 
 def test_boundaries_of_every_set_stand_with_each_seed_test_sets_first():
