@@ -33,7 +33,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.cuts import spoken_cut
 from espnet_ottc.alignment.boundary.material import SpokenText
@@ -229,12 +229,13 @@ def measure(
     }
     (decoder,) = system.aligners
     for name, heard in ruler.heard.items():
-        found = {one.name: _aligned(learnt.model, one, recogniser) for one in heard}
+        aligned = {one.name: _aligned(learnt.model, one, recogniser) for one in heard}
+        outer, inner = ruler.references[name], ruler.inner.get(name)
         report = score_times(
-            ruler.references[name],
-            found,
+            outer,
+            {utterance: found.words for utterance, found in aligned.items()},
             TimesScoringOptions(ignore_case=True),
-            inner=ruler.inner.get(name),
+            inner=inner,
         )
         scores = report.as_json()
         yield {
@@ -242,13 +243,35 @@ def measure(
             **{metric: scores[metric] for metric in TIME_METRICS},
             "counts": {"times": {count: scores[count] for count in _WORD_COUNTS}},
             "intervals": scores["intervals"],
+            "inside_interval": _inside(aligned, outer, inner),
             "provenance": about,
         }
 
 
+def _inside(
+    aligned: dict[str, BoundaryAlignment], outer: Times, inner: Times | None
+) -> float | None:
+    """Percent of the boundaries whose truth, or some of where it may lie, is in the 90 % interval.
+
+    None where a reference lacks words: nothing says then which of them it has.
+    """
+    held: list[bool] = []
+    for name, found in aligned.items():
+        words, within = outer[name], (inner or outer)[name]
+        if len(words) != len(found.words):
+            return None
+        for k, (one, other) in enumerate(zip(words, within, strict=True)):
+            for interval, edges in (
+                (found.start_intervals[k], (one.start, other.start)),
+                (found.end_intervals[k], (other.end, one.end)),
+            ):
+                held.append(interval[0] <= edges[1] and interval[1] >= edges[0])
+    return 100 * sum(held) / len(held)
+
+
 def _aligned(
     model: BoundaryModel, utterance: SpokenText, recogniser: Recogniser | None = None
-) -> list[Span]:
+) -> BoundaryAlignment:
     samples, rate = utterance.load()
     features = model.features(_at_rate(samples, rate, model.sampling_rate), model.sampling_rate)
     wide = None
@@ -257,7 +280,7 @@ def _aligned(
     found = align_features(model, features, utterance.words, len(samples) / rate, wide)
     if isinstance(found, str):
         raise ValueError(f"{utterance.name}: {found}")
-    return found.words
+    return found
 
 
 def recogniser_of(system: System, seed: int, folder: Path | None) -> Recogniser | None:

@@ -233,10 +233,12 @@ def _boundaries(rows: Sequence[Row], systems: Sequence[str]) -> str:
     metrics = [_BY_KEY[key].of(unit_of(rows)) for key in _OF_BOUNDARIES]
     header = ["set", "system", "times by", _BY_KEY[_MEAN].heading]
     header += [*(metric.heading for metric in metrics), "beyond 50 ms %", "beyond 200 ms %"]
+    header.append("inside 90 % intervals %")
     lines = [
         [group.set, f"`{group.system}`", group.decoder, _with_seeds(group, _BY_KEY[_MEAN])]
         + [metric.text(group.mean(metric.key)) for metric in metrics]
         + [_beyond(group.mean(key)) for key in ("within_50ms", "within_200ms")]
+        + ["–" if (share := group.mean("inside_interval")) is None else f"{share:.1f}"]
         for group in sorted(groups, key=lambda one: _is_dev(one.set))
     ]
     return (

@@ -118,6 +118,7 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
     assert [(row["set"], row["seed"]) for row in rows] == [("dev-clean", 3), ("test-clean", 3)]
     assert rows[1]["counts"]["times"]["boundaries"] == 2 * 3 * 6
     assert rows[1]["boundary_mae_ms"] < 8
+    assert 85 < rows[1]["inside_interval"] <= 100
     # Without the inner reference, sounds that begin behind the clip's edge count as late.
     plain = bench.Ruler(ruler.train, ruler.heard, ruler.references)
     edges = list(bench.measure(plain, _system(bench), 3, learned=learned))

@@ -94,9 +94,10 @@ def test_boundaries_of_every_set_stand_with_each_seed_test_sets_first():
     rows = _rows("narrow", "boundary", (None, None), (9.0, 10.0))
     for row in rows:
         row.fields.update({"start_bias_ms": -2.0, "within_50ms": 98.5, "within_200ms": 99.9})
+        row.fields["inside_interval"] = 90.0
     rows.append(Row("ctc", "greedy", "test-clean", 1, {"wer": 3.0}))
     cells = _cells(make_table("boundaries", rows, ()))
-    rest = ["–", "–", "–", "-2.0", "–", "–", "1.5", "0.1"]
+    rest = ["–", "–", "–", "-2.0", "–", "–", "1.5", "0.1", "90.0"]
     assert cells == [
         ["test-clean", "`narrow`", "boundary", "9.5 (9.0, 10.0)", *rest],
         ["dev-clean", "`narrow`", "boundary", "10.0 (10.0)", *rest],
