@@ -27,7 +27,7 @@ def make_goals(name: str, results: Path) -> str:
         results: the folder with the files of results.
 
     Raises:
-        ValueError: a name without goals; files that `read_rows` refuses; a rival without results.
+        ValueError: a name without goals; files that `read_rows` refuses; a row without a measure of its bars.
         OSError: a file is there and cannot be read.
     """
     goals = yaml.safe_load(GOALS.read_text(encoding="utf-8"))
@@ -51,15 +51,17 @@ def _lines(goal: Mapping[str, Any], rows: Sequence[Row]) -> list[list[str]]:
             heading = _HEADINGS.get(measure, measure.replace("_", " ").replace("ms", " ms %"))
             values = [round(_value(row, measure), 1) for row in own]
             if not values:
-                found.append([goal["ruler"], f"`{system}`", heading, f"{bar}", "not measured", "–"])
+                shown = f"{bar:g}" if isinstance(bar, int | float) else f"`{bar}`"
+                found.append([goal["ruler"], f"`{system}`", heading, shown, "not measured", "–"])
                 continue
-            most = bar if isinstance(bar, int | float) else _rival(rows, bar, measure)
-            shown = f"{most:g}" if most == bar else f"{most:.1f}, `{bar}`"
             reached = ", ".join(f"{value:.1f}" for value in values)
-            held = sum(value <= most for value in values)
-            found.append(
-                [goal["ruler"], f"`{system}`", heading, shown, reached, f"{held} of {len(values)}"]
-            )
+            most = bar if isinstance(bar, int | float) else _rival(rows, bar, measure)
+            if most is None:
+                shown, held = f"`{bar}`, not measured", "–"
+            else:
+                shown = f"{most:g}" if most == bar else f"{most:.1f}, `{bar}`"
+                held = f"{sum(value <= most for value in values)} of {len(values)}"
+            found.append([goal["ruler"], f"`{system}`", heading, shown, reached, held])
     return found
 
 
@@ -72,8 +74,7 @@ def _value(row: Row, measure: str) -> float:
     return 100 - value if beyond else value
 
 
-def _rival(rows: Sequence[Row], system: str, measure: str) -> float:
+def _rival(rows: Sequence[Row], system: str, measure: str) -> float | None:
+    """The rival's mean, as shown; None where it was not measured."""
     values = [_value(row, measure) for row in rows if row.system == system]
-    if not values:
-        raise ValueError(f"the rival {system} has no results beside the others")
-    return round(fmean(values), 1)
+    return round(fmean(values), 1) if values else None

@@ -69,6 +69,7 @@ def test_goals_stand_beside_what_each_seed_reached_and_bars_hold_as_they_are_sho
         - {ruler: tones, results: tones, set: test, systems: [a, b],
            bars: {boundary_mae_ms: 8, beyond_50ms: 2}}
         - {ruler: rivals, results: tones, set: test, systems: [a, b], bars: {boundary_mae_ms: b}}
+        - {ruler: alone, results: tones, set: dev, systems: [a], bars: {boundary_mae_ms: b}}
         - {ruler: none, results: absent, set: test, systems: [a], bars: {boundary_mae_ms: 9}}
     """
     monkeypatch.setattr(goal_table, "GOALS", tmp_path / "goals.yaml")
@@ -84,6 +85,7 @@ def test_goals_stand_beside_what_each_seed_reached_and_bars_hold_as_they_are_sho
         ["tones", "`b`", error, "8", "8.1", "0 of 1"],
         ["tones", "`b`", beyond, "2", "1.0", "1 of 1"],
         ["rivals", "`a`", error, "8.1, `b`", "8.0, 8.1", "2 of 2"],
+        ["alone", "`a`", error, "`b`, not measured", "1.0", "–"],
         ["none", "`a`", error, "9", "not measured", "–"],
     ]
     with pytest.raises(ValueError, match="goals must be of x; got y"):
