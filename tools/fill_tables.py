@@ -7,7 +7,8 @@ A page has marked places, each between `<!-- table: NAME EXPERIMENT -->` and `<!
 between is generated from `results/EXPERIMENT.jsonl`.  `<!-- table: overview EXPERIMENT SYSTEM SYSTEM ... -->`
 shows these systems alone, `criterion` in its place leaves times of boundary heads out, and
 `<!-- table: transfer EXPERIMENT SYSTEM ... -->` shows those that add knowledge transfer to them;
-`<!-- table: boundaries EXPERIMENT -->` shows the times on all sets.  `result_tables.py` has the tables.
+`<!-- table: boundaries EXPERIMENT -->` shows the times on all sets, `boundaries_brief` the errors of systems
+on test sets.  `result_tables.py` has the tables.
 `<!-- table: goals NAME -->` shows what `goals.yaml` has under this name beside what was reached.
 Exit status: 0; 1 for a fault of the input; 2 for wrong options.
 """

@@ -18,7 +18,7 @@ _BY_KEY = {metric.key: metric for metric in METRICS}
 # What follows the name of a system in those that add knowledge transfer to it; the last is the control.
 _TRANSFERS = ("adapter_only", "uniform", "balanced", "", "plan", "random_teacher")
 # The table of boundaries' errors on all sets, and its columns.
-_BOUNDARIES, _MEAN = "boundaries", "boundary_mae_ms"
+_BOUNDARIES, _BRIEF, _MEAN = "boundaries", "boundaries_brief", "boundary_mae_ms"
 _OF_BOUNDARIES = (
     *("boundary_median_ms", "start_mae_ms", "end_mae_ms", "start_bias_ms", "end_bias_ms"),
     "coverage",
@@ -51,15 +51,15 @@ def make_table(name: str, rows: Sequence[Row], systems: Sequence[str]) -> str:
         name: one of `TABLES`.
         rows: of one experiment; sets whose names start with "dev" choose the decoder in time.
         systems: those that `overview` shows, in this order, and `criterion`, which has no times of boundary
-            heads; those without transfer for `transfer`; those of `boundaries`, where none means all; no
-            other table takes any.
+            heads; those without transfer for `transfer`; those of `boundaries`, where none means all, and of
+            `boundaries_brief`; no other table takes any.
 
     Raises:
         ValueError: an unknown table; no rows of a test set, or of a system that is named; systems for a
             table that takes none.
     """
-    if name == _BOUNDARIES:
-        return _boundaries(rows, systems)
+    if name in _OF_ROWS:
+        return _OF_ROWS[name](rows, systems)
     if name in ("transfer", "criterion"):
         # The boundary head has a view of its own, which no criterion reaches.
         rows = [row for row in rows if row.decoder != "boundary"]
@@ -246,6 +246,29 @@ def _boundaries(rows: Sequence[Row], systems: Sequence[str]) -> str:
     )
 
 
+def _brief(rows: Sequence[Row], systems: Sequence[str]) -> str:
+    """The errors of boundaries on test sets, in the order of the systems."""
+    groups = [g for g in group_rows(rows) if g.mean(_MEAN) is not None and not _is_dev(g.set)]
+    shown = [group for name in systems for group in groups if group.system == name]
+    if {group.system for group in shown} != set(systems) or not systems:
+        raise ValueError(
+            f"the table {_BRIEF} must name systems with times on a test set, "
+            f"got {', '.join(systems) or 'none'}"
+        )
+    mean, median = (_BY_KEY[key] for key in (_MEAN, "boundary_median_ms"))
+    header = ["system", "times by", mean.heading, median.heading, "beyond 50 ms %"]
+    lines = [
+        [
+            *(f"`{group.system}`", group.decoder, _with_seeds(group, mean)),
+            median.text(group.mean(median.key)),
+            _beyond(group.mean("within_50ms")),
+        ]
+        for group in shown
+    ]
+    sets = ", ".join(dict.fromkeys(group.set for group in shown))
+    return f"{table(header, lines, left=2)}\n\nSet {sets}; in brackets each seed's mean error."
+
+
 def _beyond(within: float | None) -> str:
     return "–" if within is None else f"{100 - within:.1f}"
 
@@ -350,4 +373,8 @@ _OF_SYSTEMS: Mapping[str, Callable[[Evidence, Sequence[str]], str]] = {
     "criterion": _overview,
     "transfer": _transfer,
 }
-TABLES = (*_OF_SYSTEMS, *_MAKERS, _BOUNDARIES)
+_OF_ROWS: Mapping[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
+    _BOUNDARIES: _boundaries,
+    _BRIEF: _brief,
+}
+TABLES = (*_OF_SYSTEMS, *_MAKERS, *_OF_ROWS)

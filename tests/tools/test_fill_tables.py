@@ -107,6 +107,12 @@ def test_boundaries_of_every_set_stand_with_each_seed_test_sets_first():
     assert _cells(make_table("boundaries", rows, ("narrow",))) == cells
     with pytest.raises(ValueError, match="ctc has no times"):
         make_table("boundaries", rows, ("ctc",))
+    assert _cells(make_table("boundaries_brief", rows, ("narrow",))) == [
+        ["`narrow`", "boundary", "9.5 (9.0, 10.0)", "–", "1.5"]
+    ]
+    for systems in ((), ("narrow", "ctc")):
+        with pytest.raises(ValueError, match="must name systems with times on a test set"):
+            make_table("boundaries_brief", rows, systems)
 
 
 def test_an_overview_has_the_means_of_the_systems_that_it_names():
