@@ -1,13 +1,16 @@
 """How fast, and in how much memory, a long recording is aligned with its text.
 
-    python benchmarks/bench_long_recordings.py --model exp/ottc/seed1 --recording hour.flac hour.txt \\
-        --recording three.flac three.txt --markdown docs/benchmarks_long.md
+    OMP_WAIT_POLICY=passive python benchmarks/bench_long_recordings.py --model ottc exp/ottc/seed1 \\
+        --model "boundary model alone" exp/ottc/seed1/boundary_model --recording hour.flac hour.txt \\
+        --recording three.flac three.txt --threads 2 --markdown docs/benchmarks_long.md
 
 Each recording is aligned in a process of its own.  Speeds are by the time of the processor, so that other
-work on the machine counts little; the time by the clock is told beside them.
+work on the machine counts little; the time by the clock is told beside them.  Threads must not spin while they
+wait, which would count.
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -24,6 +27,7 @@ from common import environment, provenance_lines, write
 # Where searches are called: those of the model's labels, and those of a boundary model.
 _SEARCHES = (
     "espnet_ottc.ops.label_paths._best",
+    "espnet_ottc.alignment.boundary.pieces.best_paths",
     "espnet_ottc.alignment.boundary.aligner.best_paths",
     "espnet_ottc.alignment.boundary.aligner.sum_paths",
 )
@@ -92,12 +96,13 @@ def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
         "",
         *provenance_lines(about, "1 round"),
         "",
-        "| recording | words | search by | times real time | by the clock | search % "
+        "| model | recording | words | search by | times real time | by the clock | search % "
         "| memory GiB | with the model alone |",
-        "|--:|--:|---|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
     for row in rows:
         cells = [
+            row["model"],
             f"{row['seconds'] / 60:.0f} min",
             str(row["words"]),
             f"`{row['search']}`",
@@ -116,7 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", nargs=2, action="append", required=True,
+                        metavar=("NAME", "FOLDER"))  # fmt: skip
     parser.add_argument("--recording", nargs=2, action="append", required=True, type=Path,
                         metavar=("AUDIO", "TEXT"))  # fmt: skip
     parser.add_argument("--threads", type=int, default=1)
@@ -125,18 +131,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.alone:
-        ((audio, text),) = options.recording
-        print(json.dumps(measured(options.model, audio, text)))
+        ((audio, text),), ((name, folder),) = options.recording, options.model
+        print(json.dumps({"model": name, **measured(folder, audio, text)}))
         return
     options.device, options.dtype, options.seed, options.rounds = "cpu", "float32", 0, 1
     about = environment(options, ("torch", "espnet"))
-    names = " ".join(f"--recording {audio.name} {text.name}" for audio, text in options.recording)
+    shown = [f"--model '{name}' FOLDER" for name, _ in options.model]
+    shown += [f"--recording {audio.name} {text.name}" for audio, text in options.recording]
     about["command"] = (
-        f"python benchmarks/bench_long_recordings.py --model FOLDER {names} --threads {options.threads}"
+        f"python benchmarks/bench_long_recordings.py {' '.join(shown)} --threads {options.threads}"
     )
     rows = []
-    for audio, text in options.recording:
-        command = [sys.executable, __file__, "--alone", "--model", options.model]
+    for model, (audio, text) in itertools.product(options.model, options.recording):
+        command = [sys.executable, __file__, "--alone", "--model", *model]
         command += ["--threads", str(options.threads), "--recording", str(audio), str(text)]
         answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         rows.append(json.loads(answer.stdout.splitlines()[-1]))
