@@ -21,7 +21,7 @@ _MOST_SKIPS = 254
 _KEPT_CELLS = 1 << 25
 # Of a band around a best path: its states on either side at first, how much wider it becomes, and the most
 # probability that a state at its edges may have.
-_WIDTH = 128
+_WIDTH = 32
 _WIDENED = 4
 _AT_EDGES = 1e-6
 
