@@ -18,11 +18,12 @@ _RATE, _BLOCK = 16_000, 512
 _SHORTEST = 100
 # Around speech, which has quiet ends.  More of it lets noise become words, less of it costs some.
 _MARGIN = 100
-# A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound.
+# A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound:
+# the detector takes the first moments of music for speech.  The first begins with itself, mirrored.
 _PIECE, _BEFORE = 30.0, 2.0
 # Seconds at an end of a recording that are left out where nobody speaks in them, but for the last ones.
 LONG_END, KEPT_END = 3.0, 0.1
-# Seconds that are heard first at either end.  The detector takes the first moments of music for speech.
+# Seconds that are heard first at either end.
 _LOOK = 10.0
 
 
@@ -120,7 +121,10 @@ def speech_probabilities(samples: Tensor) -> Tensor:
     length, before = (round(seconds * _RATE / _BLOCK) for seconds in (_PIECE, _BEFORE))
     pieces = -(-F // length)
     padded = samples.new_zeros(before + pieces * length, _BLOCK)
-    padded.view(-1)[before * _BLOCK : before * _BLOCK + len(samples)] = samples
+    here = before * _BLOCK
+    padded.view(-1)[here : here + len(samples)] = samples
+    mirrored = samples[:here].flip(0)
+    padded.view(-1)[here - len(mirrored) : here] = mirrored
     starts = length * torch.arange(pieces)
     detector.reset_states()  # type: ignore[attr-defined]
     found = [
