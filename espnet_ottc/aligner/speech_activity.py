@@ -21,8 +21,9 @@ _MARGIN = 100
 # A recording is heard in pieces, side by side; each begins so many seconds early, to get used to the sound:
 # the detector takes the first moments of music for speech.  The first begins with itself, mirrored.
 _PIECE, _BEFORE = 30.0, 2.0
-# Seconds at an end of a recording that are left out where nobody speaks in them, but for the last ones.
-LONG_END, KEPT_END = 3.0, 0.1
+# Seconds at an end of a recording that are left out where nobody speaks in them, but for those beside speech:
+# more before, since a quiet onset is heard late.
+LONG_END, KEPT_START, KEPT_END = 3.0, 0.2, 0.1
 # Seconds that are heard first at either end.
 _LOOK = 10.0
 
@@ -74,7 +75,8 @@ def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, f
 def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     """Where a given text can lie: all samples but for long ends, 3 s and more, in which nobody speaks.
 
-    A tenth of a second of such an end is kept.  Where nobody is heard at all, nothing is left out.
+    A fifth of a second is kept before speech, a tenth behind.  Where nobody is heard at all, nothing is left
+    out.
 
     Args:
         samples: (N,) in [-1, 1].
@@ -88,7 +90,8 @@ def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     if before is None or after is None:
         return 0, len(samples)
     first, last = (
-        round((end - KEPT_END) * sampling_rate) if end > LONG_END else 0 for end in (before, after)
+        round((end - kept) * sampling_rate) if end > LONG_END else 0
+        for end, kept in ((before, KEPT_START), (after, KEPT_END))
     )
     return first, len(samples) - last
 
