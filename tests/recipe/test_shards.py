@@ -158,6 +158,8 @@ def _digests(recipe: Path) -> dict[str, str]:
     patterns += ("exp/*/seed1/frames/*/*", "exp/*/seed1/align_*/*/infeasible")
     found = {}
     for path in sorted(path for pattern in patterns for path in recipe.glob(pattern)):
+        if not path.is_file():  # .shards, with what the shards said
+            continue
         content = path.read_bytes()
         if path.suffix == ".npz":
             with np.load(path) as arrays:
