@@ -92,7 +92,7 @@ def count_errors(
     """
     if optional or optional_hypothesis:
         free = (optional, optional_hypothesis)
-        pairs = edit_alignment(reference, hypothesis, _costs(sclite_costs), free=free)
+        pairs = edit_alignment(reference, hypothesis, edit_costs(sclite_costs), free=free)
         return _counts(reference, hypothesis, pairs, free)
     substitutions, deletions, insertions = count_edits(reference, hypothesis, sclite_costs)
     return ErrorCounts(
@@ -122,7 +122,7 @@ def count_edits(
     if reference == hypothesis:
         return 0, 0, 0
     if len(reference) * len(hypothesis) > _LARGEST_TABLE:
-        pairs = edit_alignment(reference, hypothesis, _costs(sclite_costs))
+        pairs = edit_alignment(reference, hypothesis, edit_costs(sclite_costs))
         counts = _counts(reference, hypothesis, pairs, (frozenset(), frozenset()))
         return counts.substitutions, counts.deletions, counts.insertions
     start = _shared(reference, hypothesis)
@@ -179,7 +179,8 @@ def _counts(
     )
 
 
-def _costs(sclite_costs: bool) -> EditCosts:
+def edit_costs(sclite_costs: bool) -> EditCosts:
+    """Equal costs, or those of sclite."""
     return EditCosts(substitution=4, gap=3) if sclite_costs else EditCosts()
 
 

@@ -15,7 +15,8 @@ from espnet_ottc.alignment.metrics import (
     count_edits,
     count_errors,
 )
-from espnet_ottc.alignment.metrics.edit_distance import EditCosts, edit_alignment
+from espnet_ottc.alignment.metrics.edit_distance import edit_alignment
+from espnet_ottc.alignment.metrics.words import edit_costs
 from espnet_ottc.alignment.scoring.glm import GlobalMapping
 from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
@@ -192,9 +193,8 @@ def _needed(ref: "_Words", hyp: "_Words", sclite_costs: bool) -> tuple[list[str]
     """The words of both without those that may be missing and are, on the other side."""
     if not (ref.optional or hyp.optional):
         return ref.words, hyp.words
-    costs = EditCosts(4, 3) if sclite_costs else EditCosts()
     free = (ref.optional, hyp.optional)
-    pairs = edit_alignment(ref.words, hyp.words, costs, free=free)
+    pairs = edit_alignment(ref.words, hyp.words, edit_costs(sclite_costs), free=free)
     left = [ref.words[i] for i, j in pairs if i is not None and (j is not None or i not in free[0])]
     right = [
         hyp.words[j] for i, j in pairs if j is not None and (i is not None or j not in free[1])
