@@ -4,19 +4,22 @@
     python tests/faults/kill_recipe.py --kills 20 --calm calm.json --seed 3    a piece of it
 
 A tiny recipe runs once undisturbed.  Then it runs in other folders and is killed, by signals that end the
-process and by those that it could catch, in one stage after the other and from its first second to its last;
-each time it is started again, until it ends.  Then its results, texts, times and parameters must be the
-same as undisturbed, and after each kill none of its processes may be left.  With `--cluster` the recipe
-works on a cluster; what it gives must be the same as on this machine.
+process and by those that it could catch, some times in each stage and from its first second to its last;
+each time it is started again, from the stage that was killed.  In the end it is started once more, whole,
+until it ends.  Then its results, texts, times and parameters must be the same as undisturbed, and after each
+kill none of its processes may be left.  With `--cluster` the recipe works on a cluster; what it gives must
+be the same as on this machine.  `--record` appends a line of JSON for each round, of which
+`tools/fill_tables.py` makes the table of docs/reliability.md.
 """
 
 import argparse
-import collections
 import hashlib
+import itertools
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,15 +27,18 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipe"))
 
 from tiny_recipe import HOURS, recipe_folder, run_command
 
 from espnet_ottc.report.records import read_results
+from espnet_ottc.utils.provenance import provenance
 
 SIZES = (*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -137,37 +143,114 @@ def results(recipe: Path) -> dict[str, object]:
     return found
 
 
+@dataclass(frozen=True)
+class Kill:
+    """A kill of a run, or none where the run ended before.
+
+    Attributes:
+        stage: that it ran; None before the first.
+        signal: name; None where it was not killed.
+        left: commands of processes that were left.
+    """
+
+    stage: int | None
+    signal: str | None
+    left: list[str]
+
+
 def kill_in(
     recipe: Path, more: Sequence[str], stage: int, length: float, rng: random.Random
-) -> tuple[bool, list[str], list[str]]:
-    """Run the recipe, and kill it in a stage.
+) -> Kill:
+    """Run the recipe, and kill it at a random moment from the beginning of a stage on.
+
+    What was done of the stage before is not done again: the moment may lie in one of the next.
 
     Args:
         recipe: its folder.
         more: options.
-        stage: in which; before the first, while it starts.
+        stage: in which.
         length: seconds that the stage takes undisturbed.
         rng: of the moment and the signal.
-
-    Returns:
-        Whether it was killed, the processes that were left, and the output; it was not where it ended before.
     """
     running, reading = start(recipe, more)
-    delay = rng.uniform(0.0, length)
+    delay, number = rng.uniform(0.0, length), rng.choice(SIGNALS)
     while stage not in running.began and running.process.poll() is None:
         time.sleep(0.05)
     until = time.monotonic() + delay
     while time.monotonic() < until and running.process.poll() is None:
         time.sleep(0.02)
     killed = running.process.poll() is None
+    at = max(running.began, default=None)
     if killed:
-        running.process.send_signal(rng.choice(SIGNALS))
+        running.process.send_signal(number)
     running.process.wait()
     waited = time.monotonic() + _LEFT_SECONDS
     while (left := left_over(running.mark)) and time.monotonic() < waited:
         time.sleep(0.1)
     reading.join(timeout=5)
-    return killed, left, running.lines
+    return Kill(at, number.name if killed else None, left)
+
+
+@dataclass
+class Round:
+    """A run that was killed again and again, and what it had in the end.
+
+    Attributes:
+        kills: in their order.
+        differences: from the undisturbed run.
+        fault: the end of its output, where it could not go on.
+    """
+
+    kills: list[Kill] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    fault: str | None = None
+
+    @property
+    def faults(self) -> list[str]:
+        """All that must not be."""
+        left = [f"stage {kill.stage}: left {one}" for kill in self.kills for one in kill.left]
+        stuck = [] if self.fault is None else [f"it cannot go on: {self.fault}"]
+        return [*left, *stuck, *(f"{name} differs" for name in self.differences)]
+
+
+def one_round(
+    recipe: Path,
+    more: Sequence[str],
+    lengths: Mapping[int, float],
+    wanted: Sequence[int],
+    expected: Mapping[str, object],
+    rng: random.Random,
+) -> Round:
+    """Kill a recipe in some stages, let it end, and compare.
+
+    Args:
+        recipe: its folder, new.
+        more: options.
+        lengths: seconds of each stage.
+        wanted: stages to kill it in, in order; one may come several times.
+        expected: what an undisturbed run gives.
+        rng: of moments and signals.
+    """
+    found = Round()
+    first = min(lengths)
+    for stage in wanted:
+        # A stage that a kill has skipped is through.
+        target = max(stage, first)
+        again = ["--stage", str(first)]
+        kill = kill_in(recipe, [*more, *again], target, lengths[target], rng)
+        if kill.signal is not None:
+            found.kills.append(kill)
+        first = first if kill.stage is None else kill.stage
+    last, reading = start(recipe, more)
+    reading.join()
+    if last.process.wait() != 0:
+        found.fault = "".join(last.lines[-5:])
+        return found
+    now = results(recipe)
+    found.differences = sorted(
+        name for name in expected.keys() | now.keys() if expected.get(name) != now.get(name)
+    )
+    return found
 
 
 def _undisturbed(folder: Path, kept: Path | None) -> tuple[dict[int, float], dict[str, object]]:
@@ -197,57 +280,56 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--times", type=int, default=3, help="kills in each stage of a round (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="for the runs; default: a temporary one")
     parser.add_argument(
         "--calm", type=Path, help="file for what the undisturbed run gave; read if it is there"
     )
+    parser.add_argument("--record", type=Path, help="file to append a line for each round to")
     parser.add_argument(
         "--cluster", type=Path, help="YAML of a cluster that works, see docs/howto/clusters.md"
     )
     options = parser.parse_args()
-    more = [] if options.cluster is None else ["--cluster", str(options.cluster.resolve())]
     rng = random.Random(options.seed)
-    faults: list[str] = []
-    by_stage: collections.Counter[int] = collections.Counter()
+    total, faults = 0, 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        more, where = [], "this machine"
+        if options.cluster is not None:
+            more = ["--cluster", str(options.cluster.resolve())]
+            where = yaml.safe_load(options.cluster.read_text())["cluster"]
         lengths, expected = _undisturbed(Path(folder) / "calm", options.calm)
         whole, stages = sum(lengths.values()), sorted(lengths)
         print(
             f"undisturbed: {whole:.0f} s, {len(stages)} stages, {len(expected)} results", flush=True
         )
-        # Pieces with other seeds begin elsewhere.
-        rng.shuffle(stages)
-        rounds = 0
-        while sum(by_stage.values()) < options.kills:
-            rounds += 1
-            recipe = recipe_folder(Path(folder) / f"round{rounds}")
-            some = stages[: max(1, options.kills - sum(by_stage.values()))]
-            for stage in sorted(some):
-                killed, left, _ = kill_in(recipe, more, stage, lengths[stage], rng)
-                by_stage[stage] += killed
-                faults += [f"round {rounds}, stage {stage}: left {one}" for one in left]
-                if sum(by_stage.values()) >= options.kills:
-                    break
-            last, reading = start(recipe, more)
-            reading.join()
-            if last.process.wait() != 0:
-                faults.append(f"round {rounds}: it cannot go on: {''.join(last.lines[-5:])}")
-                continue
-            found = results(recipe)
-            differ = [
-                name
-                for name in expected.keys() | found.keys()
-                if expected.get(name) != found.get(name)
-            ]
-            faults += [f"round {rounds}: {name} differs" for name in sorted(differ)]
+        for number in itertools.count(1):
+            wanted = [stage for stage in stages for _ in range(options.times)]
+            # The last round, and pieces, have stages by chance.
+            wanted = sorted(rng.sample(wanted, min(len(wanted), options.kills - total)))
+            recipe = recipe_folder(Path(folder) / f"round{number}")
+            found = one_round(recipe, more, lengths, wanted, expected, rng)
+            shutil.rmtree(Path(folder) / f"round{number}")
+            total += len(found.kills)
+            faults += len(found.faults)
             print(
-                f"round {rounds}: {sum(by_stage.values())} kills, {len(differ)} differences",
-                flush=True,
+                f"round {number}: {total} kills, {len(found.differences)} differences", flush=True
             )
-    print("kills by stage:", dict(sorted(by_stage.items())))
-    print("\n".join(faults) or "no differences, nothing left")
+            print("\n".join(found.faults), end="\n" * bool(found.faults), flush=True)
+            if options.record is not None:
+                _append(options.record, {"seed": options.seed, "where": where, **asdict(found)})
+            if total >= options.kills:
+                break
+    print(f"{faults} faults" if faults else "no differences, nothing left")
     return int(bool(faults))
+
+
+def _append(path: Path, about: Mapping[str, object]) -> None:
+    line = {**provenance(), **about}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
