@@ -12,6 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="check_audio", description=__doc__)
     parser.add_argument("--cuts", type=Path, required=True, help="the manifest")
+    parser.add_argument("--shar", metavar="DIR", help="a stream with the manifest's audio")
     parser.add_argument("--first", type=int, required=True, help="place of the first cut")
     parser.add_argument("--stop", type=int, required=True, help="place after the last")
     parser.add_argument("--out", type=Path, required=True, help="folder for what was found")
@@ -25,7 +26,9 @@ def _check(options: argparse.Namespace) -> None:
     def done(count: int) -> None:
         print(f"checked: {count}", flush=True)
 
-    found = audio_problems_of(options.cuts, first=options.first, stop=options.stop, done=done)
+    found = audio_problems_of(
+        options.cuts, shar=options.shar, first=options.first, stop=options.stop, done=done
+    )
     with (options.out / AUDIO_PROBLEMS).open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(problem)}\n" for problem in found)
 

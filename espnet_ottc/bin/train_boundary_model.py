@@ -28,10 +28,15 @@ def _train(options: argparse.Namespace) -> None:
     from espnet_ottc.alignment.boundary.options import parse_boundary_conf
     from espnet_ottc.alignment.boundary.session import train_into
     from espnet_ottc.alignment.formats import read_manifest
+    from espnet_ottc.alignment.formats.shar import shar_part
 
     content = yaml.safe_load(options.config.read_text(encoding="utf-8"))
     conf = parse_boundary_conf(content["boundary_conf"])
-    utterances = [spoken_cut(cut) for cut in read_manifest(options.cuts, "cuts")]
+    cuts = read_manifest(options.cuts, "cuts")
+    if options.shar is not None:
+        # Their audio stays in memory as it is stored.
+        cuts = shar_part(options.shar, cuts)
+    utterances = [spoken_cut(cut) for cut in cuts]
     words = (word for utterance in utterances for word in utterance.words)
     lexicon = conf.lexicon(words, whole=options.whole_words)
     suited = conf.suited(utterance.words for utterance in utterances)
@@ -50,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--cuts", type=Path, required=True, help="manifest of cuts with texts")
+    parser.add_argument("--shar", metavar="DIR", help="a stream with the manifest's audio")
     parser.add_argument("--config", type=Path, required=True, help="YAML with boundary_conf")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--seed", type=int, default=1, help="default %(default)s")

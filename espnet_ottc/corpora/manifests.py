@@ -27,12 +27,13 @@ from lhotse.supervision import AlignmentItem
 
 from espnet_ottc.alignment.formats import read_manifest, text_tier
 from espnet_ottc.alignment.formats.manifests import item_of, json_lines
+from espnet_ottc.alignment.formats.shar import shar_part
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
 # Alignments are made in frames of 10 ms: their last time may lie a frame behind the samples' end.
 _TIME_TOLERANCE = 0.02
-_BATCH = 512
+_BATCH = 256
 # What was found in a part of a set.
 AUDIO_PROBLEMS = "problems.jsonl"
 
@@ -313,6 +314,7 @@ def audio_problems_of(
     path: Path,
     *,
     nj: int = 1,
+    shar: str | None = None,
     first: int = 0,
     stop: int | None = None,
     done: Callable[[int], object] | None = None,
@@ -322,16 +324,21 @@ def audio_problems_of(
     Args:
         path: of cuts, as JSON lines.
         nj: threads.
+        shar: folder or URL of Lhotse Shar, which has the audio; None: where the manifest says.
         first: place of the first cut.
         stop: place after the last; None: all from there on.
         done: called with how many cuts have been checked since the last time.
+
+    Raises:
+        ValueError: a stream that is damaged, or has other cuts than the manifest.
     """
     lines = islice(json_lines(path), first, stop)
+    cuts = (item_of(content, f"{path}, line {n}") for n, content in lines)
+    if shar is not None:
+        cuts = shar_part(shar, cuts, first, stop)
     with ThreadPoolExecutor(nj) as threads:
         # In batches, since `map` would read the whole stream ahead of its results.
-        while batch := [
-            item_of(content, f"{path}, line {n}") for n, content in islice(lines, _BATCH)
-        ]:
+        while batch := list(islice(cuts, _BATCH)):
             yield from chain.from_iterable(threads.map(audio_problems, batch))
             if done is not None:
                 done(len(batch))

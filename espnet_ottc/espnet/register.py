@@ -14,12 +14,14 @@ from espnet2.train.dataset import DATA_TYPES
 from espnet_ottc.espnet import tasks
 from espnet_ottc.espnet.data import CutAudio
 from espnet_ottc.espnet.schedule import LINEAR_DECAY, LinearDecay
+from espnet_ottc.espnet.shar import DATA_TYPE as SHAR
+from espnet_ottc.espnet.shar_audio import SharAudio
 
 DATA_TYPE = "lhotse"
 
 
 def register() -> None:
-    """Enter criteria, model, encoders, scheduler and data type into ESPnet's tables; once per process.
+    """Enter criteria, model, encoders, scheduler and data types into ESPnet's tables; once per process.
 
     Every task with a CTC has them: speech recognition and translation, spoken language understanding, OWSM
     (`s2t`, `s2t_ctc`), ESPnet-3's copies of these, and those that are imported later.
@@ -31,6 +33,11 @@ def register() -> None:
         "func": CutAudio,
         "kwargs": ["allow_multi_rates"],
         "help": "A manifest of Lhotse cuts, .jsonl or .jsonl.gz; the utterance ids are those of the cuts.",
+    }
+    DATA_TYPES[SHAR] = {
+        "func": SharAudio,
+        "kwargs": ["allow_multi_rates"],
+        "help": "A folder or URL of Lhotse Shar, read as a stream; trainings take their texts from it, too.",
     }
     for task in _subclasses(AbsTask):
         tasks.enter(task)

@@ -34,11 +34,13 @@ def check_audio(
     # Late: it imports Lhotse.
     from espnet_ottc.corpora.manifests import AUDIO_PROBLEMS, Problem, audio_problems_of
 
-    folder = recipe.paths.cut_checks(name)
+    folder, source = recipe.paths.cut_checks(name), recipe.shar(name)
     with progress(title=f"audio of {name}", unit="cut", total=count) as bar:
         if does_itself(recipe, count):
             # It is ready in the time that another takes to start.
-            yield from audio_problems_of(manifest, nj=recipe.options.nj, done=bar.update)
+            yield from audio_problems_of(
+                manifest, nj=recipe.options.nj, shar=source, done=bar.update
+            )
             return
 
         parts = shards(recipe, count, folder)
@@ -50,6 +52,7 @@ def check_audio(
         def work(part: Shard) -> None:
             command = [sys.executable, "-m", "espnet_ottc.bin.check_audio", "--out", FOLDER]
             command += ["--cuts", str(manifest)]
+            command += ["--shar", source] if source is not None else []
             command += ["--first", str(part.first), "--stop", str(part.stop)]
             jobs.run_logged(
                 command,

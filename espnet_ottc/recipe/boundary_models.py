@@ -44,6 +44,8 @@ def train(recipe: Recipe, system: System, seed: int) -> None:
     command += ["--cuts", str(paths.cuts(train_set)), "--config", str(config)]
     command += ["--out", str(model), "--seed", str(seed)]
     command += ["--whole_words"] if recipe.token_type == "word" else []
+    source = recipe.shar(train_set)
+    command += ["--shar", source] if source is not None else []
 
     def work(_: bool) -> None:
         write(system.made_of, config)

@@ -111,7 +111,7 @@ def _decode_part(job: Job, part: Shard, ids: Sequence[str], watch: Callable[[str
     command += ["--config", str(recipe.decoders[job.decoder])]
     command += ["--asr_train_config", str(configuration_of(model))]
     command += ["--asr_model_file", str(model)]
-    command += ["--data_path_and_name_and_type", f"{recipe.paths.cuts(job.set_name)},speech,lhotse"]
+    command += ["--data_path_and_name_and_type", recipe.speech(job.set_name)]
     command += ["--key_file", str(keys), "--output_dir", FOLDER]
     command += ["--ngpu", str(min(recipe.options.ngpu, 1))]
     jobs.run_logged(

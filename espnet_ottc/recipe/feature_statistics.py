@@ -115,6 +115,9 @@ def _collect_part(
     command += ["--normalize", "none", "--ngpu", "0", "--multiprocessing_distributed", "false"]
     # Alone, so that no utterance's features know of the others'.
     command += ["--batch_size", "1", "--valid_batch_size", "1"]
+    if recipe.options.shar is not None:
+        # Each would read the stream.
+        command += ["--num_workers", "1"]
     jobs.run_logged(
         command,
         shard.log,

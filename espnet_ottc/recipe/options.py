@@ -111,7 +111,7 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
                           help="trainings at a time, each with its own cores and GPUs")  # fmt: skip
     training.add_argument("--shar", metavar="DIR",
                           help="folder or URL with a folder of Lhotse Shar for each set, by name, in the "
-                          "order of its cuts: trainings and alignments read these as streams")  # fmt: skip
+                          "order of its cuts: stages 2 to 9 read audio from these, as streams")  # fmt: skip
     training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
     training.add_argument("--inference_model", default="valid.loss.best.pth",
                           help="parameters to decode with")  # fmt: skip

@@ -185,11 +185,17 @@ class Recipe:
         folder: str | None = self.options.shar
         return None if folder is None else f"{folder.rstrip('/')}/{set_name}"
 
+    def speech(self, set_name: str) -> str:
+        """The audio of a set as ESPnet's options name it: its stream where there is one, else its cuts."""
+        source = self.shar(set_name)
+        if source is not None:
+            return f"{source},speech,shar"
+        return f"{self.paths.cuts(set_name)},speech,lhotse"
+
     def data_options(self, part: str, name: str) -> list[str]:
-        """ESPnet's options for the data of a set; `part` is train or valid."""
+        """ESPnet's options for the audio and the texts of a set; `part` is train or valid."""
         flag = f"--{part}_data_path_and_name_and_type"
-        cuts, text = self.paths.cuts(name), self.paths.text(name)
-        return [flag, f"{cuts},speech,lhotse", flag, f"{text},text,text"]
+        return [flag, self.speech(name), flag, f"{self.paths.text(name)},text,text"]
 
     def token_options(self) -> list[str]:
         """ESPnet's options for the tokens."""

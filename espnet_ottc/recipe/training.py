@@ -119,8 +119,9 @@ def training_command(recipe: Recipe, system: System, seed: int) -> list[str]:
         command += ["--multiprocessing_distributed", "false"]
         command += ["--dist_backend", "nccl" if recipe.options.ngpu else "gloo"]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
-        if (source := recipe.shar(name)) is not None:
-            command += [f"--{part}_data_path_and_name_and_type", f"{source},speech,shar"]
+        if recipe.shar(name) is not None:
+            # A stream that is drawn from has the texts, too.
+            command += [f"--{part}_data_path_and_name_and_type", recipe.speech(name)]
             continue
         command += recipe.data_options(part, name)
         shapes = recipe.paths.lengths(part)

@@ -60,6 +60,20 @@ def shar_headers(shards: Iterable[Shard]) -> Iterator["Cut"]:
             raise ValueError(f"{shard['cuts']}: damaged or cut off: {fault}") from fault
 
 
+def shar_ids(shard: Shard) -> list[str]:
+    """The ids of the cuts of one shard, in their order; no objects are made of them.
+
+    Raises:
+        ValueError: a damaged shard.
+    """
+    from lhotse.serialization import load_jsonl
+
+    try:
+        return [content["id"] for content in load_jsonl(shard["cuts"])]
+    except (*READING_FAULTS, OSError) as fault:
+        raise ValueError(f"{shard['cuts']}: damaged or cut off: {fault}") from fault
+
+
 def shar_cuts(shards: Iterable[Shard]) -> Iterator["Cut"]:
     """The cuts of shards with their audio, as a stream.
 
@@ -69,7 +83,7 @@ def shar_cuts(shards: Iterable[Shard]) -> Iterator["Cut"]:
     from lhotse.shar import LazySharIterator
 
     for shard in shards:
-        count = sum(1 for _ in shar_headers([shard]))
+        count = len(shar_ids(shard))
         got = 0
         try:
             for cut in LazySharIterator({name: [place] for name, place in shard.items()}):
@@ -82,14 +96,16 @@ def shar_cuts(shards: Iterable[Shard]) -> Iterator["Cut"]:
             raise ValueError(f"{shard['recording']}: must have audio of {count} cuts, got {got}")
 
 
-def shar_part(source: str, wanted: Iterable["Cut"], first: int, stop: int) -> Iterator["Cut"]:
+def shar_part(
+    source: str, wanted: Iterable["Cut"], first: int = 0, stop: int | None = None
+) -> Iterator["Cut"]:
     """Cuts of a part of a source, with their audio; shards before and behind it stay unread.
 
     Args:
         source: folder or URL.
         wanted: the cuts that are expected, in their order.
         first: place of the first in the source.
-        stop: place after the last.
+        stop: place after the last; None: all from there on.
 
     Raises:
         FileNotFoundError, ValueError: as `shar_shards` and `shar_cuts`; other cuts than are wanted.
@@ -97,9 +113,12 @@ def shar_part(source: str, wanted: Iterable["Cut"], first: int, stop: int) -> It
     expected = iter(wanted)
     place = 0
     for shard in shar_shards(source):
-        count = sum(1 for _ in shar_headers([shard]))
-        if first < place + count and place < stop:
-            for cut in islice(shar_cuts([shard]), max(0, first - place), stop - place):
+        if stop is not None and place >= stop:
+            break
+        count = len(shar_ids(shard))
+        last = count if stop is None else stop - place
+        if first < place + count and last > 0:
+            for cut in islice(shar_cuts([shard]), max(0, first - place), last):
                 named = next(expected, None)
                 if named is None or named.id != cut.id:
                     raise ValueError(
