@@ -8,8 +8,21 @@ from itertools import chain
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.utils.extras import require_extra
 
-# Utterance id; starts, ends and symbols of some of its spans.
-Piece = tuple[str, Sequence[float], Sequence[float], Sequence[str]]
+
+@dataclass(frozen=True)
+class SpanBlock:
+    """Some spans as a reader finds them.
+
+    Attributes:
+        runs: utterance ids, each with the number of its spans that follow; an id may come again.
+        starts, ends: seconds.
+        symbols: numbers of the reader's vocabulary.
+    """
+
+    runs: Sequence[tuple[str, int]]
+    starts: "array[float]"
+    ends: "array[float]"
+    symbols: "array[int]"
 
 
 @dataclass
@@ -67,11 +80,12 @@ class SpanTable:
         return SpanTable(self.rows, starts, ends, self.symbols, self.vocabulary)
 
     @classmethod
-    def of_pieces(cls, pieces: Iterable[Piece]) -> "SpanTable":
-        """A table of spans that come piece by piece.
+    def of_blocks(cls, blocks: Iterable[SpanBlock], vocabulary: dict[str, int]) -> "SpanTable":
+        """A table of spans that come block by block.
 
         Args:
-            pieces: utterance id, starts, ends and symbols of spans of one utterance, which may have several.
+            blocks: of spans.
+            vocabulary: of their symbols; it may grow while blocks come.
 
         Returns:
             Utterances in the order in which they came first, each one's spans in order of time.
@@ -79,17 +93,23 @@ class SpanTable:
         Raises:
             ImportError: NumPy is not installed.
         """
-        table = cls()
+        table = cls(vocabulary=vocabulary)
         scattered: dict[str, list[range]] = {}
-        for name, starts, ends, symbols in pieces:
-            before = table.rows.get(name)
-            table._append(name, starts, ends, symbols)
-            if before is not None:
-                place = table.rows[name]
-                if before.stop == place.start and name not in scattered:
-                    table.rows[name] = range(before.start, place.stop)
+        for block in blocks:
+            place = len(table.starts)
+            table.starts.extend(block.starts)
+            table.ends.extend(block.ends)
+            table.symbols.extend(block.symbols)
+            for name, count in block.runs:
+                row = range(place, place + count)
+                place = row.stop
+                before = table.rows.setdefault(name, row)
+                if before is row:
+                    continue
+                if before.stop == row.start and name not in scattered:
+                    table.rows[name] = range(before.start, row.stop)
                 else:
-                    scattered.setdefault(name, [before]).append(place)
+                    scattered.setdefault(name, [before]).append(row)
         return table._arranged(scattered)
 
     def _append(

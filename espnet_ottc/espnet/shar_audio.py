@@ -1,7 +1,7 @@
 """The data type `shar` where ESPnet asks for utterances by their ids: in decoding and in statistics.
 
-`DIR_OR_URL,speech,shar` gives the audio of a stream of Lhotse Shar, in the order of the stream.  Trainings draw
-from it otherwise (`espnet_ottc.espnet.shar`).
+`DIR_OR_URL,speech,shar` gives the audio of a stream of Lhotse Shar, in its order.  Trainings draw from it
+otherwise (`espnet_ottc.espnet.shar`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,8 +50,9 @@ class SharAudio(Mapping[str, Samples]):
         self._asked = utterance
         if self._rate not in (None, cut.sampling_rate) and not self.allow_multi_rates:
             raise ValueError(
-                f"{utterance}: all cuts of {self.source} must have one sampling rate, got {cut.sampling_rate} "
-                f"after {self._rate} Hz (resample with Lhotse, or set --allow_multi_rates true)"
+                f"{utterance}: all cuts of {self.source} must have one sampling rate, got "
+                f"{cut.sampling_rate} after {self._rate} Hz (resample with Lhotse, or set "
+                "--allow_multi_rates true)"
             )
         self._rate = cut.sampling_rate
         try:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espnet_ottc.alignment.formats import ctm, read_ctm, read_span_table, write_ctm
+from espnet_ottc.alignment.formats import ctm, kaldi, read_ctm, read_span_table, write_ctm
 from espnet_ottc.alignment.metrics import (
     AlignmentScores,
     bootstrap_ratio,
@@ -182,10 +182,11 @@ LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
 
 
 @settings(max_examples=400)
-@given(LETTERS, LETTERS, st.booleans())
+@given(LETTERS, LETTERS, LETTERS, st.booleans())
 def test_edits_are_those_of_kaldialigns_whole_alignment(
-    reference: list[str], hypothesis: list[str], sclite_costs: bool
+    reference: list[str], hypothesis: list[str], end: list[str], sclite_costs: bool
 ) -> None:
+    reference, hypothesis = reference + end, hypothesis + end
     pairs = kaldialign.align(reference, hypothesis, "*", sclite_mode=sclite_costs)
     insertions = sum(left == "*" for left, _ in pairs)
     deletions = sum(right == "*" for _, right in pairs)
@@ -252,7 +253,7 @@ PLAIN = "u1 1 0.1 0.2 A\nu1 1 0.3 0.1 B\nu2 1 0 0.5 A\n"
 def test_a_ctm_in_columns_has_the_spans_that_lines_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, block: int
 ) -> None:
-    monkeypatch.setattr(ctm, "_BLOCK", block)
+    monkeypatch.setattr(kaldi, "_BLOCK", block)
     path = tmp_path / "a.ctm"
     path.write_bytes(content.encode())
     plain = {
@@ -260,6 +261,9 @@ def test_a_ctm_in_columns_has_the_spans_that_lines_give(
         for name, spans in read_ctm(path).items()
     }
     assert _as_spans(read_span_table(path)) == plain
+    assert ctm.ctm_ids(path) == plain.keys()
+    some = set(list(plain)[1:])
+    assert ctm.read_ctm(path, only=some).keys() == some
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """CTM, NIST's format of time-marked words."""
 
+import io
 import math
+import re
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from dataclasses import replace
+from itertools import islice
+from operator import ne
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.formats.kaldi import fields_of, raw_lines, utf8
-from espnet_ottc.alignment.span_table import Piece, SpanTable
+from espnet_ottc.alignment.formats.kaldi import fields_of, raw_blocks, utf8
+from espnet_ottc.alignment.span_table import SpanBlock, SpanTable
 from espnet_ottc.alignment.spans import Span, SpansById, in_order
 from espnet_ottc.utils.escapes import escaped, is_space_or_control, unescaped
 from espnet_ottc.utils.files import written_aside
@@ -19,8 +24,8 @@ if TYPE_CHECKING:
 _DECIMALS = 6
 _SUM_DECIMALS = 9
 _COMMENTS = (b";;", b"#")
-# Lines that are read at a time.
-_BLOCK = 10_000
+# The first column of lines that have any; of lines that follow each other with the same one, once.
+_FIRST = re.compile(rb"^[ \t\r\v\f]*(\S+)[^\n]*(?:\n\1 [^\n]*)*", re.MULTILINE)
 _Entry = tuple[str, float, float, str, float | None]
 
 
@@ -53,11 +58,16 @@ def read_ctm(
     """
     spans: SpansById = {}
     reader = _Reader(path, channel)
-    for number, raw in raw_lines(path, encoding):
-        if only is not None and reader.id_of(raw) not in only:
+    for first, block in raw_blocks(path, encoding):
+        if only is not None and not any(
+            reader.id_of(name) in only for name in set(_FIRST.findall(block))
+        ):
             continue
-        for name, start, end, word, score in reader.entries(number, raw):
-            spans.setdefault(name, []).append(Span(word, start, end, score))
+        for number, raw in enumerate(io.BytesIO(block), first):
+            if only is not None and reader.id_of(raw) not in only:
+                continue
+            for name, start, end, word, score in reader.entries(number, raw):
+                spans.setdefault(name, []).append(Span(word, start, end, score))
     return {name: in_order(items) for name, items in spans.items()}
 
 
@@ -72,7 +82,9 @@ def ctm_ids(path: Path, encoding: str | None = None) -> set[str]:
         ValueError: bytes that are not so encoded.
         OSError: the file cannot be read.
     """
-    names = {raw.split(None, 1)[0] for _, raw in raw_lines(path, encoding) if raw.strip()}
+    names: set[bytes] = set()
+    for _, block in raw_blocks(path, encoding):
+        names.update(_FIRST.findall(block))
     return {unescaped(utf8(name, str(path))) for name in names if not name.startswith(_COMMENTS)}
 
 
@@ -90,19 +102,9 @@ def read_ctm_table(
         ValueError, OSError: as there.
         ImportError: NumPy is not installed.
     """
-    return SpanTable.of_pieces(_pieces(_Reader(path, channel), raw_lines(path, encoding)))
-
-
-def _pieces(reader: "_Reader", lines: Iterator[tuple[int, bytes]]) -> Iterator[Piece]:
-    """The lines of blocks of the file, in pieces of one id."""
-    while block := list(islice(lines, _BLOCK)):
-        pieces = reader.plain_pieces([raw for _, raw in block])
-        if pieces is not None:
-            yield from pieces
-            continue
-        for number, raw in block:
-            for name, start, end, word, _ in reader.entries(number, raw):
-                yield name, (start,), (end,), (word,)
+    reader = _Reader(path, channel)
+    blocks = (reader.block(first, text) for first, text in raw_blocks(path, encoding))
+    return SpanTable.of_blocks(blocks, reader.vocabulary)
 
 
 class _Reader:
@@ -119,6 +121,31 @@ class _Reader:
         self.channels: dict[bytes, bytes] = {}
         self.words = _Texts()
         self.names = _Texts()
+        self.vocabulary: dict[str, int] = {}
+        self._numbers = _Numbers(self.words, self.vocabulary)
+
+    def block(self, first: int, text: bytes) -> SpanBlock:
+        """The spans of some lines.
+
+        Args:
+            first: number of the first line.
+            text: of the lines.
+
+        Raises:
+            ValueError: as `read_ctm`.
+        """
+        plain = self._plain_block(text)
+        if plain is not None:
+            return plain
+        found = SpanBlock([], array("d"), array("d"), array("i"))
+        runs: list[tuple[str, int]] = []
+        for number, raw in enumerate(io.BytesIO(text), first):
+            for name, start, end, word, _ in self.entries(number, raw):
+                runs.append((name, 1))
+                found.starts.append(start)
+                found.ends.append(end)
+                found.symbols.append(self.vocabulary.setdefault(word, len(self.vocabulary)))
+        return replace(found, runs=runs)
 
     def entries(self, number: int, raw: bytes) -> Iterator[_Entry]:
         """Id, start, end, word and confidence of a line; nothing where it has none of the channel.
@@ -183,60 +210,72 @@ class _Reader:
             )
         return True
 
-    def plain_pieces(self, lines: Sequence[bytes]) -> list[Piece] | None:
-        """The pieces of lines that all have the five columns and nothing special; None for others.
+    def _plain_block(self, text: bytes) -> SpanBlock | None:
+        """The spans of lines that all have the five or six columns and nothing special; None for others.
 
-        Columns at a time, so in a third of the time of `entries`.
-
-        Args:
-            lines: to read.
+        Columns at a time, so in a sixth of the time of `entries`.
         """
         import numpy as np
 
-        columns = _columns(lines)
+        columns = _columns(text)
         if columns is None:
             return None
         names, found, starts, durations, words, *scores = columns
+        count = len(names)
         try:
-            began = np.array(list(map(float, starts)))
-            ended = _rounded(began + np.array(list(map(float, durations))))
+            began = np.fromiter(map(float, starts), float, count)
+            ended = _rounded(began + np.fromiter(map(float, durations), float, count))
             sure = [float(score) for scored in scores for score in scored if score != b"NA"]
             if not ((began >= 0) & (ended >= began) & (ended < np.inf)).all() or not all(
                 map(math.isfinite, sure)
             ):
                 return None
-            symbols = list(map(self.words.__getitem__, words))
-            identities = list(map(self.names.__getitem__, names))
-            if any(name.startswith(_COMMENTS) for name in set(names)) or not all(
-                self.is_read(name, channel, "")
-                # In the order of the lines, as line by line.
-                for name, channel in dict.fromkeys(zip(names, found, strict=True))
+            # Where a line has another id or channel than the line before.
+            heads = [0]
+            for column in (names, found):
+                changed = np.fromiter(map(ne, column, islice(column, 1, None)), bool, count - 1)
+                heads += (np.flatnonzero(changed) + 1).tolist()
+            heads = sorted(set(heads))
+            if not all(
+                not names[head].startswith(_COMMENTS) and self.is_read(names[head], found[head], "")
+                for head in heads
             ):
                 return None
+            runs = [
+                (self.names[names[head]], stop - head)
+                for head, stop in zip(heads, [*heads[1:], count], strict=True)
+            ]
+            # At last, so that only words that are read have numbers.
+            symbols = np.fromiter(map(self._numbers.__getitem__, words), np.intc, count)
         except (ValueError, OverflowError):
             return None
-        from_, to = began.tolist(), ended.tolist()
-        pieces: list[Piece] = []
-        first = 0
-        for identity, group in groupby(identities):
-            last = first + len(list(group))
-            pieces.append((identity, from_[first:last], to[first:last], symbols[first:last]))
-            first = last
-        return pieces
+        return SpanBlock(runs, array("d", began.tobytes()), array("d", ended.tobytes()), symbols)
 
 
-def _columns(lines: Sequence[bytes]) -> list[list[bytes]] | None:
+def _columns(text: bytes) -> list[list[bytes]] | None:
     """The columns of lines that all have five or six, with one blank between; None for others."""
-    text, blanks = b"".join(lines), lines[0].count(b" ")
-    other = (b"\t", b"\v", b"\f")
-    if blanks not in (4, 5) or any(one in text for one in other):
-        return None
+    import numpy as np
+
     if text.count(b"\r") != text.count(b"\r\n"):
         return None
-    fields, width = text.split(), blanks + 1
-    # None has more, and all together have as many: each has just these.
-    if len(fields) != width * len(lines) or any(line.count(b" ") != blanks for line in lines):
+    text = text.replace(b"\r\n", b"\n")
+    if not text.endswith(b"\n"):
+        text += b"\n"
+    content = np.frombuffer(text, np.uint8)
+    places = np.flatnonzero(content <= ord(" "))
+    ends = content[places] == ord("\n")
+    width = int(ends.argmax()) + 1
+    if width not in (5, 6) or len(places) % width:
         return None
+    rows = ends.reshape(-1, width)
+    blanks = content[places] == ord(" ")
+    if (
+        not rows[:, -1].all()
+        or not blanks.reshape(-1, width)[:, :-1].all()
+        or not (np.diff(places, prepend=-1) > 1).all()
+    ):
+        return None
+    fields = text.split()
     return [fields[place::width] for place in range(width)]
 
 
@@ -248,6 +287,24 @@ class _Texts(dict[bytes, str]):
             raise ValueError("an alternation")
         text = self[column] = unescaped(column.decode())
         return text
+
+
+class _Numbers(dict[bytes, int]):
+    """Numbers of words, by the bytes of their column.
+
+    Args:
+        texts: decodes them.
+        vocabulary: word -> its number; new ones are added.
+    """
+
+    def __init__(self, texts: _Texts, vocabulary: dict[str, int]) -> None:
+        super().__init__()
+        self._texts, self._vocabulary = texts, vocabulary
+
+    def __missing__(self, column: bytes) -> int:
+        word = self._texts[column]
+        number = self[column] = self._vocabulary.setdefault(word, len(self._vocabulary))
+        return number
 
 
 def _rounded(seconds: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":

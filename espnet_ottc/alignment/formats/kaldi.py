@@ -5,10 +5,14 @@ import math
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from espnet_ottc.utils.encodings import decoded, encoding_of
 from espnet_ottc.utils.files import written_aside
+
+# Bytes that are read at a time.
+_BLOCK = 1 << 20
 
 
 def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
@@ -39,20 +43,30 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, l
         ValueError, OSError: as `read_text`.
     """
     seen: set[str] = set()
+    words = _Words()
     for number, raw in raw_lines(path, encoding):
         columns = raw.split()
         try:
-            name, *words = b"\n".join(columns).decode().split("\n")
+            name = columns[0].decode() if columns else ""
+            # A word stands many times: one object for all of them.
+            spoken = list(map(words.__getitem__, islice(columns, 1, None)))
         except UnicodeDecodeError:
             utf8(raw, f"{path}:{number}")  # says which byte
             raise
-        if not words and not name.strip():
+        if not spoken and not name.strip():
             continue
         if name in seen:
             raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
         seen.add(name)
-        # A word stands many times: one object for all of them.
-        yield name, list(map(sys.intern, words))
+        yield name, spoken
+
+
+class _Words(dict[bytes, str]):
+    """Words by their bytes, each decoded once."""
+
+    def __missing__(self, column: bytes) -> str:
+        word = self[column] = sys.intern(column.decode())
+        return word
 
 
 def read_durations(path: Path) -> dict[str, float]:
@@ -122,7 +136,21 @@ def numbered_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[in
 
 
 def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file as bytes in UTF-8, each with its number, counted from 1.
+    """The lines of a text file as bytes in UTF-8, each with its number, counted from 1; see `raw_blocks`.
+
+    Args:
+        path: the file.
+        encoding: of the file; None is UTF-8.
+
+    Raises:
+        ValueError, OSError: as there.
+    """
+    for first, block in raw_blocks(path, encoding):
+        yield from enumerate(io.BytesIO(block), first)
+
+
+def raw_blocks(path: Path, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file as bytes in UTF-8, many at a time, with the number of the first, from 1.
 
     A byte order mark at the start is left out.  Lines of a file in UTF-8 are not checked: see `utf8`.
 
@@ -140,13 +168,16 @@ def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, by
     wide = encoding or (encoding_of(start) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else None)
     if wide is not None:
         # Lines end as in other files: not at U+0085, which Windows-1252 has for an ellipsis.
-        for number, line in enumerate(io.StringIO(decoded(path, wide), newline=None), 1):
-            yield number, line.encode("utf-8", "surrogatepass")
+        text = io.StringIO(decoded(path, wide), newline=None).read()
+        yield 1, text.encode("utf-8", "surrogatepass")
         return
     # In bytes, so that a fault has its line and a large file is never whole in memory.
+    number = 1
     with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            yield number, raw.removeprefix(BOM_UTF8) if number == 1 else raw
+        while block := file.read(_BLOCK):
+            block += file.readline()
+            yield number, block.removeprefix(BOM_UTF8) if number == 1 else block
+            number += block.count(b"\n")
 
 
 def utf8(raw: bytes, place: str) -> str:

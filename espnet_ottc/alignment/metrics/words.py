@@ -125,6 +125,7 @@ def count_edits(
         pairs = edit_alignment(reference, hypothesis, edit_costs(sclite_costs))
         counts = _counts(reference, hypothesis, pairs, (frozenset(), frozenset()))
         return counts.substitutions, counts.deletions, counts.insertions
+    # Words that both begin with are pairs of some best alignment, and leave the choice among others as it is.
     start = _shared(reference, hypothesis)
     left, right = reference[start:], hypothesis[start:]
     end = _shared(left[::-1], right[::-1])
@@ -133,16 +134,42 @@ def count_edits(
         return 1, 0, 0
     if end == min(len(left), len(right)):
         return 0, len(left) - end, len(right) - end
-    # Words that both begin with are pairs of some best alignment, and leave the choice among others as it is.
-    # Those at the end would not: they decide where costs tie.
+    return _edits_before_end(left, right, end, sclite_costs)
+
+
+def _edits_before_end(
+    left: Sequence[str], right: Sequence[str], end: int, sclite_costs: bool
+) -> tuple[int, int, int]:
+    """Edits of texts that share their last `end` words.
+
+    Where costs tie, kaldialign's way back from the end takes a gap before a pair.  Costs never fall along a
+    diagonal, and among words that both end with they stay as they are.  So if it goes through the first of
+    these by a pair, it came there by pairs, and the others need no table.  If not, all count.
+    """
+    extra = end - 1
+    if extra > 0:
+        aligned = _aligned(left[:-extra], right[:-extra], sclite_costs)
+        if aligned.ends_in_pair:
+            return aligned.edits
+    return _aligned(left, right, sclite_costs).edits
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    edits: tuple[int, int, int]
+    ends_in_pair: bool
+
+
+def _aligned(left: Sequence[str], right: Sequence[str], sclite_costs: bool) -> _Aligned:
+    """Substitutions, deletions and insertions of a best alignment, and whether its last is none of a gap."""
     gap = _GAP
     while gap in left or gap in right:
         gap += _GAP
-    aligned = _align()(left, right, gap, sclite_mode=sclite_costs)
-    firsts, seconds = zip(*aligned, strict=True)
+    firsts, seconds = zip(*_align()(left, right, gap, sclite_mode=sclite_costs), strict=True)
     insertions, deletions = firsts.count(gap), seconds.count(gap)
     same = sum(map(eq, firsts, seconds))
-    return len(aligned) - same - insertions - deletions, deletions, insertions
+    edits = len(firsts) - same - insertions - deletions, deletions, insertions
+    return _Aligned(edits, gap not in (firsts[-1], seconds[-1]))
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:
@@ -225,6 +252,17 @@ class ErrorTotals:
         if errors:
             self._wrong += 1
             self._edits = list(map(add, self._edits, edits))
+
+    def extend(self, other: "ErrorTotals") -> None:
+        """Add the utterances of others, behind these.
+
+        Args:
+            other: of them.
+        """
+        self.words.extend(other.words)
+        self.errors.extend(other.errors)
+        self._edits = list(map(add, self._edits, other._edits))
+        self._wrong += other._wrong
 
     @property
     def counts(self) -> ErrorCounts:

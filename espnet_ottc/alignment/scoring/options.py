@@ -178,6 +178,14 @@ class Names(dict[str, str]):
         name = self[word] = self.options.name_of(word)
         return name
 
+    def are(self, words: Iterable[str]) -> bool:
+        """Whether all of these words are compared as they are.
+
+        Args:
+            words: or phones, by their names in the files.
+        """
+        return all(self[word] == word for word in words)
+
     def of(self, words: Iterable[str]) -> list[str]:
         """The names of those words that are compared, in order.
 

@@ -18,13 +18,16 @@ from espnet_ottc.alignment.metrics import (
 from espnet_ottc.alignment.metrics.edit_distance import edit_alignment
 from espnet_ottc.alignment.metrics.words import edit_costs
 from espnet_ottc.alignment.scoring.glm import GlobalMapping
-from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
+from espnet_ottc.alignment.scoring.options import Names, Pair, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
+from espnet_ottc.utils.forks import work_in_parts
 
 _SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip", "normalize")
 Texts = Mapping[str, Sequence[str]]
 # Their words in parentheses may be missing.
 _NIST = (".trn", ".stm")
+# Utterances; fewer are counted before another process has started.
+_WORTH_A_PROCESS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,15 +150,15 @@ def _score(
 ) -> WordReport:
     references = reference()
     hypotheses = hypothesis()
-    options, notes = options.settled(_symbols(references), _symbols(hypotheses))
+    symbols = _symbols(references), _symbols(hypotheses)
+    options, notes = options.settled(*symbols)
     compared = Names(options)
-    totals = {options.unit: ErrorTotals()}
-    if options.characters and options.folding is None:
-        totals["char"] = ErrorTotals()
-    for pair in options.pairs(references, hypotheses).values():
-        ref, hyp = (_Words.of(given, options, compared) for given in pair)
-        for unit, total in totals.items():
-            total.add(*_count(ref, hyp, unit, options.sclite_costs))
+    counting = _Counting(options, compared, not compared.are(chain(*symbols)))
+    totals: dict[str, ErrorTotals] = {}
+    pairs = list(options.pairs(references, hypotheses).values())
+    for part in work_in_parts(counting.totals, pairs, _WORTH_A_PROCESS):
+        for unit, total in part.items():
+            totals.setdefault(unit, ErrorTotals()).extend(total)
     intervals = bootstrap_ratios(
         [(one.errors, one.words) for one in totals.values()],
         level=options.level,
@@ -167,6 +170,52 @@ def _score(
         for (unit, total), interval in zip(totals.items(), intervals, strict=True)
     ]
     return WordReport(rates[0], rates[1] if rates[1:] else None, options, *names, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """Counts the errors of utterances.
+
+    Attributes:
+        options: under which they count.
+        names: of words.
+        renamed: whether some words are compared under others than their own, or left out.
+    """
+
+    options: WordScoringOptions
+    names: Names
+    renamed: bool
+
+    def totals(self, pairs: Sequence[Pair[str]]) -> dict[str, ErrorTotals]:
+        """The counts of some utterances, by what is counted.
+
+        Args:
+            pairs: words of the reference and of the hypothesis, of each.
+        """
+        units = [self.options.unit]
+        if self.options.characters and self.options.folding is None:
+            units.append("char")
+        totals = {unit: ErrorTotals() for unit in units}
+        for pair in pairs:
+            ref, hyp = map(self._words, pair)
+            for unit, total in totals.items():
+                total.add(*_count(ref, hyp, unit, self.options.sclite_costs))
+        return totals
+
+    def _words(self, given: Sequence[str]) -> "_Words":
+        options = self.options
+        named = self.names.of(given) if self.renamed else list(given)
+        if options.mapping is not None:
+            named = self.names.of(options.mapping.of(named))
+        if not options.optional_words:
+            return _Words(named)
+        optional = frozenset(
+            place
+            for place, word in enumerate(named)
+            if len(word) > 2 and word[0] + word[-1] == "()"
+        )
+        words = [word[1:-1] if place in optional else word for place, word in enumerate(named)]
+        return _Words(words, optional)
 
 
 def _count(
@@ -207,22 +256,7 @@ class _Words:
     """The words of an utterance as they are compared, and the places of those that may be missing."""
 
     words: list[str]
-    optional: frozenset[int]
-
-    @classmethod
-    def of(cls, given: Sequence[str], options: WordScoringOptions, names: Names) -> "_Words":
-        named = names.of(given)
-        if options.mapping is not None:
-            named = names.of(options.mapping.of(named))
-        if not options.optional_words:
-            return cls(named, frozenset())
-        optional = frozenset(
-            place
-            for place, word in enumerate(named)
-            if len(word) > 2 and word[0] + word[-1] == "()"
-        )
-        words = [word[1:-1] if place in optional else word for place, word in enumerate(named)]
-        return cls(words, optional)
+    optional: frozenset[int] = frozenset()
 
 
 def _symbols(words: Mapping[str, Sequence[str]]) -> frozenset[str]:
