@@ -4,8 +4,9 @@ import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import soundfile
 from lhotse.cut import Cut
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from espnet_ottc.alignment.formats import (
     ctm_ids,
     item_of,
-    json_lines,
     read_ctm,
     read_manifest,
     spans_of,
     text_tier,
 )
+from espnet_ottc.alignment.formats.manifests import fields_of, manifest_lines, object_of
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.report.results import Group
 
@@ -180,34 +181,42 @@ def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
         for cut in read_manifest(path, "cuts"):
             yield cut.id, cut.duration, bool(reference_words(cut))
         return
-    for number, fields in json_lines(path):
-        look = _look(fields)
-        if look is None:
-            cut = item_of(fields, f"{path}, line {number}")
-            look = cut.id, cut.duration, bool(reference_words(cut))
-        yield look
+    find = fields_of(_Look)
+    for number, line in manifest_lines(path):
+        found = find(line)
+        timed = None if found is None else found.timed
+        if found is None or timed is None:
+            place = f"{path}, line {number}"
+            cut = item_of(object_of(line, place), place)
+            yield cut.id, cut.duration, bool(reference_words(cut))
+        else:
+            yield found.id, found.duration, timed
 
 
-def _look(fields: Mapping[str, Any]) -> tuple[str, float, bool] | None:
-    """Id, duration and whether it has times, of a cut's fields; None where they are not as usual."""
-    name, duration, supervisions = (fields.get(one) for one in ("id", "duration", "supervisions"))
-    if (
-        fields.get("type") != "MonoCut"
-        or not (isinstance(name, str) and isinstance(duration, int | float))
-        or not isinstance(supervisions, list)
-    ):
-        return None
-    timed = False
-    for supervision in supervisions:
-        tiers = supervision.get("alignment") or {} if isinstance(supervision, dict) else None
-        if not isinstance(tiers, dict):
-            return None
-        # As `text_tier` chooses; items without a symbol are silence.
-        items = tiers.get("phone", tiers.get("word", []))
-        if not (isinstance(items, list) and all(isinstance(one, list) and one for one in items)):
-            return None
-        timed = timed or any(one[0] for one in items)
-    return name, duration, timed
+class _Supervision(msgspec.Struct):
+    alignment: dict[str, list[list[Any]]] | None = None
+
+
+class _Look(msgspec.Struct):
+    """What is looked at of a cut of one recording."""
+
+    id: str
+    duration: int | float
+    supervisions: list[_Supervision]
+    type: Literal["MonoCut"]
+
+    @property
+    def timed(self) -> bool | None:
+        """Whether it has times; None where they are not as usual."""
+        timed = False
+        for supervision in self.supervisions:
+            tiers = supervision.alignment or {}
+            # As `text_tier` chooses; items without a symbol are silence.
+            items = tiers.get("phone", tiers.get("word", []))
+            if not all(items):
+                return None
+            timed = timed or any(one[0] for one in items)
+        return timed
 
 
 def load_utterance(cut: Cut, lanes: Sequence[Lane]) -> Utterance:

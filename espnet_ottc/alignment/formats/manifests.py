@@ -1,16 +1,21 @@
 """Lhotse's manifests, read one item at a time; what is wrong with one is said with its file and line."""
 
 import gzip
+import io
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.json_files import parsed_object
 
+Shape = TypeVar("Shape")
 Kind = Literal["cuts", "recordings", "supervisions", "supervisions or cuts"]
 _JSON_LINES = (".jsonl", ".jsonl.gz")
+# Bytes, after decompression, that are read at a time.
+_BUFFER = 1 << 18
 # How the names of an item's class end.
 _CLASSES: dict[Kind, str | tuple[str, ...]] = {
     "cuts": "Cut",
@@ -63,19 +68,80 @@ def _check_file(path: Path) -> None:
         raise FileNotFoundError(f"{path}: no such manifest")
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def manifest_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file of JSON lines that are not blank, each with its number, from 1; nothing is parsed.
+
+    Args:
+        path: `.jsonl` or `.jsonl.gz`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_manifest`.
+    """
+    _check_file(path)
+    return _lines(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8") as file:
+        with opened(path, "rb") as raw, io.BufferedReader(raw, _BUFFER) as file:
             for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                yield number, parsed_object(line, f"{path}, line {number}")
-    except UnicodeDecodeError as fault:
-        raise ValueError(f"{path}, after line {number}: must be UTF-8: {fault}") from fault
+                if not line.isspace():
+                    yield number, line
     except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
         raise ValueError(f"{path}, after line {number}: damaged or cut off: {fault}") from fault
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in _lines(path):
+        yield number, object_of(line, f"{path}, line {number}")
+
+
+def object_of(line: bytes, place: str) -> dict[str, Any]:
+    """The object that a line of JSON stands for.
+
+    Args:
+        line: of a manifest.
+        place: file and line, for messages.
+
+    Raises:
+        ValueError: bytes that are not UTF-8, or no such object.
+    """
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"{place}: must be UTF-8: {fault}") from fault
+    return parsed_object(text, place)
+
+
+def fields_of(shape: type[Shape]) -> Callable[[bytes], Shape | None]:
+    """A function that finds some fields in a line of JSON, without making objects of the others.
+
+    Args:
+        shape: a `msgspec.Struct` with these fields.
+
+    Returns:
+        The function; it gives None where it finds other types, or what `object_of` has to look at.
+    """
+    import msgspec
+
+    decode = msgspec.json.Decoder(shape).decode
+
+    def found(line: bytes) -> Shape | None:
+        try:
+            return decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    return found
+
+
+@cache
+def _named() -> Callable[[bytes], Any]:
+    import msgspec
+
+    return fields_of(msgspec.defstruct("Named", [("id", str)]))
 
 
 def _items(path: Path, kind: Kind, only: Collection[str] | None) -> Iterator[Any]:
@@ -102,11 +168,13 @@ def _deserialized(path: Path, only: Collection[str] | None) -> Iterator[tuple[st
             if only is None or getattr(item, "id", None) in only:
                 yield f"{path}: {getattr(item, 'id', '')}", item
         return
-    for number, content in _objects(path):
-        if only is not None and content.get("id") not in only:
+    for number, line in _lines(path):
+        if only is not None and (named := _named()(line)) is not None and named.id not in only:
             continue
         place = f"{path}, line {number}"
-        yield place, item_of(content, place)
+        content = object_of(line, place)
+        if only is None or content.get("id") in only:
+            yield place, item_of(content, place)
 
 
 def item_of(content: Mapping[str, Any], place: str) -> Any:
