@@ -165,6 +165,11 @@ class Aligner:
         return self.model.sampling_rate
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
+
+    @property
     def model_name(self) -> str:
         """The model as it was named."""
         return self.model.name

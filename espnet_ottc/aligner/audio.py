@@ -112,12 +112,12 @@ def _load_cut(utterance: Utterance, rate: int) -> Samples:
         if utterance.start or utterance.end is not None:
             length = None if utterance.end is None else utterance.end - utterance.start
             cut = cut.truncate(offset=utterance.start, duration=length)
-        if cut.sampling_rate != rate:
-            cut = cut.resample(rate)
         audio = np.atleast_2d(cut.load_audio())
     except Exception as error:  # Lhotse's decoders raise what they like
         raise AudioError(f"Lhotse cannot load the cut: {first_line(error)}") from error
-    return np.ascontiguousarray(mixed(audio.T, utterance.channel), dtype=np.float32)
+    samples = np.ascontiguousarray(mixed(audio.T, utterance.channel), dtype=np.float32)
+    # As files are, not by Lhotse's own.
+    return resampled(samples, cut.sampling_rate, rate)
 
 
 class _Resampler:

@@ -67,6 +67,11 @@ class BoundaryAligner(Aligner):
         return self.boundary.sampling_rate
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return torch.device("cpu")
+
+    @property
     def model_name(self) -> str:
         """The model's folder."""
         return self.name

@@ -1,4 +1,4 @@
-"""From what a user gives to utterances: files, folders, patterns, lists, Kaldi directories, Lhotse cuts."""
+"""From what a user gives to utterances: files, folders, patterns, lists, Kaldi directories, Lhotse."""
 
 import glob
 import math
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from espnet_ottc.aligner import texts
 from espnet_ottc.aligner.audio import NAMED_CHANNELS
+from espnet_ottc.aligner.lhotse_cuts import is_shar, utterances_of_cuts, utterances_of_shar
 from espnet_ottc.aligner.utterance import Failure, Recording, Utterance
 from espnet_ottc.alignment.sound_files import SUFFIXES, AudioError, probe
 from espnet_ottc.utils.files import files_below
@@ -66,7 +67,8 @@ def gather(inputs: Sequence[str], options: InputOptions) -> Gathered:
 
     Args:
         inputs: files of sound, folders (searched recursively), patterns, Kaldi data directories, manifests of
-            Lhotse cuts; `-` for a list of those on standard input, one a line.
+            Lhotse cuts, folders or URLs of Lhotse Shar; `-` for a list of those on standard input, a line
+            each.
         options: how they are read.
 
     Returns:
@@ -80,8 +82,8 @@ def gather(inputs: Sequence[str], options: InputOptions) -> Gathered:
     loose: list[_Found] = []
     for given in _listed(inputs):
         path = Path(given)
-        if _is_manifest(path):
-            _cuts(path, options, found)
+        if _is_manifest(path) or is_shar(given):
+            _cuts(given, options, found)
         elif path.is_dir() and (path / "wav.scp").is_file():
             _kaldi(path, options, found)
         else:
@@ -330,11 +332,10 @@ def _segments(
         yield Utterance(name, recordings[recording], start=start, end=None if end < 0 else end)
 
 
-def _cuts(path: Path, options: InputOptions, found: Gathered) -> None:
-    """A manifest of Lhotse cuts; an utterance for each, or for each of several supervisions."""
-    from espnet_ottc.aligner.lhotse_cuts import utterances_of_cuts
-
-    for one in utterances_of_cuts(path):
+def _cuts(given: str, options: InputOptions, found: Gathered) -> None:
+    """Lhotse cuts, or a stream of them; an utterance for each, or for each of several supervisions."""
+    utterances = utterances_of_shar(given) if is_shar(given) else utterances_of_cuts(Path(given))
+    for one in utterances:
         found.utterances.append(replace(one, text=None) if options.recognise else one)
 
 

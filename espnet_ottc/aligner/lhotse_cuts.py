@@ -1,12 +1,69 @@
-"""Utterances of manifests of Lhotse cuts, with their recordings and places on them."""
+"""Utterances of manifests of Lhotse cuts, with their recordings and places on them, and of Lhotse Shar."""
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.alignment.formats.shar import shar_cuts, shar_headers, shar_shards
 from espnet_ottc.utils.extras import require_extra
+
+
+def is_shar(given: str) -> bool:
+    """Whether an input is a stream of Lhotse Shar: a URL, or a folder with its files."""
+    if "://" in given:
+        return True
+    folder = Path(given)
+    return all(any(folder.glob(pattern)) for pattern in ("cuts.*.jsonl*", "recording.*.tar*"))
+
+
+def utterances_of_shar(source: str) -> Iterator[Utterance]:
+    """The utterances of a stream, whose audio is not read yet.
+
+    Args:
+        source: folder or URL.
+
+    Raises:
+        FileNotFoundError, ValueError: as `shar_shards` and `shar_headers`.
+        ImportError: a package is not installed.
+    """
+    require_extra("align", source, ("lhotse",))
+    for shard in shar_shards(source):
+        for cut in shar_headers([shard]):
+            for one in _utterances(cut):
+                yield replace(one, recording=Recording(one.recording.id, cut=cut, shard=shard))
+
+
+def heard(utterances: Sequence[Utterance]) -> Iterator[Utterance]:
+    """Utterances with the audio of those that are of streams; each shard is read once, from its start.
+
+    Args:
+        utterances: those of one shard in its order, one behind the other.
+
+    Raises:
+        ValueError: a damaged shard, or one that has lost a cut.
+    """
+    place = 0
+    while place < len(utterances):
+        shard, first = utterances[place].recording.shard, place
+        while place < len(utterances) and utterances[place].recording.shard == shard:
+            place += 1
+        some = utterances[first:place]
+        yield from some if shard is None else _with_sound(some, shar_cuts([shard]))
+
+
+def _with_sound(utterances: Iterable[Utterance], cuts: Iterator[object]) -> Iterator[Utterance]:
+    cut: object = None
+    for one in utterances:
+        header = one.recording.cut
+        assert header is not None
+        while cut is None or cut.id != header.id:  # type: ignore[attr-defined]
+            cut = next(cuts, None)
+            if cut is None:
+                raise ValueError(f"{one.id}: its shard has no cut {header.id} any more")
+        yield replace(one, recording=replace(one.recording, cut=cut))
 
 
 def utterances_of_cuts(path: Path) -> Iterator[Utterance]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ottc.alignment.formats.shar import Shard
+
 if TYPE_CHECKING:
     from lhotse.cut import Cut
 
@@ -16,11 +18,13 @@ class Recording:
         id: its name; several utterances may share it.
         path: the file; None for a cut whose sound Lhotse has to make (mixed, padded, perturbed, archived).
         cut: that cut.
+        shard: of a stream of Lhotse Shar, which has the sound of the cut; None for another.
     """
 
     id: str
     path: Path | None = None
     cut: "Cut | None" = None
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

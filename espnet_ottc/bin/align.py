@@ -54,7 +54,8 @@ def align(options: argparse.Namespace) -> None:
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather
     from espnet_ottc.aligner.models.registry import check_device
-    from espnet_ottc.aligner.running import FAILED, AlignerSource, RunOptions, run_all
+    from espnet_ottc.aligner.running import FAILED, RunOptions, run_all
+    from espnet_ottc.aligner.workers import AlignerSource
     from espnet_ottc.alignment.confidence import Calibration
 
     logging.captureWarnings(True)
@@ -157,6 +158,10 @@ def _trained(
     options: argparse.Namespace, how: "AlignerOptions", utterances: Sequence["Utterance"]
 ) -> str:
     """Train on the utterances, beside the model if there is one; returns the folder of what was trained."""
+    from espnet_ottc.aligner.lhotse_cuts import heard
+
+    # Of streams their sound, as it is stored: it is read more than once.
+    utterances = list(heard(utterances))
     if options.model is not None:
         from espnet_ottc.bin.tune import tune_model
 
@@ -183,6 +188,7 @@ def _calibrate(
     """Fit a calibration to the utterances, which have their right texts, and write it."""
     from espnet_ottc.aligner.aligner import Aligner
     from espnet_ottc.aligner.calibrating import calibrated
+    from espnet_ottc.aligner.lhotse_cuts import heard
 
     if options.train:
         raise ValueError("--calibrate needs a --model; --train calibrates what it trains")
@@ -193,7 +199,7 @@ def _calibrate(
         language=options.language,
         weights=options.weights,
     )
-    found = calibrated(aligner, utterances)
+    found = calibrated(aligner, list(heard(utterances)))
     found.calibration.save(options.calibrate)
     changes = (
         f"of {what} from {100 * before:.1f} to {100 * after:.1f} %"
@@ -216,7 +222,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     options.add_argument("inputs", nargs="+", metavar="INPUT",
                          help="files of sound or video, folders (searched recursively), patterns, Kaldi data "
-                         "directories, manifests of Lhotse cuts; - for a list on standard input")  # fmt: skip
+                         "directories, manifests of Lhotse cuts, folders or URLs of Lhotse Shar; - for a "
+                         "list on standard input")  # fmt: skip
     _add_model(options)
     texts = options.add_argument_group("text")
     texts.add_argument("--text", type=Path,

@@ -33,6 +33,7 @@ def _tune(options: argparse.Namespace) -> None:
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather
+    from espnet_ottc.aligner.lhotse_cuts import heard
     from espnet_ottc.aligner.models.registry import check_device
 
     logging.captureWarnings(True)
@@ -46,7 +47,7 @@ def _tune(options: argparse.Namespace) -> None:
     how = AlignerOptions(
         decoder=options.decoder, language=options.language or "en", vad=not options.no_vad
     )
-    tune_model(options, how, gathered.utterances, options.out)
+    tune_model(options, how, list(heard(gathered.utterances)), options.out)
 
 
 def tune_model(

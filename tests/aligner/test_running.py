@@ -18,12 +18,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-from espnet_ottc.aligner import running
+from espnet_ottc.aligner import running, workers
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.inputs import InputOptions, gather
 from espnet_ottc.aligner.journal import Journal
-from espnet_ottc.aligner.running import AlignerSource, Outcome, RunOptions, run_all
+from espnet_ottc.aligner.running import Outcome, RunOptions, run_all
 from espnet_ottc.aligner.utterance import Failure, Utterance
+from espnet_ottc.aligner.workers import AlignerSource
 from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import Alphabet
@@ -192,7 +193,7 @@ def test_several_processes_find_the_same_and_one_that_dies_takes_none_with_it(
     outcome = _run(folder, tmp_path / "out", processes=2)
     assert outcome.done == 4
     (failure,) = outcome.failures
-    assert failure == Failure("killer", running._MEMORY, str(folder / "killer.wav"))
+    assert failure == Failure("killer", workers._MEMORY, str(folder / "killer.wav"))
     (folder / "killer.wav").unlink()
     _run(folder, tmp_path / "alone", processes=1)
     assert _starts(tmp_path / "out") == _starts(tmp_path / "alone")
@@ -202,7 +203,7 @@ def test_several_processes_find_the_same_and_one_that_dies_takes_none_with_it(
 ENDLESS = """
 import sys, time
 from pathlib import Path
-from espnet_ottc.aligner import running
+from espnet_ottc.aligner import workers
 
 def _never(one, debug):
     (Path(sys.argv[1]) / f"{one}.begun").touch()
@@ -212,9 +213,9 @@ class Source:
     def make(self, device):
         return self
 
-running._work = _never
+workers._work = _never
 if __name__ == "__main__":
-    list(running._pooled(["a", "b"], Source(), ["cpu", "cpu"], False))
+    list(workers._pooled(["a", "b"], Source(), ["cpu", "cpu"], False))
 """
 
 
@@ -281,9 +282,9 @@ def test_a_process_that_dies_between_two_utterances_fails_none(
 
     monkeypatch.setattr(running, "ProcessPoolExecutor", Pool)
     groups = [[one] for one in utterances]
-    results = running._pooled(groups, LoudSource("loud"), ["cpu", "cpu"], False)
+    results = workers._pooled(groups, LoudSource("loud"), ["cpu", "cpu"], False)
     assert next(results).id == "x0"
-    with pytest.raises(running._KilledError) as killed:
+    with pytest.raises(workers._KilledError) as killed:
         next(results)
     assert [one.id for one in killed.value.at_work] == ["x1"]
 

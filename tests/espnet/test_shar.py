@@ -3,6 +3,7 @@
 import functools
 import gc
 import http.server
+import pickle
 import threading
 import warnings
 from pathlib import Path
@@ -10,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from espnet2.train.iterable_dataset import IterableESPnetDataset
 from espnet_lab import Lab, write_tones
 from lhotse import CutSet
 
 from espnet_ottc.alignment.formats.shar import shar_cuts, shar_part, shar_shards
+from espnet_ottc.corpora.manifests import audio_problems_of
 from espnet_ottc.espnet.shar import Batching, SharBatches, SharIterFactory, shar_source
+from espnet_ottc.espnet.shar_audio import SharAudio
 
 CTC = {"ctc_type": "ottc", "boundary_label": "<space>"}
 
@@ -127,6 +131,76 @@ def test_a_part_of_a_source_leaves_the_other_shards_unread(lab, source, tmp_path
         list(shar_part(str(tmp_path), wanted[9:16], 8, 15))
     with pytest.raises(ValueError, match="has 24 cuts, and not this one"):
         list(shar_part(source, wanted[22:24] + wanted[:1], 22, 25))
+
+
+def test_decoding_and_statistics_get_the_audio_that_cuts_have(lab, source):
+    found = {}
+    ids = list(lab.data["train"].texts)
+    wanted = [*ids[1:3], *ids[8:11], ids[23]]
+    for path, kind in ((lab.data["train"].cuts, "lhotse"), (source, "shar")):
+        data = IterableESPnetDataset([(str(path), "speech", kind)], key_file=wanted)
+        found[kind] = {name: content["speech"] for name, content in data}
+    assert list(found["shar"]) == wanted
+    for name, samples in found["lhotse"].items():
+        np.testing.assert_array_equal(found["shar"][name], samples)
+
+
+def test_a_stream_asked_by_ids_leaves_shards_unread_that_have_none_of_them(lab, source, tmp_path):
+    for path in Path(source).iterdir():
+        broken = path.name in ("recording.000000.tar", "recording.000002.tar")
+        (tmp_path / path.name).write_bytes(b"" if broken else path.read_bytes())
+    ids = list(lab.data["train"].texts)
+    audio = SharAudio(str(tmp_path))
+    assert [len(audio[name]) for name in (ids[7], ids[20])] == [
+        len(cut.load_audio()[0])
+        for cut in CutSet.from_file(lab.data["train"].cuts)
+        if cut.id in (ids[7], ids[20])
+    ]
+    assert list(audio) == ids
+    assert len(audio) == 24
+    assert ids[3] in audio
+    with pytest.raises(ValueError, match=r"recording.000000.tar: (damaged|must have audio)"):
+        SharAudio(str(tmp_path))[ids[0]]
+
+
+def test_a_stream_cannot_be_asked_for_what_lies_behind(lab, source):
+    ids = list(lab.data["train"].texts)
+    audio = SharAudio(source)
+    _ = audio[ids[9]]
+    with pytest.raises(KeyError, match=f"must have this cut behind {ids[9]}, since a stream"):
+        _ = audio[ids[2]]
+    # In another process it begins anew.
+    again = pickle.loads(pickle.dumps(audio))
+    assert len(again[ids[2]]) == len(SharAudio(source)[ids[2]])
+    with pytest.raises(KeyError, match="'nobody: .* must have this cut, since"):
+        _ = SharAudio(source)["nobody"]
+
+
+def test_a_stream_of_several_rates_is_refused_unless_allowed(lab, source, tmp_path):
+    one = CutSet.from_file(lab.data["train"].cuts).subset(first=2).to_eager()
+    rate = one[0].sampling_rate
+    mixed = CutSet.from_cuts([one[0], one[1].resample(rate // 2)])
+    mixed.to_shar(tmp_path, fields={"recording": "wav"})
+    audio = SharAudio(str(tmp_path))
+    _ = audio[one[0].id]
+    with pytest.raises(ValueError, match=f"must have one sampling rate, got {rate // 2} after"):
+        _ = audio[one[1].id]
+    allowed = SharAudio(str(tmp_path), allow_multi_rates=True)
+    assert len(allowed[one[0].id]) > len(allowed[one[1].id]) / 2 > 0
+
+
+def test_audio_is_checked_in_the_stream(lab, source, tmp_path):
+    cuts = lab.data["train"].cuts
+    assert list(audio_problems_of(cuts, shar=source)) == []
+    assert list(audio_problems_of(cuts, shar=source, first=5, stop=9)) == []
+    # A manifest whose recordings are gone.
+    elsewhere = tmp_path / "cuts.jsonl"
+    CutSet.from_file(cuts).with_recording_path_prefix("gone").to_file(elsewhere)
+    assert len(list(audio_problems_of(elsewhere))) == 24
+    assert list(audio_problems_of(elsewhere, shar=source)) == []
+    CutSet.from_file(cuts).subset(last=23).to_file(tmp_path / "others.jsonl")
+    with pytest.raises(ValueError, match="must have the cuts of the set in the same order"):
+        list(audio_problems_of(tmp_path / "others.jsonl", shar=source))
 
 
 def test_other_data_beside_it_are_refused():
