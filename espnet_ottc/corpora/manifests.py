@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lhotse import (
     CutSet,
@@ -333,7 +333,7 @@ def audio_problems_of(
         ValueError: a stream that is damaged, or has other cuts than the manifest.
     """
     lines = islice(json_lines(path), first, stop)
-    cuts = (item_of(content, f"{path}, line {n}") for n, content in lines)
+    cuts: Iterator[Any] = (item_of(content, f"{path}, line {n}") for n, content in lines)
     if shar is not None:
         cuts = shar_part(shar, cuts, first, stop)
     with ThreadPoolExecutor(nj) as threads:

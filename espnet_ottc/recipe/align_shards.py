@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.alignment.formats import text_ids
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.shards import Shard, run_shards, shards
@@ -55,7 +55,7 @@ def align_shards(recipe: Recipe, job: AlignJob, folder: Path, *, resumed: bool) 
     Returns:
         The shards, in the set's order.
     """
-    count = len(read_text(job.text))
+    count = sum(1 for _ in text_ids(job.text))
     parts = shards(recipe, count, folder, job.among)
     with progress(title=job.title, unit="utterance", total=count) as bar:
 

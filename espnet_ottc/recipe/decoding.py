@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.alignment.formats import text_ids
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.paths import configuration_of
@@ -79,7 +79,7 @@ def _decode(job: Job) -> None:
     )
 
     def work(resumed: bool) -> None:
-        ids = list(read_text(recipe.paths.text(job.set_name)))
+        ids = list(text_ids(recipe.paths.text(job.set_name)))
         what = f"decode_{job.decoder}_{job.set_name}"
         folder = recipe.paths.shards(job.system.name, job.seed, what)
         parts = shards(recipe, len(ids), folder, job.among)

@@ -1,19 +1,21 @@
 """Lengths of all utterances and statistics of their features, by ESPnet (stage 4).
 
 ESPnet's collection runs on shards of the sets.  Sums of features are put together utterance by utterance, in
-the order of the set, so that they are the same for any shards.
+the order of the set, so that they are the same for any shards.  Where a model needs lengths alone, these are
+read from the cuts, and no audio is.
 """
 
 import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.alignment.formats import text_ids
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.align_shards import join_files
 from espnet_ottc.recipe.configs import write
@@ -65,18 +67,28 @@ def collect(recipe: Recipe) -> None:
         aside = recipe.paths.unfinished_stats
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(recipe.paths.stats, ignore_errors=True)
-        ids = {part: list(read_text(recipe.paths.text(name))) for part, name in sets.items()}
+        if system.lengths_alone:
+            # Late: it imports Lhotse.
+            from espnet_ottc.recipe.lengths import write_lengths
+
+            for part, name in sets.items():
+                write_lengths(
+                    recipe.paths.cuts(name), aside / part / recipe.paths.lengths(part).name
+                )
+            aside.rename(recipe.paths.stats)
+            return
+        counts = {part: _count(recipe.paths.text(name)) for part, name in sets.items()}
         folder = recipe.paths.stats_shards
         # Of both sets, one after the other, so that little data need one process.
-        parts = shards(recipe, sum(map(len, ids.values())), folder)
+        parts = shards(recipe, sum(counts.values()), folder)
         with progress(title="statistics", unit="utterance", total=parts[-1].stop) as bar:
 
             def collect_part(shard: Shard) -> None:
-                _collect_part(recipe, shard, ids, _counter(bar.update))
+                _collect_part(recipe, shard, counts, _counter(bar.update))
 
             run_shards(parts, folder, collect_part, resumed=resumed)
         for part in sets:
-            found = [shard.folder / part for shard in parts if _members(shard, ids)[part]]
+            found = [shard.folder / part for shard in parts if _members(shard, counts)[part]]
             _put_together(found, aside / part)
         aside.rename(recipe.paths.stats)
         remove_parts(folder)
@@ -84,19 +96,24 @@ def collect(recipe: Recipe) -> None:
     perform(step, work, say)
 
 
-def _members(shard: Shard, ids: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """The utterances of a shard, by set."""
+def _count(text: Path) -> int:
+    return sum(1 for _ in text_ids(text))
+
+
+def _members(shard: Shard, counts: Mapping[str, int]) -> dict[str, range]:
+    """The places of a shard's utterances, by set."""
     found, before = {}, 0
-    for part, of_set in ids.items():
-        found[part] = of_set[max(0, shard.first - before) : max(0, shard.stop - before)]
-        before += len(of_set)
+    for part, count in counts.items():
+        bounds = (min(max(0, place - before), count) for place in (shard.first, shard.stop))
+        found[part] = range(*bounds)
+        before += count
     return found
 
 
 def _collect_part(
     recipe: Recipe,
     shard: Shard,
-    ids: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
     watch: Callable[[str], None],
 ) -> None:
     command = [sys.executable, "-m", "espnet_ottc.bin.collect_statistics"]
@@ -104,7 +121,8 @@ def _collect_part(
     command += ["--config", str(recipe.paths.configuration(recipe.recognisers[0].name))]
     for part, name in (("train", recipe.sets.train), ("valid", recipe.sets.valid)):
         # ESPnet wants two sets: one utterance stands for none, and is left out.
-        utterances = _members(shard, ids)[part] or ids[part][:1]
+        places = _members(shard, counts)[part] or range(1)
+        utterances = islice(text_ids(recipe.paths.text(name)), places.start, places.stop)
         keys = shard.folder.with_suffix(f".{part}.keys")
         with written_aside(keys) as aside:
             aside.write_text("".join(f"{one} 0\n" for one in utterances), encoding="utf-8")

@@ -7,11 +7,12 @@ these names.
 
 import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_manifest, spans_of, text_tier, write_ctm
+from espnet_ottc.alignment.formats import read_manifest, spans_of, text_tier, write_ctm_lines
 from espnet_ottc.alignment.scoring.jobs import ScoringJob
+from espnet_ottc.alignment.spans import Span
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
 from espnet_ottc.recipe.other_tools import OTHER_DECODER, OTHER_SEED, other_tools, take_times
@@ -72,17 +73,21 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
     )
 
     def work(_: bool) -> None:
-        spans = {}
-        count = 0
-        for cut in read_manifest(cuts, "cuts"):
-            count += 1
-            supervision = cut.supervisions[0]
-            if tier := text_tier(supervision):
-                spans[cut.id] = spans_of(supervision, tier)
-        write_ctm(out, spans)
-        if len(spans) < count:
+        count = timed = 0
+
+        def entries() -> Iterator[tuple[str, str, list[Span]]]:
+            nonlocal count, timed
+            for cut in read_manifest(cuts, "cuts"):
+                count += 1
+                supervision = cut.supervisions[0]
+                if tier := text_tier(supervision):
+                    timed += 1
+                    yield cut.id, "1", spans_of(supervision, tier)
+
+        write_ctm_lines(out, entries())
+        if timed < count:
             say(
-                f"  {count - len(spans)} of {count} utterances of {set_name} have no word "
+                f"  {count - timed} of {count} utterances of {set_name} have no word "
                 "times: they take no part in the scores of times"
             )
 

@@ -120,6 +120,12 @@ class System:
         return {name: self.config[name] for name in FEATURES if name in self.config}
 
     @property
+    def lengths_alone(self) -> bool:
+        """Whether its training needs the lengths of utterances, and no statistics of their features."""
+        conf = self.config.get("model_conf") or {}
+        return conf.get("extract_feats_in_collect_stats") is False
+
+    @property
     def ctc_conf(self) -> Mapping[str, Any]:
         """The options of its criterion."""
         conf: Mapping[str, Any] = self.config.get("ctc_conf") or {}

@@ -172,7 +172,7 @@ def test_a_stream_cannot_be_asked_for_what_lies_behind(lab, source):
     # In another process it begins anew.
     again = pickle.loads(pickle.dumps(audio))
     assert len(again[ids[2]]) == len(SharAudio(source)[ids[2]])
-    with pytest.raises(KeyError, match="'nobody: .* must have this cut, since"):
+    with pytest.raises(KeyError, match=r"'nobody: .* must have this cut, since"):
         _ = SharAudio(source)["nobody"]
 
 

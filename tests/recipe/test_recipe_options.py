@@ -248,8 +248,14 @@ def test_statistics_are_collected_with_the_options_of_the_training(folder, monke
     monkeypatch.setattr(jobs, "run_logged", lambda command, *_, **__: commands.append(command))
     words = ("--systems", "ottc", "--train_args", "--seed 7")
     shard = Shard(0, 1, folder / "shards" / "0-1")
-    ids = {"train": ["a"], "valid": ["b"]}
-    feature_statistics._collect_part(recipe(*words), shard, ids, print)
+    run = recipe(*words)
+    for name in (run.sets.train, run.sets.valid):
+        run.paths.text(name).parent.mkdir(parents=True)
+        run.paths.text(name).write_text(f"of-{name} A\n")
+    feature_statistics._collect_part(run, shard, {"train": 1, "valid": 1}, print)
+    # ESPnet wants both sets, and the shard has one.
+    keys = [shard.folder.with_suffix(f".{part}.keys").read_text() for part in ("train", "valid")]
+    assert keys == [f"of-{run.sets.train} 0\n", f"of-{run.sets.valid} 0\n"]
     command = shlex.join(commands[0])
     assert "--config exp/.configs/ottc.yaml" in command
     assert command.count("--seed 7") == 1

@@ -19,9 +19,10 @@ from espnet_ottc.espnet import cut_alignment
 from espnet_ottc.recipe import feature_statistics, jobs
 from espnet_ottc.recipe.audio_checks import check_audio
 from espnet_ottc.recipe.clusters import Clusters
+from espnet_ottc.recipe.lengths import write_lengths
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.recipe import Recipe
-from espnet_ottc.recipe.shards import TOGETHER, remove_parts, run_shards, shards
+from espnet_ottc.recipe.shards import TOGETHER, Shard, remove_parts, run_shards, shards
 
 SIZES = (*HOURS, "--synthetic_test_hours", "0.02", "--eval_sets", "test-clean")
 
@@ -128,6 +129,36 @@ def test_sums_are_added_utterance_by_utterance_in_the_set_s_order(tmp_path):
         assert one["sum"].dtype == np.float32
         for name, value in one.items():
             np.testing.assert_array_equal(value, found[0][name])
+
+
+def test_lengths_are_those_of_the_audio_without_reading_it(tmp_path):
+    cuts = []
+    for rate, seconds in ((16000, 1.00003), (8000, 0.3337), (16000, 2.5)):
+        path = tmp_path / f"{seconds}.wav"
+        soundfile.write(path, np.zeros(int(rate * seconds) + 9), rate)
+        cuts.append(Recording.from_file(path, f"r{seconds}").to_cut().truncate(duration=seconds))
+    cuts.append(cuts[0].pad(duration=3.0))  # of a kind of its own
+    cuts = [cut.with_id(f"u{number}") for number, cut in enumerate(cuts)]
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    expected = "".join(f"{cut.id} {cut.load_audio().shape[1]}\n" for cut in cuts)
+    for path in tmp_path.glob("*.wav"):
+        path.unlink()
+    write_lengths(tmp_path / "cuts.jsonl.gz", tmp_path / "train" / "speech_shape")
+    assert (tmp_path / "train" / "speech_shape").read_text() == expected
+
+
+def test_a_shard_s_utterances_are_told_by_set():
+    counts = {"train": 5, "valid": 3}
+    found = [
+        feature_statistics._members(Shard(first, stop, Path("x")), counts)
+        for first, stop in ((0, 4), (4, 8), (0, 8), (6, 7))
+    ]
+    assert [(one["train"], one["valid"]) for one in found] == [
+        (range(4), range(0)),
+        (range(4, 5), range(3)),
+        (range(5), range(3)),
+        (range(5, 5), range(1, 2)),
+    ]
 
 
 @pytest.mark.slow

@@ -15,7 +15,13 @@ from espnet_ottc.alignment.formats.ctm import (
     write_ctm,
     write_ctm_lines,
 )
-from espnet_ottc.alignment.formats.kaldi import read_durations, read_text, text_lines, write_columns
+from espnet_ottc.alignment.formats.kaldi import (
+    read_durations,
+    read_text,
+    text_ids,
+    text_lines,
+    write_columns,
+)
 from espnet_ottc.alignment.formats.manifests import item_of, json_lines, read_manifest
 from espnet_ottc.alignment.formats.reading import holds_times, read_span_table, read_spans
 from espnet_ottc.alignment.formats.supervisions import (
@@ -51,6 +57,7 @@ __all__ = [
     "read_tiers",
     "read_trn",
     "spans_of",
+    "text_ids",
     "text_lines",
     "text_tier",
     "with_spans",

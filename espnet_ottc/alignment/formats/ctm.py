@@ -246,10 +246,15 @@ class _Reader:
                 for head, stop in zip(heads, [*heads[1:], count], strict=True)
             ]
             # At last, so that only words that are read have numbers.
-            symbols = np.fromiter(map(self._numbers.__getitem__, words), np.intc, count)
+            numbers = np.fromiter(map(self._numbers.__getitem__, words), np.intc, count)
         except (ValueError, OverflowError):
             return None
-        return SpanBlock(runs, array("d", began.tobytes()), array("d", ended.tobytes()), symbols)
+        return SpanBlock(
+            runs,
+            array("d", began.tobytes()),
+            array("d", ended.tobytes()),
+            array("i", numbers.tobytes()),
+        )
 
 
 def _columns(text: bytes) -> list[list[bytes]] | None:

@@ -61,6 +61,21 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, l
         yield name, spoken
 
 
+def text_ids(path: Path) -> Iterator[str]:
+    """The ids of Kaldi text, one after the other; the words are not looked at.
+
+    Args:
+        path: the file, UTF-8.
+
+    Raises:
+        ValueError: bytes of an id that are not UTF-8.
+        OSError: the file cannot be read.
+    """
+    for number, raw in raw_lines(path):
+        if columns := raw.split(None, 1):
+            yield utf8(columns[0], f"{path}:{number}")
+
+
 class _Words(dict[bytes, str]):
     """Words by their bytes, each decoded once."""
 
