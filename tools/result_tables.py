@@ -109,6 +109,15 @@ def _is_dev(name: str) -> bool:
 
 def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
     """Means over the seeds of some systems."""
+    return _means(evidence, systems, lambda group, metric: metric.text(group.mean(metric.key)))
+
+
+def _criterion(evidence: Evidence, systems: Sequence[str]) -> str:
+    """Some systems, with each seed's value."""
+    return f"{_means(evidence, systems, _with_seeds)} In brackets each seed's value."
+
+
+def _means(evidence: Evidence, systems: Sequence[str], text: Callable[[Group, Metric], str]) -> str:
     absent = [name for name in systems if name not in evidence.groups]
     if absent or not systems:
         raise ValueError(
@@ -117,7 +126,7 @@ def _overview(evidence: Evidence, systems: Sequence[str]) -> str:
         )
     metrics = _shown(evidence)
     lines = [
-        [f"`{name}`", *(m.text(evidence.groups[name].mean(m.key)) for m in metrics)]
+        [f"`{name}`", *(text(evidence.groups[name], metric) for metric in metrics)]
         for name in systems
     ]
     header = ["system", *(m.heading for m in metrics)]
@@ -148,7 +157,23 @@ def _transfer(evidence: Evidence, systems: Sequence[str]) -> str:
     wer, *headings = (_BY_KEY[key].of(evidence.unit).heading for key in ("wer", *beside))
     header = ["system", wer, "minus that without", "minus the random teacher's", *headings]
     caption = "In brackets each seed's value; differences are those within a seed."
-    return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)} {caption}"
+    return f"{table(header, lines, left=1)}\n\n{_means_of(evidence, groups)} {caption}{_uncommitted(groups)}"
+
+
+def _uncommitted(groups: Iterable[Group]) -> str:
+    """Which trainings come from a tree with changes that are in no commit."""
+    found = {
+        group.system: [
+            str(row.seed) for row in group.rows if (row.fields.get("provenance") or {}).get("dirty")
+        ]
+        for group in groups
+    }
+    named = [f"`{system}` {', '.join(seeds)}" for system, seeds in found.items() if seeds]
+    return (
+        f" Trained with changes that were not committed, by seed: {'; '.join(named)}."
+        if named
+        else ""
+    )
 
 
 def _change(group: Group, than: Group | None) -> str:
@@ -370,7 +395,7 @@ _MAKERS: Mapping[str, Callable[[Evidence], str]] = {
 }
 _OF_SYSTEMS: Mapping[str, Callable[[Evidence, Sequence[str]], str]] = {
     "overview": _overview,
-    "criterion": _overview,
+    "criterion": _criterion,
     "transfer": _transfer,
 }
 _OF_ROWS: Mapping[str, Callable[[Sequence[Row], Sequence[str]], str]] = {

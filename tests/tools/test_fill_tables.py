@@ -138,7 +138,9 @@ def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_t
     rows += _rows("ottc_transfer", "viterbi", (1.0, 1.0), (80.0, 82.0))
     # A boundary head's times are its own.
     rows += _rows("ctc_transfer", "boundary", (9.5, 11.0), (8.0, 9.0))
+    rows[2].fields["provenance"] = {"dirty": True}
     table = make_table("transfer", rows, ("ctc",))
+    assert table.endswith("Trained with changes that were not committed, by seed: `ctc` 2.")
     end = "2.0 (2.0, 2.0)"
     assert _cells(table) == [
         ["`ctc`", "11.00 (10.00, 12.00)", "–", "+0.25 (+1.00, -0.50)",
@@ -158,7 +160,7 @@ def test_transfer_stands_beside_what_has_none_and_beside_the_random_teacher_in_t
 def test_a_criterions_times_are_without_those_of_its_boundary_head():
     rows = _rows("ottc", "boundary", (1.0, 2.0), (9.0, 9.0))
     rows += _rows("ottc", "viterbi", (1.0, 2.0), (40.0, 42.0))
-    assert "| 41.0 |" in make_table("criterion", rows, ("ottc",))
+    assert "| 41.0 (40.0, 42.0) |" in make_table("criterion", rows, ("ottc",))
     assert "| 9.0 |" in make_table("overview", rows, ("ottc",))
 
 
