@@ -16,6 +16,7 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
     many, free = suited_config(SENTENCES), suited_config(FREE)
     assert (many.context, many.window, many.gaussian_rounds) == (0, 0.015, 16)
     assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
+    assert (many.own_units, free.own, free.own_units > 0) == (0, "neighbours", True)
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
 

@@ -7,6 +7,7 @@ from typing import Any
 
 STARTS = ("loud", "equal")
 TARGETS = ("best", "sum")
+OWN = ("words", "neighbours")
 # Very little speech that is seen more often is learned by heart, whatever its text.
 _MOST_EPOCHS = 5
 
@@ -109,9 +110,10 @@ class BoundaryConfig:
         prior_floor: frames that every state is counted to have at least, > 0.
         settled: a stage ends when a round moves less than this share of the frames, in [0, 1).
         least_count: units that are heard less often are taken together, ≥ 0.
-        own_uses: words that are heard at least so often have units of their own, > 0: a letter does not sound
-            the same in every word.
-        own_units: how many of these there are at most, those of the words heard most often, ≥ 0.
+        own: what may have units of its own, since a letter does not sound the same everywhere: "words", each
+            letter of a word; "neighbours", each letter between, before or behind other letters.
+        own_uses: how often that is heard at least, > 0.
+        own_units: how many of these there are at most, of what is heard most often, ≥ 0.
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
         interval_scale: likewise for the intervals that hold boundaries, > 0; neighbouring frames say the
@@ -158,6 +160,7 @@ class BoundaryConfig:
     prior_floor: float = 10.0
     settled: float = 0.002
     least_count: int = 10
+    own: str = "words"
     own_uses: int = 50
     own_units: int = 150
     wide_share: float = 0.1
@@ -191,6 +194,7 @@ class BoundaryConfig:
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
         _one_of(STARTS, start=self.start)
+        _one_of(OWN, own=self.own)
         _at_least(0, mixture=self.mixture)
         if self.mixture & (self.mixture - 1) or (self.mixture and not self.gaussian_rounds):
             raise ValueError(

@@ -71,6 +71,7 @@ def prepare(
         [utterance.words for utterance in used],
         config.least_count,
         lexicon,
+        own=config.own,
         own_uses=config.own_uses,
         own_units=config.own_units,
     )

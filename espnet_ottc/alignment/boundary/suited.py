@@ -3,7 +3,8 @@
 Where a few words come again and again, as digits or commands do, sharp times are found from a plain flat
 start, and each word has letters of its own.  With more words, shares of the frames need Gaussians to become
 words.  As long as these come often, each letter is heard in few surroundings, and a single frame tells the
-letters apart.  In free text nearly every word is new: there a frame needs its neighbours.
+letters apart.  In free text nearly every word is new: there a frame needs its neighbours, and letters have
+other units beside other letters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ MANY_WORDS: Mapping[str, Any] = {
 }
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
+    **{"own": "neighbours", "own_uses": 100, "own_units": 60},
+    "join_shift": 0.008,
     "window": 0.025,
     "noise": 0.25,
     "stages": [{"rounds": 12, "epochs": 2, "context": 2}],

@@ -1,6 +1,6 @@
 """From words to the units that have states of their own: letters of any script, or a lexicon's phones."""
 
-import itertools
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -18,8 +18,15 @@ ANYTHING = "<wildcard>"
 _MOST_SPELLINGS = 8
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE][-+]?\d+)?")
-# Between a unit's symbol and the word that it belongs to; neither letters nor phones hold one.
-_OF_WORD = " "
+# Between a unit's symbol and the word or the neighbours that it belongs to; neither letters nor phones hold
+# one.
+_OF = " "
+# Between neighbours; beside a word's first and last unit is its edge.
+_BESIDE, _EDGE = "<>", "#"
+# By how much more often neighbours must come where too many come as often.
+_MORE = 1.05
+# What has units of its own where it is heard often.
+WORDS, NEIGHBOURS = "words", "neighbours"
 Pronunciations = Mapping[str, tuple[tuple[str, ...], ...]]
 
 _VOWELS = set("aeiouyæøœıəɨɪʊаеёиоуыэюяієїαεηιουω")
@@ -77,15 +84,17 @@ class Units:
     """The inventory of units, and how words are spelled in it.
 
     A word that comes again and again may have units of its own: the E of NINE is silent, that of SEVEN is
-    not.  Elsewhere its letters are other units.
+    not.  Elsewhere its letters are other units.  Or letters have other units beside other letters, in any
+    word: the last E of a word, the H behind a T.
 
     Args:
-        known: the units besides silence, in order; names of units of a word are those that `of` gave them.
+        known: the units besides silence, in order; names of units of a word, or beside neighbours, are those
+            that `of` gave them.
         lexicon: pronunciations; None spells by letters.
 
     Attributes:
         names: `known`, then `OTHER` if it is not among them, then silence.
-        symbols: of each the letter or phone, without the word that it belongs to.
+        symbols: of each the letter or phone, without the word or the neighbours that it belongs to.
     """
 
     def __init__(self, known: Sequence[str], lexicon: Pronunciations | None = None) -> None:
@@ -93,13 +102,17 @@ class Units:
         if OTHER not in inner:
             inner.append(OTHER)
         self.names = (*inner, SILENCE)
-        self.symbols = tuple(name.split(_OF_WORD)[0] for name in self.names)
+        self.symbols = tuple(name.split(_OF)[0] for name in self.names)
         self.lexicon = None if lexicon is None else dict(lexicon)
         self._index = {name: i for i, name in enumerate(self.names)}
-        # A letter that is heard in such words alone is in other words what it is in the first of them.
+        # A letter that is heard in such places alone is elsewhere what it is in the first of them.
         for i, symbol in enumerate(self.symbols):
             self._index.setdefault(symbol, i)
-        self._own = {name.split(_OF_WORD)[1] for name in self.names if _OF_WORD in name}
+        parts = [name.split(_OF) for name in self.names]
+        self._own = {name[1] for name in parts if len(name) == len(("unit", "word", "place"))}
+        self._beside = {
+            _OF.join(name) for name in parts if len(name) == len(("unit", "neighbours"))
+        }
         self._folded = {} if lexicon is None else {word.casefold(): word for word in lexicon}
 
     @classmethod
@@ -109,6 +122,7 @@ class Units:
         least_count: int,
         lexicon: Pronunciations | None = None,
         *,
+        own: str = WORDS,
         own_uses: int = 0,
         own_units: int = 0,
     ) -> "Units":
@@ -119,32 +133,43 @@ class Units:
             least_count: a unit that occurs less often is its letter without marks if that occurs as often,
                 else `OTHER`.
             lexicon: pronunciations; a word that it lacks is spelled by letters.
-            own_uses: words that occur so often have units of their own.
-            own_units: at most so many, those of the words that occur most; 0 for none.
+            own: what may have units of its own: "words" that occur often; or "neighbours", each unit between
+                two others, else each before another, else each behind another, that occur often.
+            own_uses: how often.
+            own_units: at most so many, of those that occur most; 0 for none.
         """
         spelling = cls((), lexicon)
         parts = Counter(part for words in texts for word in words for part in word.split())
         uses: Counter[str] = Counter()
         for part, count in parts.items():
             uses[spelling.heard_as(part)] += count
-        own: dict[str, set[str]] = {}
-        for part in sorted(parts, key=lambda one: (-uses[spelling.heard_as(one)], one)):
-            key = spelling.heard_as(part)
-            if uses[key] >= own_uses and key not in own:
-                names = {name for units in spelling.alone(part) for name in _of_word(units, key)}
-                if sum(map(len, own.values())) + len(names) > own_units:
-                    break
-                own[key] = names
-        counts: Counter[str] = Counter()
+        found: dict[str, set[str]] = {}
+        if own == WORDS:
+            for part in sorted(parts, key=lambda one: (-uses[spelling.heard_as(one)], one)):
+                key = spelling.heard_as(part)
+                if uses[key] >= own_uses and key not in found:
+                    own_names = {
+                        name for spelt in spelling.alone(part) for name in _of_word(spelt, key)
+                    }
+                    if sum(map(len, found.values())) + len(own_names) > own_units:
+                        break
+                    found[key] = own_names
+        counts: Counter[tuple[str, ...]] = Counter()
         for part, count in parts.items():
-            if spelling.heard_as(part) not in own:
-                for unit in itertools.chain.from_iterable(spelling.alone(part)):
-                    counts[unit] += count
+            if spelling.heard_as(part) not in found:
+                for spelt in spelling.alone(part):
+                    for names in _beside(spelt):
+                        counts[names] += count
+        beside = _often(counts, own_uses, own_units) if own == NEIGHBOURS else set()
         bare: Counter[str] = Counter()
-        for unit, count in counts.items():
-            bare[unit if count >= least_count else _without_marks(unit)] += count
+        for (*wanted, unit), count in counts.items():
+            if beside.isdisjoint(wanted):
+                bare[unit] += count
+        for unit in [unit for unit, count in bare.items() if count < least_count]:
+            bare[_without_marks(unit)] += bare.pop(unit)
         known = sorted(unit for unit, count in bare.items() if count >= least_count and unit)
-        return cls([*known, *(name for names in own.values() for name in sorted(names))], lexicon)
+        of_words = (name for one in found.values() for name in sorted(one))
+        return cls([*known, *sorted(beside), *of_words], lexicon)
 
     @property
     def silence(self) -> int:
@@ -170,6 +195,8 @@ class Units:
                 found = (_with_wildcards(part),)
             elif (key := self.heard_as(part)) in self._own:
                 found = tuple(_of_word(units, key) for units in found)
+            elif self._beside:
+                found = tuple(tuple(map(self._among, _beside(units))) for units in found)
             spellings = [left + right for left in spellings for right in found]
             # a number of many words with two pronunciations each
             spellings = spellings[:_MOST_SPELLINGS]
@@ -200,10 +227,14 @@ class Units:
         kinds = [_kind(name) for name in self.names]
         return tuple(kinds.index(kind) for kind in kinds)
 
+    def _among(self, names: Sequence[str]) -> str:
+        """The first that is a unit; else the last, which is the unit by itself."""
+        return next((name for name in names if name in self._beside), names[-1])
+
     def _place(self, unit: str) -> int:
         if unit == ANYTHING:
             return self.anything
-        symbol = unit.split(_OF_WORD)[0]
+        symbol = unit.split(_OF)[0]
         for name in (unit, symbol, _without_marks(symbol)):
             if name in self._index:
                 return self._index[name]
@@ -213,9 +244,42 @@ class Units:
 def _of_word(units: Sequence[str], word: str) -> tuple[str, ...]:
     """The names of a word's own units; one that it has twice is two."""
     return tuple(
-        f"{unit}{_OF_WORD}{word}{_OF_WORD}{units[:place].count(unit)}"
-        for place, unit in enumerate(units)
+        f"{unit}{_OF}{word}{_OF}{units[:place].count(unit)}" for place, unit in enumerate(units)
     )
+
+
+def _beside(units: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    """Of each unit its names between its neighbours, before one, behind one, and by itself."""
+    edged = (_EDGE, *units, _EDGE)
+    for before, unit, behind in zip(edged, units, edged[2:], strict=False):
+        yield (
+            f"{unit}{_OF}{before}{_BESIDE}{behind}",
+            f"{unit}{_OF}{_BESIDE}{behind}",
+            f"{unit}{_OF}{before}{_BESIDE}",
+            unit,
+        )
+
+
+def _often(counts: Mapping[tuple[str, ...], int], least: int, most: int) -> set[str]:
+    """The names beside neighbours that occur often, where those that say more have not been taken.
+
+    Args:
+        counts: how often each has which names, as `_beside` orders them.
+        least: uses of a name, > 0; more, where otherwise too many had them.
+        most: names.
+    """
+    while most:
+        taken: set[str] = set()
+        for level in range(3):
+            uses: Counter[str] = Counter()
+            for names, count in counts.items():
+                if taken.isdisjoint(names[:level]):
+                    uses[names[level]] += count
+            taken |= {name for name, count in uses.items() if count >= least}
+        if len(taken) <= most:
+            return taken
+        least = max(least + 1, math.ceil(_MORE * least))
+    return set()
 
 
 def _with_wildcards(word: str) -> tuple[str, ...]:
