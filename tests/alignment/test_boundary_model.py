@@ -232,7 +232,7 @@ def test_marks_belong_to_their_letter() -> None:
 
 
 def test_rare_units_fall_back_to_their_letter_then_to_the_common_one() -> None:
-    texts = [["été", "ete", "zeta"], ["tete"]]
+    texts = [["été", "ete", "zeta"], ["tete", "zeta"]]
     units = Units.of(texts, 3)
     assert units.names == ("e", "t", OTHER, SILENCE)
     assert units.spell("été") == ((0, 1, 0),)

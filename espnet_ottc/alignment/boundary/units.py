@@ -161,12 +161,13 @@ class Units:
                     for names in _beside(spelt):
                         counts[names] += count
         beside = _often(counts, own_uses, own_units) if own == NEIGHBOURS else set()
-        bare: Counter[str] = Counter()
+        alone: Counter[str] = Counter()
         for (*wanted, unit), count in counts.items():
             if beside.isdisjoint(wanted):
-                bare[unit] += count
-        for unit in [unit for unit, count in bare.items() if count < least_count]:
-            bare[_without_marks(unit)] += bare.pop(unit)
+                alone[unit] += count
+        bare: Counter[str] = Counter()
+        for unit, count in alone.items():
+            bare[unit if count >= least_count else _without_marks(unit)] += count
         known = sorted(unit for unit, count in bare.items() if count >= least_count and unit)
         of_words = (name for one in found.values() for name in sorted(one))
         return cls([*known, *sorted(beside), *of_words], lexicon)
