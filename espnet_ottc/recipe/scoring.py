@@ -73,18 +73,7 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
     )
 
     def work(_: bool) -> None:
-        count = timed = 0
-
-        def entries() -> Iterator[tuple[str, str, list[Span]]]:
-            nonlocal count, timed
-            for cut in read_manifest(cuts, "cuts"):
-                count += 1
-                supervision = cut.supervisions[0]
-                if tier := text_tier(supervision):
-                    timed += 1
-                    yield cut.id, "1", spans_of(supervision, tier)
-
-        write_ctm_lines(out, entries())
+        timed, count = write_reference_times(cuts, out)
         if timed < count:
             say(
                 f"  {count - timed} of {count} utterances of {set_name} have no word "
@@ -93,6 +82,31 @@ def _write_reference(recipe: Recipe, set_name: str) -> bool:
 
     perform(step, work, say)
     return out.stat().st_size > 0
+
+
+def write_reference_times(cuts: Path, out: Path) -> tuple[int, int]:
+    """Write the times that cuts have of their words, or phones, as a CTM; no cut is held.
+
+    Args:
+        cuts: manifest of a set.
+        out: the CTM.
+
+    Returns:
+        How many cuts have times, and how many there are.
+    """
+    count = timed = 0
+
+    def entries() -> Iterator[tuple[str, str, list[Span]]]:
+        nonlocal count, timed
+        for cut in read_manifest(cuts, "cuts"):
+            count += 1
+            supervision = cut.supervisions[0]
+            if tier := text_tier(supervision):
+                timed += 1
+                yield cut.id, "1", spans_of(supervision, tier)
+
+    write_ctm_lines(out, entries())
+    return timed, count
 
 
 class _Scoring:
