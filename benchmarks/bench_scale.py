@@ -156,8 +156,8 @@ def _document(
     lines = [
         "# Stages on whole corpora",
         "",
-        f"Synthetic cuts of {SECONDS:g} s with {len(WORDS)} words, without audio: {cuts[0]} ({hours[0]:,.0f} h) "
-        f"and {cuts[1]} ({hours[1]:,.0f} h). Each step is a process of its own, its memory the most that it "
+        f"Synthetic cuts of {SECONDS:g} s with {len(WORDS)} words, without audio: {cuts[0]} "
+        f"({hours[0]:,.0f} h) and {cuts[1]} ({hours[1]:,.0f} h). Each step is a process of its own, its memory the most that it "
         "held. Rows that grow hold counts and errors of each utterance, for medians and intervals.",
         "",
         *provenance_lines(about, "one run of each"),

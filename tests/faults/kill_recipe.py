@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import os
 import random
 import re
 import shutil
@@ -40,7 +39,7 @@ from tiny_recipe import HOURS, recipe_folder, run_command
 from espnet_ottc.report.records import read_results
 from espnet_ottc.utils.provenance import provenance
 
-SIZES = (*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean")
+SIZES = (*HOURS, "--synthetic_test_hours", "0.006", "--eval_sets", "test-clean", "--nj", "2")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _STAGE = re.compile(r"== stage (\d+)")
 # What differs from run to run by its nature.
@@ -145,17 +144,19 @@ def results(recipe: Path) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill of a run, or none where the run ended before.
+    """A kill of a run, or none where the run ended by itself.
 
     Attributes:
         stage: that it ran; None before the first.
-        signal: name; None where it was not killed.
+        signal: name; None where it did not end by it.
         left: commands of processes that were left.
+        fault: the end of its output, where it failed by itself.
     """
 
     stage: int | None
     signal: str | None
     left: list[str]
+    fault: str | None = None
 
 
 def kill_in(
@@ -179,16 +180,20 @@ def kill_in(
     until = time.monotonic() + delay
     while time.monotonic() < until and running.process.poll() is None:
         time.sleep(0.02)
-    killed = running.process.poll() is None
+    sent = running.process.poll() is None
     at = max(running.began, default=None)
-    if killed:
+    if sent:
         running.process.send_signal(number)
-    running.process.wait()
+    status = running.process.wait()
+    # One that was through, or that does not mind the signal, is not killed.
+    killed = sent and status in (-number, 128 + number)
     waited = time.monotonic() + _LEFT_SECONDS
     while (left := left_over(running.mark)) and time.monotonic() < waited:
         time.sleep(0.1)
     reading.join(timeout=5)
-    return Kill(at, number.name if killed else None, left)
+    failed = status != 0 and not killed
+    end = "".join(running.lines[-5:]) if failed else None
+    return Kill(at, number.name if killed else None, left, end)
 
 
 @dataclass
@@ -209,6 +214,7 @@ class Round:
     def faults(self) -> list[str]:
         """All that must not be."""
         left = [f"stage {kill.stage}: left {one}" for kill in self.kills for one in kill.left]
+        left += [f"stage {kill.stage}: {kill.fault}" for kill in self.kills if kill.fault]
         stuck = [] if self.fault is None else [f"it cannot go on: {self.fault}"]
         return [*left, *stuck, *(f"{name} differs" for name in self.differences)]
 
@@ -238,7 +244,8 @@ def one_round(
         target = max(stage, first)
         again = ["--stage", str(first)]
         kill = kill_in(recipe, [*more, *again], target, lengths[target], rng)
-        if kill.signal is not None:
+        print(f"  stage {kill.stage}: {kill.signal}", flush=True)
+        if kill.signal is not None or kill.fault is not None:
             found.kills.append(kill)
         first = first if kill.stage is None else kill.stage
     last, reading = start(recipe, more)
@@ -333,6 +340,7 @@ def _append(path: Path, about: Mapping[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    # Run under nohup it would ignore what it sends to others.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Started by nohup or behind another command it ignores these, and so would all that it starts.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_DFL)
     sys.exit(main())
