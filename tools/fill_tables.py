@@ -9,7 +9,8 @@ shows these systems alone, `criterion` in its place leaves times of boundary hea
 `<!-- table: transfer EXPERIMENT SYSTEM ... -->` shows those that add knowledge transfer to them;
 `<!-- table: boundaries EXPERIMENT -->` shows the times on all sets, `boundaries_brief` the errors of systems
 on test sets.  `result_tables.py` has the tables.
-`<!-- table: goals NAME -->` shows what `goals.yaml` has under this name beside what was reached.
+`<!-- table: goals NAME -->` shows what `goals.yaml` has under this name beside what was reached, and
+`<!-- table: kills NAME -->` the kills that `results/NAME.jsonl` records.
 Exit status: 0; 1 for a fault of the input; 2 for wrong options.
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goal_table import make_goals
+from kill_table import make_kills
 from result_tables import TABLES, make_table
 
 from espnet_ottc.report.results import Row, read_rows
@@ -27,7 +29,15 @@ from espnet_ottc.utils.files import written_aside
 
 ROOT = Path(__file__).resolve().parents[1]
 GOALS = "goals"
-PAGES = ("README.md", "docs/ablations.md", "docs/results.md", "docs/times.md", "docs/unbalanced.md")
+KILLS = "kills"
+PAGES = (
+    "README.md",
+    "docs/ablations.md",
+    "docs/reliability.md",
+    "docs/results.md",
+    "docs/times.md",
+    "docs/unbalanced.md",
+)
 _PLACE = re.compile(
     r"(<!-- table: (?P<name>\w+)(?: (?P<experiment>\w+))?(?P<systems>(?: \w+)*) -->\n).*?(<!-- end -->)",
     re.DOTALL,
@@ -67,13 +77,16 @@ def fill_page(text: str, results: Path) -> str:
     if not places or not all(place["experiment"] for place in places):
         raise ValueError(
             "the page must have places <!-- table: NAME EXPERIMENT --> ... <!-- end --> with NAME of "
-            f"{', '.join((*TABLES, GOALS))}; got {', '.join(place[1].strip() for place in places) or 'none'}"
+            f"{', '.join((*TABLES, GOALS, KILLS))}; "
+            f"got {', '.join(place[1].strip() for place in places) or 'none'}"
         )
 
     def renewed(place: re.Match[str]) -> str:
         name = place["experiment"]
         if place["name"] == GOALS:
             filled = make_goals(name, results)
+        elif place["name"] == KILLS:
+            filled = make_kills(results / f"{name}.jsonl")
         else:
             if name not in experiments:
                 experiments[name] = read_rows(results / f"{name}.jsonl")

@@ -1,5 +1,6 @@
 """The generated tables of our documents."""
 
+import json
 from pathlib import Path
 
 import goal_table
@@ -90,6 +91,36 @@ def test_goals_stand_beside_what_each_seed_reached_and_bars_hold_as_they_are_sho
     ]
     with pytest.raises(ValueError, match="goals must be of x; got y"):
         goal_table.make_goals("y", tmp_path)
+
+
+def test_kills_are_counted_by_place_stage_and_signal(tmp_path):
+    def kill(stage, by, **more):
+        return {"stage": stage, "signal": f"SIG{by}", "left": [], "fault": None} | more
+
+    about = {"commit": "0123456789", "dirty": False, "fault": None, "differences": []}
+    rounds = [
+        {**about, "where": "here", "kills": [kill(2, "KILL"), kill(10, "INT"), kill(2, "KILL")]},
+        {**about, "where": "slurm", "kills": [kill(4, "TERM", left=["python x"])], "dirty": True},
+        {**about, "where": "here", "kills": [kill(3, "HUP")], "differences": ["text", "row"]},
+        {
+            **{**about, "where": "slurm", "fault": "error: it is stuck"},
+            "kills": [kill(5, "X", signal=None, fault="error")],
+        },
+    ]
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rounds))
+    page = fill_page("<!-- table: kills some -->\n<!-- end -->\n", tmp_path)
+    assert _cells(page) == [
+        ["here", "0123456", "2", "4", "2: 2, 3: 1, 10: 1", "HUP: 1, INT: 1, KILL: 2", "2", "0"],
+        ["slurm", "0123456*, 0123456", "2", "1", "4: 1", "TERM: 1", "2", "1"],
+        [
+            *("all", "0123456, 0123456*", "4", "5", "2: 2, 3: 1, 4: 1, 10: 1"),
+            *("HUP: 1, INT: 1, KILL: 2, TERM: 1", "4", "1"),
+        ],
+    ]
+    path.write_text("{}\n")
+    with pytest.raises(ValueError, match=r"some.jsonl: must have a round in each line"):
+        fill_page("<!-- table: kills some -->\n<!-- end -->\n", tmp_path)
 
 
 def test_boundaries_of_every_set_stand_with_each_seed_test_sets_first():
