@@ -17,7 +17,10 @@ Result = TypeVar("Result")
 
 
 def work_in_parts(
-    work: Callable[[Sequence[Item]], Result], items: Sequence[Item], least: int
+    work: Callable[[Sequence[Item]], Result],
+    items: Sequence[Item],
+    least: int,
+    cores: int | None = None,
 ) -> list[Result]:
     """What the work gives for parts of a sequence, in their order.
 
@@ -28,8 +31,9 @@ def work_in_parts(
         work: is called with each part; its result has to be one that can be pickled.
         items: all of them.
         least: of a part; fewer are not worth a process.
+        cores: at most so many parts; None: as many as this process may use.
     """
-    parts = max(1, min(_cores(), len(items) // least)) if _may_fork() else 1
+    parts = max(1, min(cores or _cores(), len(items) // least)) if _may_fork() else 1
     bounds = [len(items) * place // parts for place in range(parts + 1)]
     here, *elsewhere = (items[first:last] for first, last in pairwise(bounds))
     context = get_context("fork") if elsewhere else None

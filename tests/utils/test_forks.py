@@ -62,3 +62,4 @@ def test_where_other_threads_run_or_little_is_to_do_there_is_one_part(monkeypatc
     assert forks.work_in_parts(len, range(10), 3) == [10]
     monkeypatch.setattr(forks, "_may_fork", lambda: True)
     assert forks.work_in_parts(len, range(2), 3) == [2]
+    assert forks.work_in_parts(len, range(10), 3, 1) == [10]

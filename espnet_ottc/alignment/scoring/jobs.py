@@ -87,7 +87,8 @@ class ScoringJob:
                     self.reference, self.hypothesis, options, **self.files
                 )
             else:
-                report = score_word_files(self.reference, self.hypothesis, options)
+                # A unit of work has one core.
+                report = score_word_files(self.reference, self.hypothesis, options, cores=1)
         except ValueError as fault:
             raise ValueError(f"{self.title}: {fault}") from fault
         write_json(self.out, report.as_json())

@@ -125,6 +125,7 @@ def score_words(
     options: WordScoringOptions | None = None,
     *,
     names: tuple[str, str] = ("", ""),
+    cores: int | None = None,
 ) -> WordReport:
     """Score words against a reference.
 
@@ -133,13 +134,15 @@ def score_words(
         hypotheses: likewise.
         options: None takes the defaults.
         names: of references and hypotheses, for the report.
+        cores: that many utterances may keep busy; None: all that this process may use.
 
     Raises:
         ValueError: no reference; an utterance on one side only that no option allows; a level or a
             number of resamples out of range.
         ImportError: kaldialign or NumPy is not installed.
     """
-    return _score(lambda: references, lambda: hypotheses, options or WordScoringOptions(), names)
+    chosen = options or WordScoringOptions()
+    return _score(lambda: references, lambda: hypotheses, chosen, names, cores)
 
 
 def _score(
@@ -147,6 +150,7 @@ def _score(
     hypothesis: Callable[[], Texts],
     options: WordScoringOptions,
     names: tuple[str, str],
+    cores: int | None,
 ) -> WordReport:
     references = reference()
     hypotheses = hypothesis()
@@ -156,7 +160,7 @@ def _score(
     counting = _Counting(options, compared, not compared.are(chain(*symbols)))
     totals: dict[str, ErrorTotals] = {}
     pairs = list(options.pairs(references, hypotheses).values())
-    for part in work_in_parts(counting.totals, pairs, _WORTH_A_PROCESS):
+    for part in work_in_parts(counting.totals, pairs, _WORTH_A_PROCESS, cores):
         for unit, total in part.items():
             totals.setdefault(unit, ErrorTotals()).extend(total)
     intervals = bootstrap_ratios(
@@ -264,7 +268,11 @@ def _symbols(words: Mapping[str, Sequence[str]]) -> frozenset[str]:
 
 
 def score_word_files(
-    reference: Path, hypothesis: Path, options: WordScoringOptions | None = None
+    reference: Path,
+    hypothesis: Path,
+    options: WordScoringOptions | None = None,
+    *,
+    cores: int | None = None,
 ) -> WordReport:
     """Score the words of two files; see `score_words`.
 
@@ -272,6 +280,7 @@ def score_word_files(
         reference: Kaldi text, sclite's `*.trn`, `*.stm`, or a file of times that `read_spans` takes.
         hypothesis: likewise.
         options: None takes the defaults.
+        cores: as there.
 
     Raises:
         ValueError: a malformed file, or what `score_words` refuses.
@@ -288,6 +297,7 @@ def score_word_files(
         lambda: _read_words(hypothesis, options, options.hyp_channel or options.channel),
         options,
         (str(reference), str(hypothesis)),
+        cores,
     )
 
 
