@@ -223,9 +223,9 @@ def _document(rows: list[Row], options: argparse.Namespace) -> str:
     lines = [
         "# Steps of the paper's configurations",
         "",
-        "Configurations of `egs2/librispeech_ottc/conf`, each OTTC beside its CTC twin. Parameters are random "
-        "and sound is noise, which cost what others do. The share of the loss is that of the criterion with its "
-        "projection, forward and backward.",
+        "Configurations of `egs2/librispeech_ottc/conf`, each OTTC beside its CTC twin. Parameters are "
+        "random and sound is noise, which cost what others do. The share of the loss is that of the "
+        "criterion with its projection, forward and backward.",
         "",
         *provenance_lines(about, f"medians of {options.steps} steps"),
         "",
