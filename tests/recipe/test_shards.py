@@ -169,16 +169,24 @@ def test_audio_that_cannot_be_read_is_found_in_every_shard(options, tmp_path):
         soundfile.write(path, np.zeros(16000 + number), 16000)
         recording = Recording.from_file(path)
         cuts.append(MonoCut(path.stem, 0, recording.duration, 0, recording=recording))
-        if number in (3, 17, 39):
-            path.write_bytes(path.read_bytes()[:500])
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    (tmp_path / "shar" / "dev").mkdir(parents=True)
+    CutSet.from_cuts(cuts).to_shar(tmp_path / "shar" / "dev", {"recording": "flac"}, shard_size=9)
+    for number in (3, 17, 39):
+        path = tmp_path / f"{number:02d}.wav"
+        path.write_bytes(path.read_bytes()[:500])
     found = [
         list(check_audio(options(*words), "dev", tmp_path / "cuts.jsonl.gz", 40, resumed=False))
-        for words in ((), ("--shard_utts", "16", "--nj", "2"))
+        for words in (
+            (),
+            ("--shard_utts", "16", "--nj", "2"),
+            # The stream has the audio that was whole.
+            ("--shar", str(tmp_path / "shar"), "--shard_utts", "16"),
+        )
     ]
     jobs.use(Clusters(), cores=1, gpus=0, trainings=1, threads=1)
     assert [problem.where for problem in found[0]] == ["03", "17", "39"]
-    assert found[1] == found[0]
+    assert found[1:] == [found[0], []]
     assert len(list(Path("data/logs/cuts_dev").glob("*.log"))) == 3
 
 
