@@ -280,7 +280,7 @@ def test_a_process_that_dies_between_two_utterances_fails_none(
                 future.set_result([Failure(group[0].id, "none")])
             return future
 
-    monkeypatch.setattr(running, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
     groups = [[one] for one in utterances]
     results = workers._pooled(groups, LoudSource("loud"), ["cpu", "cpu"], False)
     assert next(results).id == "x0"

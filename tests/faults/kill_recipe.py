@@ -164,7 +164,7 @@ def kill_in(
 ) -> Kill:
     """Run the recipe, and kill it at a random moment from the beginning of a stage on.
 
-    What was done of the stage before is not done again: the moment may lie in one of the next.
+    What was done of the stage before is not done again: the run may end before the moment comes.
 
     Args:
         recipe: its folder.
@@ -240,13 +240,16 @@ def one_round(
     found = Round()
     first = min(lengths)
     for stage in wanted:
-        # A stage that a kill has skipped is through.
-        target = max(stage, first)
-        again = ["--stage", str(first)]
-        kill = kill_in(recipe, [*more, *again], target, lengths[target], rng)
+        if stage < first:
+            continue  # it is through
+        part = ["--stage", str(first), "--stop_stage", str(stage)]
+        kill = kill_in(recipe, [*more, *part], stage, lengths[stage], rng)
         print(f"  stage {kill.stage}: {kill.signal}", flush=True)
         if kill.signal is not None or kill.fault is not None:
             found.kills.append(kill)
+        elif kill.stage == stage:
+            first = stage + 1
+            continue
         first = first if kill.stage is None else kill.stage
     last, reading = start(recipe, more)
     reading.join()
