@@ -71,6 +71,7 @@ class _Pools:
     """
 
     def __init__(self) -> None:
+        self._refused = False
         self._clusters = Clusters()
         self._needs: dict[str, Need] = {}
         self._engines: dict[str, Engine] = {}
@@ -81,16 +82,25 @@ class _Pools:
 
     def of(self, prefix: str) -> Engine:
         need = self._needs.get(prefix, Need())
-        return self._engines.setdefault(prefix, Engine(self._clusters, need))
+        engine = self._engines.setdefault(prefix, Engine(self._clusters, need))
+        if self._refused:
+            engine.end()
+        return engine
 
     def end(self) -> None:
         for engine in self._engines.values():
             engine.end()
 
+    def refuse(self) -> None:
+        """Let no unit start any more, whoever comes with one later."""
+        self._refused = True
+        self.end()
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()
+        self._refused = False
 
 
 _pools = _Pools()
@@ -118,8 +128,8 @@ def use(
 
 
 def _end(number: int, frame: object) -> None:
-    # Only this thread leaves here; others see their units end.
-    _pools.end()
+    # Only this thread leaves here; others see their units end, and may be about to start one.
+    _pools.refuse()
     sys.exit(128 + number)
 
 

@@ -16,15 +16,19 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with(parent: int) -> None:
-    """Have this process get SIGTERM when `parent` ends; nothing where `parent` did not start it.
+    """Have this process get SIGTERM when `parent` ends, at once where it has ended already.
 
-    The signal belongs to the parent's thread that started this process.  Commands that this process becomes
-    (`exec`) keep it.
+    Nothing happens where `parent` lives and did not start it.  The signal belongs to the parent's thread that
+    started this process.  Commands that this process becomes (`exec`) keep it.
 
     Args:
-        parent: process id.
+        parent: process id; 0: none.
     """
-    if sys.platform != "linux" or os.getppid() != parent:
+    if sys.platform != "linux" or not parent:
+        return
+    if os.getppid() != parent:
+        if _has_ended(parent):
+            os.kill(os.getpid(), signal.SIGTERM)
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0):
@@ -33,6 +37,16 @@ def end_with(parent: int) -> None:
     if os.getppid() != parent:
         # It ended in between.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a process is no more, or a zombie."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX"
 
 
 def bound(command: Sequence[str]) -> list[str]:

@@ -80,6 +80,56 @@ def test_however_the_command_ends_all_jobs_end_and_no_other_starts(tmp_path, num
     assert not (tmp_path / "c").exists()
 
 
+# One job, which another thread is about to start when the command is told to end.
+LATE = """
+import sys, threading, time
+from pathlib import Path
+from espnet_ottc.recipe import jobs
+
+folder = Path(sys.argv[1])
+
+def work(name):
+    (folder / "begun").touch()
+    while not jobs._pools._refused:
+        time.sleep(0.01)
+    jobs.run_logged([sys.executable, "-c", "import time; time.sleep(120)"], folder / name)
+
+sys.exit(jobs.run(lambda: jobs.run_parallel(work, ["late"], 1)))
+"""
+
+
+def test_a_job_that_is_about_to_start_when_the_command_ends_does_not(tmp_path):
+    command = subprocess.Popen([sys.executable, "-c", LATE, str(tmp_path)], stderr=subprocess.PIPE)
+    try:
+        assert _waited((tmp_path / "begun").exists)
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(120) == 128 + signal.SIGTERM
+    finally:
+        command.kill()
+        command.communicate()
+    assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_a_stage_whose_shell_has_ended_before_it_began_does_nothing(tmp_path):
+    shell = subprocess.Popen([sys.executable, "-c", ""])
+    shell.wait()
+    code = "from espnet_ottc.recipe import jobs; jobs.run(lambda: print('at work'))"
+
+    def of(process):
+        environment = {**os.environ, "espnet_ottc_shell": str(process)}
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    assert of(shell.pid) == (-signal.SIGTERM, "")
+    assert of(os.getpid()) == (0, "at work\n")
+    # One that lives and did not start it is none of its business.
+    assert of(os.getppid()) == (0, "at work\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_however_run_sh_ends_nothing_of_it_is_left(tmp_path, number):
     for name in ("TEMPLATE", "librispeech_ottc"):
