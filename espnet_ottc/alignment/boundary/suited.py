@@ -17,6 +17,9 @@ A_FEW_WORDS = 50
 # Uses of a word, in the mean over the different words, below which texts are free.  Digits have 20 and more,
 # sentences of 200 words 90, an hour of read books 3.
 FREE_TEXT_USES = 10.0
+# Of neighbours: in a dozen minutes of speech few come as often.  The growing limits that keep neighbours to
+# sixty go from 100 over this one, so that three quarters of an hour has the same units from either on.
+_NEIGHBOUR_USES = 196
 # What texts have in place of `BoundaryConfig`'s defaults.
 MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
@@ -25,7 +28,7 @@ MANY_WORDS: Mapping[str, Any] = {
 }
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
-    **{"own": "neighbours", "own_uses": 100, "own_units": 60},
+    **{"own": "neighbours", "own_uses": _NEIGHBOUR_USES, "own_units": 60},
     "join_shift": 0.008,
     "window": 0.025,
     "noise": 0.25,
