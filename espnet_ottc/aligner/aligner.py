@@ -20,6 +20,7 @@ from espnet_ottc.aligner.speech_activity import (
     spoken_frames,
     spoken_part,
 )
+from espnet_ottc.aligner.steady_sound import Shortened, without_steady_sound
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import (
@@ -52,8 +53,9 @@ class AlignerOptions:
         decoder: how words are recognised where there is no text: `viterbi` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
-        vad: recognise words only where a detector of voice activity hears speech, and seek given ones
-            between the long ends of a recording where it hears none, unless a word beside them is doubtful.
+        vad: recognise words only where a detector of voice activity hears speech; seek given ones outside
+            of steady sound, and between the long ends of a recording where it hears none, unless a word
+            beside them is doubtful.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -89,28 +91,28 @@ class _Part:
     """Where the words of an utterance are sought.
 
     Attributes:
-        whole: (N,) samples of the utterance.
-        first, last: those of them in which its words are sought.
+        sound: of the utterance, without steady sound.
+        first, last: samples of it in which the words are sought.
     """
 
-    whole: Tensor
+    sound: Shortened
     first: int
     last: int
 
     @property
     def samples(self) -> Tensor:
         """(last - first,)."""
-        return self.whole[self.first : self.last]
+        return self.sound.samples[self.first : self.last]
 
     @property
     def cut(self) -> bool:
-        """Whether samples are left out."""
-        return len(self.samples) < len(self.whole)
+        """Whether the ends of the sound are left out."""
+        return len(self.samples) < len(self.sound.samples)
 
     def lacks(self, words: Sequence[AlignedWord]) -> bool:
-        """Whether a word beside samples that are left out may have been said in them."""
+        """Whether a word beside an end that is left out may have been said in it."""
         first = self.first > 0 and any(map(_is_doubtful, words[:1]))
-        return first or (self.last < len(self.whole) and any(map(_is_doubtful, words[-1:])))
+        return first or (self.last < len(self.sound.samples) and any(map(_is_doubtful, words[-1:])))
 
 
 class Aligner:
@@ -309,10 +311,10 @@ class Aligner:
     def _part(self, utterance: Utterance, samples: npt.NDArray[np.float32]) -> "_Part":
         """Of an utterance's samples those in which its text is sought."""
         whole, rate = torch.from_numpy(samples), self.sampling_rate
-        first, last = 0, len(whole)
-        if self.options.vad and utterance.text is not None:
-            first, last = spoken_part(whole, rate)
-        return _Part(whole, first, last)
+        if not self.options.vad or utterance.text is None:
+            return _Part(Shortened(whole, (0.0,), (0.0,), len(whole) / rate), 0, len(whole))
+        sound = without_steady_sound(whole, rate)
+        return _Part(sound, *spoken_part(sound.samples, rate))
 
     def _aligned(
         self, utterance: Utterance, part: "_Part", outputs: FrameOutputs | None = None
@@ -323,21 +325,24 @@ class Aligner:
         found = found.moved(part.first / rate)
         if part.lacks(found.words):
             # The detector does not hear every quiet word.
-            everywhere = self._found(part.whole, utterance.text, len(part.whole) / rate, None)
+            sound = part.sound.samples
+            everywhere = self._found(sound, utterance.text, len(sound) / rate, None)
             found = max(found, everywhere, key=lambda one: _count_ok(one.words))
+        words = tuple(map(part.sound.word, found.words))
+        gaps = tuple(gap.retimed(part.sound.time) for gap in found.gaps)
         path = utterance.recording.path
         return AlignedUtterance(
             id=utterance.id,
             recording=utterance.recording.id,
             offset=utterance.start,
-            duration=len(part.whole) / rate,
-            words=found.words,
+            duration=part.sound.duration,
+            words=words,
             confidence=found.confidence,
             status=found.status,
             channel=utterance.channel,
             speaker=utterance.speaker,
             recognised=utterance.text is None,
-            gaps=found.gaps,
+            gaps=gaps,
             search=self.search,
             model=self.model_name,
             source=None if path is None else str(path),

@@ -12,6 +12,7 @@ from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
 from espnet_ottc.aligner.boundaries import boundary_word, said_for, tokens_of_words
 from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
+from espnet_ottc.aligner.steady_sound import without_steady_sound
 from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.aligners import BOUNDARY
@@ -208,8 +209,9 @@ def _speller(language: str, lexicon: Pronunciations | None) -> Speller:
 
 
 def _load(one: Utterance) -> tuple[Tensor, int]:
-    """At the recording's own rate where that is low: there is nothing above."""
+    """Without long steady sound; at the recording's own rate where that is low: there is nothing above."""
     rate = SAMPLING_RATE
     if one.recording.path is not None:
         rate = min(probe(one.recording.path).rate, SAMPLING_RATE)
-    return torch.from_numpy(sound.load(one, rate)), rate
+    samples = torch.from_numpy(sound.load(one, rate))
+    return without_steady_sound(samples, rate).samples, rate

@@ -26,18 +26,6 @@ _PIECE, _BEFORE = 30.0, 2.0
 LONG_END, KEPT_START, KEPT_END = 3.0, 0.2, 0.1
 # Seconds that are heard first at either end.
 _LOOK = 10.0
-# Where the sound of such an end begins, as hiss beside a last s, is told by spectra of 10 ms: by the mean
-# square of their bands' distances from those of two seconds that begin half a second behind the detector's
-# end.
-_HOP, _BANDS, _BEHIND, _SOUND = 0.01, 24, 0.5, 2.0
-# Standard deviations of bands (natural logarithms): the least, and what a steady sound has at most in the
-# mean.  Hiss has 0.6, a tone 0.9; music and voices have more than 1.9.
-_LEAST_SPREAD, _STEADY = 0.3, 1.3
-# What a band has at least: of the power of the sound's loudest band, and by itself (6400 at full scale).
-_MASKED, _INAUDIBLE = 1e-5, 1e-7
-# How much farther than the farthest of the two seconds speech is; how far into what the detector has taken
-# for speech a steady sound is followed; and what is kept of it.
-_FARTHER, _BACK, _KEPT_SOUND = 1.5, 0.5, 0.03
 
 
 def spoken_frames(
@@ -87,8 +75,8 @@ def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, f
 def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     """Where a given text can lie: all samples but for long ends, 3 s and more, in which nobody speaks.
 
-    A fifth of a second is kept before speech, a tenth behind, and less where another sound begins there: hiss
-    would be taken for a last s.  Where nobody is heard at all, nothing is left out.
+    A fifth of a second is kept before speech, a tenth behind.  Where nobody is heard at all, nothing is left
+    out.
 
     Args:
         samples: (N,) in [-1, 1].
@@ -102,45 +90,10 @@ def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     if before is None or after is None:
         return 0, len(samples)
     first, last = (
-        round((end - min(kept, _beside_speech(sound, sampling_rate, end))) * sampling_rate)
-        if end > LONG_END
-        else 0
-        for sound, end, kept in ((samples.flip(0), before, KEPT_START), (samples, after, KEPT_END))
+        round((end - kept) * sampling_rate) if end > LONG_END else 0
+        for end, kept in ((before, KEPT_START), (after, KEPT_END))
     )
     return first, len(samples) - last
-
-
-def _beside_speech(samples: Tensor, sampling_rate: int, seconds: float) -> float:
-    """How much of the last seconds of a recording, in which nobody speaks, is to be kept beside speech.
-
-    Args:
-        samples: (N,) that end so; for the other end of a recording, backwards.
-        sampling_rate: Hz.
-        seconds: at the end, as the detector has found them: more than 3.
-
-    Returns:
-        Seconds up to where the sound of the end begins, and a little of it.  Negative where that is in what
-        the detector has taken for speech.
-    """
-    hop = round(_HOP * sampling_rate)
-    back, sound, length = (
-        round(span / _HOP) for span in (_BACK, _BACK + _BEHIND, _BACK + _BEHIND + _SOUND)
-    )
-    start = len(samples) - round(seconds * sampling_rate) - back * hop
-    padded = torch.nn.functional.pad(samples[max(start, 0) :], (max(-start, 0), 0))
-    frames = padded[: (length + 1) * hop].unfold(0, 2 * hop, hop)
-    power = torch.fft.rfft(frames * torch.hann_window(2 * hop)).abs().square()
-    width = power.shape[1] // _BANDS
-    bands = power[:, 1 : 1 + _BANDS * width].unflatten(1, (_BANDS, width)).mean(2)
-    bands = (bands + _MASKED * bands[sound:].mean(0).max() + _INAUDIBLE).log()
-    spread, mean = torch.std_mean(bands[sound:], 0)
-    distances = ((bands - mean) / spread.clamp(min=_LEAST_SPREAD)).square().mean(1)
-    distances = torch.nn.functional.avg_pool1d(distances[None], 3, 1, 1, count_include_pad=False)[0]
-    # An unsteady sound is like speech, which the detector tells better but for its margin.
-    first = 0 if float(spread.mean()) <= _STEADY else back - round(_MARGIN / 1000 / _HOP)
-    other = (distances[first:sound] > _FARTHER * distances[sound:].max()).nonzero()
-    begins = first + int(other[-1]) + 1 if len(other) else first
-    return (begins - back) * _HOP + _KEPT_SOUND
 
 
 def _seconds_before_speech(samples: Tensor, sampling_rate: int, *, from_end: bool) -> float | None:

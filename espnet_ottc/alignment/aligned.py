@@ -1,7 +1,7 @@
 """What an aligner gives a user: words as they were given, each with a time, a confidence and a status."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from espnet_ottc.alignment.spans import Span
@@ -56,18 +56,24 @@ class AlignedWord:
 
     def moved(self, seconds: float) -> "AlignedWord":
         """The same so much later."""
+        return self.retimed(lambda moment: moment + seconds)
+
+    def retimed(self, time: Callable[[float], float]) -> "AlignedWord":
+        """The same at other times: `time` of its own."""
         return replace(
             self,
-            start=self.start + seconds,
-            end=self.end + seconds,
-            tokens=tuple(token.moved(seconds) for token in self.tokens),
-            start_interval=_moved(self.start_interval, seconds),
-            end_interval=_moved(self.end_interval, seconds),
+            start=time(self.start),
+            end=time(self.end),
+            tokens=tuple(token.retimed(time) for token in self.tokens),
+            start_interval=_retimed(self.start_interval, time),
+            end_interval=_retimed(self.end_interval, time),
         )
 
 
-def _moved(interval: tuple[float, float] | None, seconds: float) -> tuple[float, float] | None:
-    return None if interval is None else (interval[0] + seconds, interval[1] + seconds)
+def _retimed(
+    interval: tuple[float, float] | None, time: Callable[[float], float]
+) -> tuple[float, float] | None:
+    return None if interval is None else (time(interval[0]), time(interval[1]))
 
 
 @dataclass(frozen=True)

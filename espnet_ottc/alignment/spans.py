@@ -6,7 +6,7 @@ spans of tokens to those of words.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -52,7 +52,11 @@ class Span:
 
     def moved(self, seconds: float) -> "Span":
         """The same so much later."""
-        return Span(self.symbol, self.start + seconds, self.end + seconds, self.score)
+        return self.retimed(lambda moment: moment + seconds)
+
+    def retimed(self, time: Callable[[float], float]) -> "Span":
+        """The same at other times: `time` of its own."""
+        return Span(self.symbol, time(self.start), time(self.end), self.score)
 
     def _times(self) -> str:
         return f"[{self.start}, {self.end})"

@@ -51,15 +51,13 @@ SOUNDS = {
 @cache
 def _speech() -> Tensor:
     """(N,) somebody says a sentence."""
-    return _said("seven good friends came to the old house in the evening")
-
-
-def _said(text: str) -> Tensor:
     pytest.importorskip("espeakng_loader")
     from espnet_ottc.synthesis.espeak import Espeak, Prosody
 
     with Espeak("en-us+m3") as espeak:
-        spoken = espeak.speak(text, Prosody(160, 50, 50))
+        spoken = espeak.speak(
+            "seven good friends came to the old house in the evening", Prosody(160, 50, 50)
+        )
         heard = spoken.samples.astype(np.float32) / 32768
         return torch.from_numpy(resampled(heard, espeak.sampling_rate, RATE))
 
@@ -107,12 +105,11 @@ def test_a_recogniser_is_given_the_frames_of_speech_unless_told_otherwise() -> N
 
 @pytest.mark.parametrize("name", SOUNDS)
 def test_a_text_is_sought_between_long_ends_without_speech(name: str) -> None:
-    # It begins and ends like hiss.
-    speech, noise = _said("she has seven letters"), SOUNDS[name]
+    speech, noise = _speech(), SOUNDS[name]
     first, last = spoken_part(torch.cat([noise, speech, noise]), RATE)
     start, end = len(noise), len(noise) + len(speech)
-    assert start - 0.06 * RATE < first < start
-    assert end < last < end + 0.06 * RATE
+    assert start - RATE / 2 < first < start
+    assert end - 0.1 * RATE < last < end + RATE / 2
     assert spoken_part(torch.cat([noise, speech]), RATE)[1] == end
     assert spoken_part(torch.cat([speech, noise]), RATE)[0] == 0
     assert spoken_part(noise, RATE) == (0, len(noise))
@@ -121,9 +118,10 @@ def test_a_text_is_sought_between_long_ends_without_speech(name: str) -> None:
 
 
 def test_its_times_count_from_the_recordings_start(tmp_path: Path) -> None:
-    noise = SOUNDS["loud hiss"]
+    noise = SOUNDS["music"]
     samples = torch.cat([noise, _speech(), noise])
     first, last = spoken_part(samples, RATE)
+    assert 0 < first < last < len(samples)
     model = CountingModel()
     whole = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
     aligner = Aligner(model)  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""Stretches of steady sound, in which nobody speaks: silence, the noise of a room, hiss, a tone."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from espnet_ottc.alignment.aligned import AlignedWord
+
+# Seconds from one frame to the next, of which each has two; of a window that is judged, and to the next.
+_HOP, _WINDOW, _STEP = 0.01, 1.0, 0.1
+_BANDS = 24
+# Frames whose spectra are computed at a time: about 3 minutes.
+_BLOCK = 1 << 14
+# What a band has at least: of the power of the frame's loudest one, and by itself (6400 at full scale).
+_MASKED, _INAUDIBLE = 1e-5, 1e-7
+# Standard deviations of a band's logarithm over a second: the least that counts, and what a steady sound
+# has at most in the mean over bands.  Hiss has 0.6; music and voices have more than 1.9.
+_LEAST_SPREAD, _STEADY = 0.3, 0.9
+# How much farther than the farthest of its frames another sound is; frames about an end of its windows in
+# which its edge is.
+_FARTHER, _BEYOND = 1.5, 20
+# Seconds of a stretch that are kept beside other sound, and how loud they are left, as a part of the
+# recording's largest sample: as a quiet room, since hiss is like an s.
+_KEPT, _QUIET = 0.1, 0.002
+
+
+@dataclass(frozen=True, eq=False)
+class Shortened:
+    """A recording without the inside of its steady stretches.
+
+    Attributes:
+        samples: (N,) what is left.
+        begins: seconds of them at which the pieces begin that are left, in order of time.
+        left_out: seconds of the recording that are left out before each.
+        duration: seconds of the recording.
+    """
+
+    samples: Tensor
+    begins: Sequence[float]
+    left_out: Sequence[float]
+    duration: float
+
+    def time(self, seconds: float) -> float:
+        """When a moment of what is left is in the recording."""
+        return seconds + self.left_out[self._piece(seconds)]
+
+    def word(self, found: AlignedWord) -> AlignedWord:
+        """A word of what is left as it is in the recording: whole in one piece, that of its middle."""
+        piece = self._piece((found.start + found.end) / 2)
+        begin, end = (*self.begins, math.inf)[piece : piece + 2]
+        return found.retimed(lambda seconds: min(max(seconds, begin), end) + self.left_out[piece])
+
+    def _piece(self, seconds: float) -> int:
+        return max(bisect_right(self.begins, seconds) - 1, 0)
+
+
+def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
+    """A recording with a short and quiet pause in place of each stretch of steady sound, a second and longer.
+
+    Silence as long as the words makes these look louder than those that a model has learned, and hiss is like
+    an s.  A recording of nothing else stays as it is.
+
+    Args:
+        samples: (N,) in [-1, 1].
+        sampling_rate: Hz.
+    """
+    stretches = steady_stretches(samples, sampling_rate)
+    N, beside = len(samples), round(_KEPT * sampling_rate)
+    if not stretches or stretches[0] == (0, N):
+        return Shortened(samples, (0.0,), (0.0,), N / sampling_rate)
+    quiet = _QUIET * float(samples.abs().max())
+    sound, pieces, place = samples.clone(), [], 0
+    for first, last in stretches:
+        steady = sound[first:last]
+        steady *= min(1.0, quiet / max(float(steady.square().mean().sqrt()), 1e-10))
+        pieces.append((place, min(first + beside, last)))
+        place = max(last - beside, first)
+    pieces.append((place, N))
+    # Beside the recording's own ends one kept part is enough.
+    pieces = [
+        (begin, end)
+        for begin, end in pieces
+        if not any(first <= begin and end <= last for first, last in stretches)
+    ]
+    lengths = torch.tensor([end - begin for begin, end in pieces])
+    begins = (lengths.cumsum(0) - lengths).tolist()
+    return Shortened(
+        torch.cat([sound[begin:end] for begin, end in pieces]),
+        [begin / sampling_rate for begin in begins],
+        [(there - here) / sampling_rate for (there, _), here in zip(pieces, begins, strict=True)],
+        N / sampling_rate,
+    )
+
+
+def steady_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[int, int]]:
+    """Where a sound goes on evenly for a second and more.
+
+    A stretch is made of windows of a second in which the bands of the spectrum hardly vary, and reaches to
+    where the spectrum becomes another.
+
+    Args:
+        samples: (N,) in [-1, 1].
+        sampling_rate: Hz.
+
+    Returns:
+        Of each the first sample, and the one behind the last, to a hundredth of a second.
+    """
+    bands = _log_bands(samples, sampling_rate)
+    F, window, step = len(bands), round(_WINDOW / _HOP), round(_STEP / _HOP)
+    if window > F:
+        return []
+    steady = torch.zeros(F, dtype=torch.bool)
+    starts = torch.arange(0, F - window + 1, step)
+    sums, squares = (
+        torch.nn.functional.pad(one.double().cumsum(0), (0, 0, 1, 0))
+        for one in (bands, bands.square())
+    )
+    mean = (sums[starts + window] - sums[starts]) / window
+    variance = (squares[starts + window] - squares[starts]) / window - mean.square()
+    for start in starts[variance.clamp(min=0).sqrt().mean(1) <= _STEADY].tolist():
+        steady[start : start + window] = True
+    hop = round(_HOP * sampling_rate)
+    found = []
+    for first, last in _runs(steady):
+        begin, end = _edges(bands, first, last)
+        # A frame reaches over the next one.
+        found.append((begin * hop, (end + 1) * hop if end < F else len(samples)))
+    return found
+
+
+def _log_bands(samples: Tensor, sampling_rate: int) -> Tensor:
+    """(F, bands) logarithms of the power of evenly wide bands."""
+    hop = round(_HOP * sampling_rate)
+    if len(samples) < 2 * hop:
+        return samples.new_zeros(0, _BANDS)
+    frames = samples.unfold(0, 2 * hop, hop)
+    window, width = torch.hann_window(2 * hop), (hop + 1) // _BANDS
+    found = []
+    for block in frames.split(_BLOCK):
+        power = torch.fft.rfft(block * window).abs().square()
+        power = power[:, 1 : 1 + _BANDS * width].unflatten(1, (_BANDS, width)).mean(2)
+        found.append((power + _MASKED * power.amax(1, keepdim=True) + _INAUDIBLE).log())
+    return torch.cat(found)
+
+
+def _runs(marked: Tensor) -> list[tuple[int, int]]:
+    edges = torch.nn.functional.pad(marked.int(), (1, 1)).diff().nonzero()[:, 0]
+    pairs: list[tuple[int, int]] = [tuple(pair) for pair in edges.view(-1, 2).tolist()]
+    return pairs
+
+
+def _edges(bands: Tensor, first: int, last: int) -> tuple[int, int]:
+    """Where a run of steady frames begins and ends: at the next frame with another spectrum."""
+    begin, end = max(first - _BEYOND, 0), min(last + _BEYOND, len(bands))
+    sound = bands[first:last]
+    spread, mean = torch.std_mean(sound, 0)
+    distances = ((bands[begin:end] - mean) / spread.clamp(min=_LEAST_SPREAD)).square().mean(1)
+    distances = torch.nn.functional.avg_pool1d(distances[None], 3, 1, 1, count_include_pad=False)[0]
+    first, last = first - begin, last - begin
+    # A window may have a little of another sound at its ends.
+    inner = slice(first + _BEYOND, last - _BEYOND)
+    other = (distances > _FARTHER * distances[inner].max()).nonzero()[:, 0]
+    middle = (first + last) // 2
+    before, behind = other[other < middle], other[other >= middle]
+    return (
+        begin + (int(before[-1]) + 1 if len(before) else 0),
+        begin + (int(behind[0]) if len(behind) else end - begin),
+    )
