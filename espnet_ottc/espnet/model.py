@@ -187,7 +187,7 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         if not self.training:
             return loss
         taught = weighted(losses, text_lengths).mean()
-        total: Tensor = loss + transfer.weight * taught.to(loss.dtype)
+        total: Tensor = loss + transfer.options.weight * taught.to(loss.dtype)
         return total
 
     def _check_transfer(self) -> None:

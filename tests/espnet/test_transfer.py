@@ -165,29 +165,13 @@ def test_without_feeding_back_nothing_is_left_at_inference(lab):
     assert lab.decode(experiment, "one_way_cut", "--greedy", "true") == found
 
 
-def test_the_transfer_starts_and_ends_after_its_epochs(lab):
-    config = transfer(after_epoch=1, until_epoch=2)
+def test_the_transfer_starts_after_its_epoch(lab):
+    config = transfer(after_epoch=1)
     config["postencoder_conf"] = {"linguistic_size": SIZE, "feed_back": False}
-    records = read_epochs(lab.train("later", **config, ctc_conf=CTC, max_epoch=3))
-    for untaught in (records[0].train, records[2].train):
-        assert "loss_align" not in untaught
-        assert untaught["loss"] == pytest.approx(untaught["loss_ctc"], rel=1e-6)
+    records = read_epochs(lab.train("later", **config, ctc_conf=CTC, max_epoch=2))
+    assert "loss_align" not in records[0].train
+    assert records[0].train["loss"] == pytest.approx(records[0].train["loss_ctc"], rel=1e-6)
     assert records[1].train["loss"] > records[1].train["loss_ctc"]
-
-
-def test_the_weight_falls_by_equal_steps_to_none():
-    loss = Transfer(TransferOptions(weight=2.0, after_epoch=2, until_epoch=6), TOKENS)
-    found = []
-    for epoch in range(1, 9):
-        loss.set_epoch(epoch)
-        assert loss.active is (loss.weight > 0)
-        found.append(loss.weight)
-    assert found == [0, 0, 2, 1.5, 1, 0.5, 0, 0]
-    # Without an end it stays as it is.
-    loss = Transfer(TransferOptions(weight=2.0), TOKENS)
-    assert loss.weight == 2
-    loss.set_epoch(100)
-    assert loss.weight == 2
 
 
 def test_a_resumed_training_goes_on_with_the_same_teacher_and_with_no_other(lab, teacher):
@@ -314,11 +298,6 @@ def test_a_teacher_of_other_tokens_or_another_size_is_refused(teacher):
         ({"reg": 0}, "reg must be above 0 and finite, got 0"),
         ({"reg_m_tokens": -1.0}, "reg_m_tokens must be above 0, got -1.0"),
         ({"weight": -1}, r"weight must lie in \[0, inf\), got -1"),
-        (
-            {"after_epoch": 3, "until_epoch": 3},
-            "until_epoch must come after after_epoch, got 3 and 3",
-        ),
-        ({"until_epoch": "90%"}, "until_epoch must be a number of epochs >= 0, got '90%'"),
         ({"max_iter": 0}, "max_iter must be a whole number, at least 1, got 0"),
         ({"order": "both"}, "order must be one of none, diagonal, plan; got 'both'"),
     ],

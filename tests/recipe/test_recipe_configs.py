@@ -13,7 +13,6 @@ import yaml
 from espnet2.tasks.asr import ASRTask
 
 from espnet_ottc.bin import asr_inference
-from espnet_ottc.espnet.transfer.options import TransferOptions
 from espnet_ottc.ops.flat_start import flat_start_share
 from espnet_ottc.recipe.configs import (
     BASE,
@@ -225,14 +224,6 @@ def test_a_system_differs_from_ctc_in_the_criterion_alone(training):
     assert ctc.pop("ctc_conf") == {"ctc_type": "builtin"}
     assert (other.pop("ctc_conf") == {"ctc_type": "builtin"}) is (training.system == "ctc")
     assert ctc == other
-
-
-@pytest.mark.parametrize("epochs", range(1, 9))
-def test_the_transfer_ends_after_it_begins_however_short_a_training_is(epochs, tmp_path):
-    path = tmp_path / "train_short.yaml"
-    path.write_text(f"base: {MINI / 'train_ottc_transfer.yaml'}\nmax_epoch: {epochs}\n")
-    options = TransferOptions(**resolve(path).values["model_conf"]["transfer_conf"])
-    assert options.after_epoch < options.until_epoch <= epochs
 
 
 @pytest.mark.parametrize("system", sorted(SHARED | TRANSFER))

@@ -34,7 +34,7 @@ class Transfer:
         self.token_list = list(token_list)
         self.spelling = Spelling(token_list)
         self.teacher: Teacher | None = None
-        self.share = weight_share(1, options.after_epoch, options.until_epoch)
+        self.active = options.after_epoch == 0
         self.matcher = Matcher(
             matching=options.matching,
             reg=options.reg,
@@ -47,17 +47,7 @@ class Transfer:
 
     def set_epoch(self, epoch: int) -> None:
         """Tell it which epoch of training begins, counted from 1."""
-        self.share = weight_share(epoch, self.options.after_epoch, self.options.until_epoch)
-
-    @property
-    def active(self) -> bool:
-        """Whether this epoch is taught."""
-        return self.share > 0
-
-    @property
-    def weight(self) -> float:
-        """What the losses are multiplied with in this epoch."""
-        return self.options.weight * self.share
+        self.active = epoch > self.options.after_epoch
 
     def prepare(self, size: int) -> None:
         """Load the teacher, whose states must have this size.
@@ -120,18 +110,6 @@ class Transfer:
         # From characters to tokens of the teacher.
         token = (taught.extents / taught.lengths.clamp(min=1)).clamp(min=1)[:, None]
         return options.order_weight * order_cost(places / token, taught.middles / token)
-
-
-def weight_share(epoch: int, after_epoch: int, until_epoch: int | None) -> float:
-    """How much of its weight the transfer has in an epoch, counted from 1.
-
-    None up to `after_epoch`, then all of it, which falls by equal steps to none after `until_epoch`.
-    """
-    if epoch <= after_epoch:
-        return 0.0
-    if until_epoch is None:
-        return 1.0
-    return max(0.0, (until_epoch + 1 - epoch) / (until_epoch - after_epoch))
 
 
 def weighted(losses: TransferLosses, taught: Tensor) -> Tensor:

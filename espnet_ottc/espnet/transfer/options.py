@@ -51,11 +51,6 @@ class TransferOptions:
     after_epoch: int = option(
         0, "starts after this epoch; an encoder that knows nothing is badly taught"
     )
-    until_epoch: int | None = option(
-        None,
-        "ends after this epoch; until then the weight falls by equal steps, so that the criterion "
-        "has the last word; null: the whole weight to the end",
-    )
     matching: Matching = option(
         "transport", "transport, or uniform (frames dealt out evenly: a control without transport)"
     )
@@ -97,13 +92,6 @@ class TransferOptions:
         for name in ("reg", "reg_m_frames", "reg_m_tokens"):
             _check_strength(name, getattr(self, name), infinite=name != "reg")
         check_epoch("after_epoch", self.after_epoch)
-        if self.until_epoch is not None:
-            check_epoch("until_epoch", self.until_epoch)
-            if self.until_epoch <= self.after_epoch:
-                raise ValueError(
-                    "until_epoch must come after after_epoch, "
-                    f"got {self.until_epoch} and {self.after_epoch}"
-                )
         for name, least in (("max_iter", 1), ("layer", -math.inf)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
