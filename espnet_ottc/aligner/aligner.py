@@ -53,9 +53,9 @@ class AlignerOptions:
         decoder: how words are recognised where there is no text: `viterbi` or `greedy`.
         language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
         allow_gaps: let speech without text lie at the ends and between sentences.
-        vad: recognise words only where a detector of voice activity hears speech; seek given ones outside
-            of steady sound, and between the long ends of a recording where it hears none, unless a word
-            beside them is doubtful.
+        vad: seek words outside of long steady sound; recognise them only where a detector of voice activity
+            hears speech, and seek given ones between the long ends of a recording where it hears none, unless
+            a word beside them is doubtful.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -311,9 +311,11 @@ class Aligner:
     def _part(self, utterance: Utterance, samples: npt.NDArray[np.float32]) -> "_Part":
         """Of an utterance's samples those in which its text is sought."""
         whole, rate = torch.from_numpy(samples), self.sampling_rate
-        if not self.options.vad or utterance.text is None:
+        if not self.options.vad:
             return _Part(Shortened(whole, (0.0,), (0.0,), len(whole) / rate), 0, len(whole))
         sound = without_steady_sound(whole, rate)
+        if utterance.text is None:
+            return _Part(sound, 0, len(sound.samples))
         return _Part(sound, *spoken_part(sound.samples, rate))
 
     def _aligned(

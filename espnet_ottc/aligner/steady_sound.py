@@ -138,11 +138,14 @@ def _log_bands(samples: Tensor, sampling_rate: int) -> Tensor:
     if len(samples) < 2 * hop:
         return samples.new_zeros(0, _BANDS)
     frames = samples.unfold(0, 2 * hop, hop)
-    window, width = torch.hann_window(2 * hop), (hop + 1) // _BANDS
+    # At low rates there are fewer.
+    width = max(hop // _BANDS, 1)
+    count = min(hop // width, _BANDS)
+    window = torch.hann_window(2 * hop)
     found = []
     for block in frames.split(_BLOCK):
         power = torch.fft.rfft(block * window).abs().square()
-        power = power[:, 1 : 1 + _BANDS * width].unflatten(1, (_BANDS, width)).mean(2)
+        power = power[:, 1 : 1 + count * width].unflatten(1, (count, width)).mean(2)
         found.append((power + _MASKED * power.amax(1, keepdim=True) + _INAUDIBLE).log())
     return torch.cat(found)
 
