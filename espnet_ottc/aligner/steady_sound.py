@@ -1,5 +1,6 @@
 """Stretches of steady sound, in which nobody speaks: silence, the noise of a room, hiss, a tone."""
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -70,30 +71,31 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     """
     stretches = steady_stretches(samples, sampling_rate)
     N, beside = len(samples), round(_KEPT * sampling_rate)
-    if not stretches or stretches[0] == (0, N):
+    quiet = _QUIET * float(torch.stack(samples.aminmax()).abs().max()) if N else 0.0
+    kept: list[Tensor] = []
+    begins, left_out, count = [], [], 0
+    for before, behind in itertools.pairwise([(0, 0), *stretches, (N, N)]):
+        if before[1] >= behind[0]:
+            continue
+        begin = max(before[1] - beside, before[0])
+        begins.append(count / sampling_rate)
+        left_out.append((begin - count) / sampling_rate)
+        for part in (
+            _turned_down(samples[begin : before[1]], quiet),
+            samples[before[1] : behind[0]],
+            _turned_down(samples[behind[0] : min(behind[0] + beside, behind[1])], quiet),
+        ):
+            kept.append(part)
+            count += len(part)
+    if not kept:
         return Shortened(samples, (0.0,), (0.0,), N / sampling_rate)
-    quiet = _QUIET * float(samples.abs().max())
-    sound, pieces, place = samples.clone(), [], 0
-    for first, last in stretches:
-        steady = sound[first:last]
-        steady *= min(1.0, quiet / max(float(steady.square().mean().sqrt()), 1e-10))
-        pieces.append((place, min(first + beside, last)))
-        place = max(last - beside, first)
-    pieces.append((place, N))
-    # Beside the recording's own ends one kept part is enough.
-    pieces = [
-        (begin, end)
-        for begin, end in pieces
-        if not any(first <= begin and end <= last for first, last in stretches)
-    ]
-    lengths = torch.tensor([end - begin for begin, end in pieces])
-    begins = (lengths.cumsum(0) - lengths).tolist()
-    return Shortened(
-        torch.cat([sound[begin:end] for begin, end in pieces]),
-        [begin / sampling_rate for begin in begins],
-        [(there - here) / sampling_rate for (there, _), here in zip(pieces, begins, strict=True)],
-        N / sampling_rate,
-    )
+    return Shortened(torch.cat(kept), begins, left_out, N / sampling_rate)
+
+
+def _turned_down(sound: Tensor, level: float) -> Tensor:
+    """Not louder than a level of its root mean square."""
+    power = float(sound.square().mean()) if len(sound) else 0.0
+    return sound if power <= level**2 else sound * (level / math.sqrt(power))
 
 
 def steady_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[int, int]]:
@@ -113,15 +115,13 @@ def steady_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[int, int
     F, window, step = len(bands), round(_WINDOW / _HOP), round(_STEP / _HOP)
     if window > F:
         return []
-    steady = torch.zeros(F, dtype=torch.bool)
-    starts = torch.arange(0, F - window + 1, step)
-    sums, squares = (
-        torch.nn.functional.pad(one.double().cumsum(0), (0, 0, 1, 0))
-        for one in (bands, bands.square())
+    bands -= bands.mean(0)
+    mean, square = (
+        torch.nn.functional.avg_pool1d(one.T, window, step).T for one in (bands, bands.square())
     )
-    mean = (sums[starts + window] - sums[starts]) / window
-    variance = (squares[starts + window] - squares[starts]) / window - mean.square()
-    for start in starts[variance.clamp(min=0).sqrt().mean(1) <= _STEADY].tolist():
+    spread = (square - mean.square()).clamp(min=0).sqrt().mean(1)
+    steady = torch.zeros(F, dtype=torch.bool)
+    for start in (step * (spread <= _STEADY).nonzero()[:, 0]).tolist():
         steady[start : start + window] = True
     hop = round(_HOP * sampling_rate)
     found = []

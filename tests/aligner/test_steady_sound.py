@@ -55,8 +55,8 @@ def test_changing_sound_and_short_pauses_are_not_steady() -> None:
     assert steady_stretches(_noise(0.9, 0.01), RATE) == []
 
 
-def test_a_recording_of_nothing_else_stays_whole() -> None:
-    samples = _noise(3, 0.01)
+@pytest.mark.parametrize("samples", [_noise(3, 0.01), _changing(3), _noise(0, 0.01)])
+def test_a_recording_of_nothing_else_or_without_it_stays_whole(samples: Tensor) -> None:
     assert torch.equal(without_steady_sound(samples, RATE).samples, samples)
 
 
