@@ -219,7 +219,8 @@ def measure(
     learnt = learn(ruler, config) if learned is None else learned(config)
     about = {
         **provenance(),
-        "config_made_of": [str(path) for path in system.made_of.files],
+        # From the project's folder, whatever the current one is.
+        "config_made_of": [str(path.resolve().relative_to(ROOT)) for path in system.made_of.files],
         "command": command,
         "seed": seed,
         "threads": torch.get_num_threads(),

@@ -50,6 +50,12 @@ def test_no_two_files_of_tests_share_a_name() -> None:
     assert len(names) == len(set(names)), "pytest imports them by name"
 
 
+def test_rows_of_results_have_no_folders_of_a_machine() -> None:
+    for path in sorted((ROOT / "results").glob("*.jsonl")):
+        found = re.findall(r"/(?:home|root|tmp|work)/[^ ,]*", path.read_text(encoding="utf-8"))
+        assert not found, f"{path.name}: {found[0]}"
+
+
 def test_every_argument_has_a_line_of_its_own_where_the_reference_shows_it() -> None:
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

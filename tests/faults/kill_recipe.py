@@ -110,7 +110,9 @@ def _marked(mark: bytes) -> Iterator[str]:
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and mark in (folder / "environ").read_bytes():
-                yield (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+                # Without folders, which differ from machine to machine.
+                yield " ".join(Path(word).name if word.startswith("/") else word for word in words)
         except OSError:
             continue
 
