@@ -17,16 +17,17 @@ _BANDS = 24
 # Frames whose spectra are computed at a time: about 3 minutes.
 _BLOCK = 1 << 14
 # What a band has at least: of the power of the frame's loudest one, and by itself (6400 at full scale).
-_MASKED, _INAUDIBLE = 1e-5, 1e-7
+_MASKED, _INAUDIBLE = 1e-6, 1e-7
 # Standard deviations of a band's logarithm over a second: the least that counts, and what a steady sound
 # has at most in the mean over bands.  Hiss has 0.6; music and voices have more than 1.9.
 _LEAST_SPREAD, _STEADY = 0.3, 0.9
 # How much farther than the farthest of its frames another sound is; frames about an end of its windows in
 # which its edge is.
 _FARTHER, _BEYOND = 1.5, 20
-# Seconds of a stretch that are kept beside other sound, and how loud they are left, as a part of the
-# recording's largest sample: as a quiet room, since hiss is like an s.
-_KEPT, _QUIET = 0.1, 0.002
+# Seconds of a stretch that are kept beside other sound, and how loud they may be, as parts of the recording's
+# largest sample: as quiet rooms are.  Noise takes the place of what is louder, since hiss is like an s, or
+# quieter, as no room is.
+_KEPT, _LEAST, _MOST, _NOISE = 0.1, 1e-4, 2e-3, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     """
     stretches = steady_stretches(samples, sampling_rate)
     N, beside = len(samples), round(_KEPT * sampling_rate)
-    quiet = _QUIET * float(torch.stack(samples.aminmax()).abs().max()) if N else 0.0
+    loudest = float(torch.stack(samples.aminmax()).abs().max()) if N else 0.0
     kept: list[Tensor] = []
     begins, left_out, count = [], [], 0
     for before, behind in itertools.pairwise([(0, 0), *stretches, (N, N)]):
@@ -81,9 +82,9 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
         begins.append(count / sampling_rate)
         left_out.append((begin - count) / sampling_rate)
         for part in (
-            _turned_down(samples[begin : before[1]], quiet),
+            _quiet(samples[begin : before[1]], loudest),
             samples[before[1] : behind[0]],
-            _turned_down(samples[behind[0] : min(behind[0] + beside, behind[1])], quiet),
+            _quiet(samples[behind[0] : min(behind[0] + beside, behind[1])], loudest),
         ):
             kept.append(part)
             count += len(part)
@@ -92,10 +93,12 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     return Shortened(torch.cat(kept), begins, left_out, N / sampling_rate)
 
 
-def _turned_down(sound: Tensor, level: float) -> Tensor:
-    """Not louder than a level of its root mean square."""
-    power = float(sound.square().mean()) if len(sound) else 0.0
-    return sound if power <= level**2 else sound * (level / math.sqrt(power))
+def _quiet(sound: Tensor, loudest: float) -> Tensor:
+    """The sound where it is that of a quiet room; else noise as loud as that."""
+    if not len(sound) or _LEAST * loudest <= float(sound.square().mean().sqrt()) <= _MOST * loudest:
+        return sound
+    noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(0))
+    return _NOISE * loudest * noise
 
 
 def steady_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[int, int]]:
