@@ -175,7 +175,11 @@ class Clusters:
         # Of a machine without a network, which needs none.
         warnings.filterwarnings("ignore", "Couldn't detect a suitable IP", RuntimeWarning)
         # What is lost is tried again by `Engine`, which knows whether it had got on.
-        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        settings = {"distributed.scheduler.allowed-failures": 0}
+        if self._content is None:
+            # The worker is in this process.  When that is suspended for minutes, it is not lost.
+            settings["distributed.scheduler.worker-ttl"] = None
+        with dask.config.set(settings):
             if self._content is None:
                 cluster = _this_machine(need)
             else:

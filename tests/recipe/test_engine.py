@@ -1,6 +1,8 @@
 """Units of work: what they get, what they leave, and what happens when one is lost."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -258,3 +260,43 @@ print("through")
         finally:
             engine.close()
     assert (tmp_path / "unit.log").read_text().endswith("through\n")
+
+
+@pytest.mark.slow
+def test_units_go_on_after_their_run_was_suspended(tmp_path):
+    """As by Ctrl-Z, or a laptop that sleeps, for longer than a worker may be silent."""
+    code = """
+import pathlib, time
+print("on", flush=True)
+while not pathlib.Path("go").exists():
+    time.sleep(0.1)
+"""
+    script = f"""
+import sys
+from pathlib import Path
+from espnet_ottc.recipe.clusters import Clusters, Need
+from espnet_ottc.recipe.engine import Engine
+from espnet_ottc.recipe.units import Unit
+engine = Engine(Clusters(), Need())
+folder = Path({str(tmp_path)!r})
+command = (sys.executable, "-c", {code!r})
+engine.run(Unit("unit", command, folder / "unit.log", folder), lambda line: print(line, flush=True))
+engine.close()
+print("through", flush=True)
+"""
+    environ = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s"}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environ
+    ) as run:
+        try:
+            assert any(line.strip() == "on" for line in run.stdout)
+            run.send_signal(signal.SIGSTOP)
+            time.sleep(10)
+            run.send_signal(signal.SIGCONT)
+            # Its scheduler has looked for workers again.
+            time.sleep(2)
+            (tmp_path / "go").touch()
+            said, _ = run.communicate(timeout=120)
+        finally:
+            run.kill()
+    assert said.endswith("through\n")
