@@ -17,7 +17,7 @@ _BANDS = 24
 # Frames whose spectra are computed at a time: about 3 minutes.
 _BLOCK = 1 << 14
 # What a band has at least: of the power of the frame's loudest one, and by itself (6400 at full scale).
-_MASKED, _INAUDIBLE = 1e-6, 1e-7
+_MASKED, _INAUDIBLE = 1e-8, 1e-8
 # Standard deviations of a band's logarithm over a second: the least that counts, and what a steady sound
 # has at most in the mean over bands.  Hiss has 0.6; music and voices have more than 1.9.
 _LEAST_SPREAD, _STEADY = 0.3, 0.9
@@ -75,6 +75,14 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     loudest = float(torch.stack(samples.aminmax()).abs().max()) if N else 0.0
     kept: list[Tensor] = []
     begins, left_out, count = [], [], 0
+    # The frames at an edge have a little of a loud sound, which could be taken for a letter.
+    hop = round(_HOP * sampling_rate)
+    stretches = [
+        (max(first - hop, 0), min(last + hop, N))
+        if _level(samples[first:last]) > _MOST * loudest
+        else (first, last)
+        for first, last in stretches
+    ]
     for before, behind in itertools.pairwise([(0, 0), *stretches, (N, N)]):
         if before[1] >= behind[0]:
             continue
@@ -95,10 +103,14 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
 
 def _quiet(sound: Tensor, loudest: float) -> Tensor:
     """The sound where it is that of a quiet room; else noise as loud as that."""
-    if not len(sound) or _LEAST * loudest <= float(sound.square().mean().sqrt()) <= _MOST * loudest:
+    if not len(sound) or _LEAST * loudest <= _level(sound) <= _MOST * loudest:
         return sound
     noise = torch.randn(len(sound), generator=torch.Generator().manual_seed(0))
     return _NOISE * loudest * noise
+
+
+def _level(sound: Tensor) -> float:
+    return float(sound.square().mean().sqrt())
 
 
 def steady_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[int, int]]:
