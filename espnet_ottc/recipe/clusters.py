@@ -175,7 +175,7 @@ class Clusters:
         # Of a machine without a network, which needs none.
         warnings.filterwarnings("ignore", "Couldn't detect a suitable IP", RuntimeWarning)
         # What is lost is tried again by `Engine`, which knows whether it had got on.
-        settings = {"distributed.scheduler.allowed-failures": 0}
+        settings: dict[str, int | None] = {"distributed.scheduler.allowed-failures": 0}
         if self._content is None:
             # The worker is in this process.  When that is suspended for minutes, it is not lost.
             settings["distributed.scheduler.worker-ttl"] = None
