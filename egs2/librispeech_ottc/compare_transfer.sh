@@ -34,7 +34,7 @@ with() { # WORDS: each criterion's systems
 arguments() { # EPOCHS: options of trainings of so many epochs
     echo "${train_args:-} ${batches:+--num_iters_per_epoch $batches --scheduler_conf total_steps=$(($1 * batches))}"
 }
-taught=() # from the first step: what the overlays wait for is there
+taught=() # from the first step: what the overlays wait for is there; the adapter feeds back, as in the paper
 untaught=("")
 for variant in $variants; do
     if [ "$variant" = transfer_adapter_only ]; then untaught+=("_$variant"); else taught+=("_$variant"); fi
@@ -49,7 +49,7 @@ for criterion in $criteria; do
     start="$(arguments 2) --init_param ${exp}_start/$criterion/seed1/valid.loss.best.pth"
     ./run.sh "${going[@]}" --train_args "$start" --stop_stage 7 --systems "${untaught[@]/#/$criterion}"
     if [ ${#taught[@]} -gt 0 ]; then
-        ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0" --stop_stage 7 \
+        ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0 --postencoder_conf feed_back=true" --stop_stage 7 \
             --systems "${taught[@]/#/$criterion}"
     fi
 done

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
-from torch import Tensor
+from torch import Tensor, nn
 
 from espnet_ottc.espnet.boundary_head import BoundaryHead, parse_head_conf
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion, CriterionBatch
@@ -148,6 +148,13 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         """Tell the transfer which epoch of training begins, counted from 1."""
         if self.transfer is not None:
             self.transfer.set_epoch(epoch)
+
+    def waiting_parameters(self) -> Sequence[nn.Parameter]:
+        """Those of an adapter that nothing trains yet: they wait for the transfer as they were made."""
+        transfer, adapter = self.transfer, self.postencoder
+        if transfer is None or transfer.active or adapter.feed_back:
+            return ()
+        return tuple(adapter.parameters())
 
     def prepare_transfer(self, args: argparse.Namespace | None = None) -> None:
         """Load the teacher, if there is one: what a training with a transfer starts with.

@@ -21,6 +21,7 @@ from espnet_ottc.espnet.boundary_head import restore_head, train_head, wants_hea
 from espnet_ottc.espnet.checkpoints import checked_training_state, fit_optimizer_state
 from espnet_ottc.espnet.diagnostics import collapse_warning
 from espnet_ottc.espnet.model import OTTCASRModel
+from espnet_ottc.espnet.untouched import untouched
 from espnet_ottc.utils.holding import hold
 from espnet_ottc.utils.training_checkpoints import WRITER_LOCK, keep_checkpoint
 from espnet_ottc.utils.training_records import (
@@ -110,8 +111,10 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
         """One epoch of training; called by ESPnet with keywords only."""
         options, epoch = arguments["options"], arguments["reporter"].get_epoch()
         inner = getattr(model, "module", model)
+        waiting: Sequence[nn.Parameter] = ()
         if isinstance(inner, OTTCASRModel):
             inner.set_epoch(epoch)
+            waiting = inner.waiting_parameters()
         if _is_first_process(arguments["distributed_option"]):
             directory = Path(options.output_dir)
             if options.keep_checkpoint:
@@ -122,7 +125,8 @@ class RecordingTrainer(Trainer):  # type: ignore[misc]
                 sys.exit(128 + signal.SIGUSR1)
             batches = arguments["iterator"]
             arguments["iterator"] = _Counted(batches, directory, epoch, options.max_epoch)
-        return bool(super().train_one_epoch(model=model, **arguments))
+        with untouched(waiting, arguments["optimizers"]):
+            return bool(super().train_one_epoch(model=model, **arguments))
 
 
 def recording_reporter(directory: Path, max_epoch: int) -> type[Reporter]:

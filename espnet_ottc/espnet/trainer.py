@@ -1,8 +1,7 @@
 """ESPnet's trainer with the criterion's schedule, and diagnostics of the transport in its logs."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from espnet_ottc.espnet.diagnostics import (
     write_alignments,
 )
 from espnet_ottc.espnet.recording import RecordingTrainer
+from espnet_ottc.espnet.untouched import untouched
 
 ALIGNMENT_DIR = "alignments"
 
@@ -39,7 +39,7 @@ class OTTCTrainer(RecordingTrainer):
         """One epoch of training; called by ESPnet with keywords only."""
         for criterion in criteria_of(model):
             criterion.set_epoch(arguments["reporter"].get_epoch())
-        with _untouched(frozen_parameters(model), arguments["optimizers"]):
+        with untouched(frozen_parameters(model), arguments["optimizers"]):
             return super().train_one_epoch(model, **arguments)
 
     @classmethod
@@ -96,33 +96,6 @@ def frozen_parameters(model: nn.Module) -> list[nn.Parameter]:
         if isinstance(criterion, OTTC) and criterion.frozen and criterion.frame_head is not None
         for parameter in criterion.frame_head.parameters()
     ]
-
-
-@contextmanager
-def _untouched(
-    parameters: Sequence[nn.Parameter], optimizers: Sequence[torch.optim.Optimizer]
-) -> Iterator[None]:
-    """Keep frozen parameters from weight decay and momentum.
-
-    An optimizer leaves out parameters without a gradient.  The heads' are zeros: with several processes they
-    have to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
-    """
-    if not parameters:
-        yield
-        return
-
-    def drop_gradients(*_: Any) -> None:
-        for parameter in parameters:
-            parameter.grad = None
-
-    hooks: list[Callable[[], None]] = [
-        optimizer.register_step_pre_hook(drop_gradients).remove for optimizer in optimizers
-    ]
-    try:
-        yield
-    finally:
-        for remove in hooks:
-            remove()
 
 
 def _follow(diagnostics: TransportDiagnostics, directory: Path, epoch: int) -> dict[str, float]:

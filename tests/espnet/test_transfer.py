@@ -165,13 +165,22 @@ def test_without_feeding_back_nothing_is_left_at_inference(lab):
     assert lab.decode(experiment, "one_way_cut", "--greedy", "true") == found
 
 
-def test_the_transfer_starts_after_its_epoch(lab):
-    config = transfer(after_epoch=1)
+@pytest.mark.parametrize("criterion", [CTC, OTTC], ids=["ctc", "ottc"])
+def test_until_the_transfer_starts_a_model_trains_as_without_it(lab, criterion):
+    config = transfer(after_epoch=2)
     config["postencoder_conf"] = {"linguistic_size": SIZE, "feed_back": False}
-    records = read_epochs(lab.train("later", **config, ctc_conf=CTC, max_epoch=2))
-    assert "loss_align" not in records[0].train
-    assert records[0].train["loss"] == pytest.approx(records[0].train["loss_ctc"], rel=1e-6)
-    assert records[1].train["loss"] > records[1].train["loss_ctc"]
+    many = {"ctc_conf": criterion, "keep_nbest_models": 3}
+    later = lab.train("later", **config, **many, max_epoch=3)
+    records = read_epochs(later)
+    assert "loss_align" not in records[1].train
+    assert records[1].train["loss"] == pytest.approx(records[1].train["loss_ctc"], rel=1e-6)
+    assert records[2].train["loss"] > records[2].train["loss_ctc"]
+    first, second, third = (parameters(later, f"{epoch}epoch.pth") for epoch in (1, 2, 3))
+    for name, value in parameters(lab.train("never", **many, max_epoch=2), "2epoch.pth").items():
+        assert torch.equal(second[name], value), name
+    for name in ("postencoder.into_text.weight", "postencoder.into_text.bias"):
+        assert torch.equal(first[name], second[name])
+        assert not torch.equal(second[name], third[name])
 
 
 def test_a_resumed_training_goes_on_with_the_same_teacher_and_with_no_other(lab, teacher):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from espnet2.asr.postencoder.abs_postencoder import AbsPostEncoder
 from torch import Tensor, nn
 
@@ -50,12 +51,14 @@ class LinguisticAdapter(AbsPostEncoder):  # type: ignore[misc]
         self.size = input_size
         self.linguistic_size = linguistic_size
         self.feed_back = feed_back
-        self.into_text = nn.Linear(input_size, linguistic_size)
-        if feed_back:
-            self.text_norm = nn.LayerNorm(linguistic_size)
-            self.from_text = nn.Linear(linguistic_size, input_size)
-            self.back_norm = nn.LayerNorm(input_size)
-            self.back_norm.weight.data.fill_(initial_scale)
+        # The rest of a model begins as it would without an adapter: the same seed draws the same for it.
+        with torch.random.fork_rng(devices=[]):
+            self.into_text = nn.Linear(input_size, linguistic_size)
+            if feed_back:
+                self.text_norm = nn.LayerNorm(linguistic_size)
+                self.from_text = nn.Linear(linguistic_size, input_size)
+                self.back_norm = nn.LayerNorm(input_size)
+                self.back_norm.weight.data.fill_(initial_scale)
         self._captured: Captured | None = None
         self._capturing = False
 
