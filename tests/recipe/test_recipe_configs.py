@@ -216,7 +216,8 @@ def test_a_system_differs_from_ctc_in_the_criterion_alone(training):
         criterion, _, overlay = training.system.partition("_transfer")
         twin = Training(training.folder, criterion).config
         assert other.pop("postencoder") == "linguistic_adapter"
-        assert other.pop("postencoder_conf") == {"linguistic_size": 128}
+        way_back = {} if overlay == "_adapter_only" else {"feed_back": False}
+        assert other.pop("postencoder_conf") == {"linguistic_size": 128, **way_back}
         model = {**other["model_conf"]}
         assert (model.pop("transfer_conf", None) is None) is (overlay == "_adapter_only")
         assert {**other, "model_conf": model} == twin
