@@ -4,12 +4,12 @@
     python tests/faults/kill_recipe.py --kills 20 --calm calm.json --seed 3    a piece of it
 
 A tiny recipe runs once undisturbed.  Then it runs in other folders and is killed, by signals that end the
-process and by those that it could catch, some times in each stage and from its first second to its last;
-each time it is started again, from the stage that was killed.  In the end it is started once more, whole,
-until it ends.  Then its results, texts, times and parameters must be the same as undisturbed, and after each
-kill none of its processes may be left.  With `--cluster` the recipe works on a cluster; what it gives must
-be the same as on this machine.  `--record` appends a line of JSON for each round, of which
-`tools/fill_tables.py` makes the table of docs/reliability.md.
+process and by those that it could catch, from its first second to its last; each time it is started again,
+from the stage that was killed.  Each stage is killed as often as any other, in as many rounds as that takes.
+In the end of a round it is started once more, whole, until it ends.  Then its results, texts, times and
+parameters must be the same as undisturbed, and after each kill none of its processes may be left.  With
+`--cluster` the recipe works on a cluster; what it gives must be the same as on this machine.  `--record`
+appends a line of JSON for each round, of which `tools/fill_tables.py` makes the table of docs/reliability.md.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipe"))
 
-from tiny_recipe import HOURS, recipe_folder, run_command
+from tiny_recipe import HOURS, aligned_recipe_folder, run_command
 
 from espnet_ottc.report.records import read_results
 from espnet_ottc.utils.provenance import provenance
@@ -130,8 +131,9 @@ def results(recipe: Path) -> dict[str, object]:
         about = {k: v for k, v in row["provenance"].items() if k not in _VOLATILE}
         key = f"{row['system']} {row['decoder']} {row['set']}"
         found[key] = json.dumps({**row, "provenance": about}, sort_keys=True)
-    patterns = ("data/*/text", "data/*/reference.ctm", "exp/*/seed1/decode_*/*/text")
-    for pattern in (*patterns, "exp/*/seed1/align_*/*/*.ctm", "exp/*/seed1/frames/*/labels"):
+    patterns = ("data/*/text", "data/*/reference.ctm", "exp/*/seed1/ali/*/ali")
+    patterns += ("exp/*/seed1/decode_*/*/text", "exp/*/seed1/align_*/*/*.ctm")
+    for pattern in (*patterns, "exp/*/seed1/frames/*/labels"):
         for path in sorted(recipe.glob(pattern)):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[str(path.relative_to(recipe))] = digest
@@ -162,7 +164,7 @@ class Kill:
 
 
 def kill_in(
-    recipe: Path, more: Sequence[str], stage: int, length: float, rng: random.Random
+    recipe: Path, more: Sequence[str], stage: int, seconds: float, rng: random.Random
 ) -> Kill:
     """Run the recipe, and kill it at a random moment from the beginning of a stage on.
 
@@ -172,11 +174,11 @@ def kill_in(
         recipe: its folder.
         more: options.
         stage: in which.
-        length: seconds that the stage takes undisturbed.
+        seconds: from its beginning, within which the moment lies.
         rng: of the moment and the signal.
     """
     running, reading = start(recipe, more)
-    delay, number = rng.uniform(0.0, length), rng.choice(SIGNALS)
+    delay, number = rng.uniform(0.0, seconds), rng.choice(SIGNALS)
     while stage not in running.began and running.process.poll() is None:
         time.sleep(0.05)
     until = time.monotonic() + delay
@@ -224,7 +226,7 @@ class Round:
 def one_round(
     recipe: Path,
     more: Sequence[str],
-    lengths: Mapping[int, float],
+    lengths: dict[int, float],
     wanted: Sequence[int],
     expected: Mapping[str, object],
     rng: random.Random,
@@ -234,22 +236,28 @@ def one_round(
     Args:
         recipe: its folder, new.
         more: options.
-        lengths: seconds of each stage.
+        lengths: seconds of each stage; made shorter for one that was through before it could be killed.
         wanted: stages to kill it in, in order; one may come several times.
         expected: what an undisturbed run gives.
         rng: of moments and signals.
     """
     found = Round()
     first = min(lengths)
+    had: Counter[int] = Counter()
     for stage in wanted:
         if stage < first:
             continue  # it is through
         part = ["--stage", str(first), "--stop_stage", str(stage)]
-        kill = kill_in(recipe, [*more, *part], stage, lengths[stage], rng)
+        # Each time less of it may be left.
+        seconds = lengths[stage] / (1 + had[stage])
+        kill = kill_in(recipe, [*more, *part], stage, seconds, rng)
         print(f"  stage {kill.stage}: {kill.signal}", flush=True)
         if kill.signal is not None or kill.fault is not None:
             found.kills.append(kill)
+            had[stage] += 1
         elif kill.stage == stage:
+            if not had[stage]:
+                lengths[stage] /= 2
             first = stage + 1
             continue
         first = first if kill.stage is None else kill.stage
@@ -272,7 +280,7 @@ def _undisturbed(folder: Path, kept: Path | None) -> tuple[dict[int, float], dic
         return {int(stage): seconds for stage, seconds in content["lengths"].items()}, content[
             "results"
         ]
-    calm = recipe_folder(folder)
+    calm = aligned_recipe_folder(folder)
     running, reading = start(calm)
     reading.join()
     if running.process.wait() != 0:
@@ -291,7 +299,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=100,
+        help="in all, as many of each stage (default: %(default)s)",
+    )
     parser.add_argument(
         "--times", type=int, default=3, help="kills in each stage of a round (default: %(default)s)"
     )
@@ -306,7 +319,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    total, faults = 0, 0
+    faults = 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         more, where = [], "this machine"
         if options.cluster is not None:
@@ -317,14 +330,17 @@ def main() -> int:
         print(
             f"undisturbed: {whole:.0f} s, {len(stages)} stages, {len(expected)} results", flush=True
         )
+        share = -(-options.kills // len(stages))
+        had: Counter[int | None] = Counter()
         for number in itertools.count(1):
-            wanted = [stage for stage in stages for _ in range(options.times)]
-            # The last round, and pieces, have stages by chance.
-            wanted = sorted(rng.sample(wanted, min(len(wanted), options.kills - total)))
-            recipe = recipe_folder(Path(folder) / f"round{number}")
+            wanted = [
+                stage for stage in stages for _ in range(min(options.times, share - had[stage]))
+            ]
+            recipe = aligned_recipe_folder(Path(folder) / f"round{number}")
             found = one_round(recipe, more, lengths, wanted, expected, rng)
             shutil.rmtree(Path(folder) / f"round{number}")
-            total += len(found.kills)
+            had.update(kill.stage for kill in found.kills)
+            total = had.total()
             faults += len(found.faults)
             print(
                 f"round {number}: {total} kills, {len(found.differences)} differences", flush=True
@@ -332,7 +348,7 @@ def main() -> int:
             print("\n".join(found.faults), end="\n" * bool(found.faults), flush=True)
             if options.record is not None:
                 _append(options.record, {"seed": options.seed, "where": where, **asdict(found)})
-            if total >= options.kills:
+            if all(had[stage] >= share for stage in stages):
                 break
     print(f"{faults} faults" if faults else "no differences, nothing left")
     return int(bool(faults))
