@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from torch import Tensor, nn
@@ -184,9 +185,10 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
         """The loss with the transfer's in training, and its parts for the log."""
         captured = self.postencoder.captured
         if not transfer.active or (not self.training and transfer.teacher is None):
-            # DistributedDataParallel waits for a gradient of every parameter.
-            untaught: Tensor = loss + 0.0 * captured.hidden.sum()
-            return untaught
+            if torch.distributed.is_initialized():
+                # DistributedDataParallel waits for a gradient of every parameter.
+                loss = loss + 0.0 * captured.hidden.sum()
+            return loss
         text = text[:, : int(text_lengths.max())]
         losses = transfer.losses(captured, self.ctc, text, text_lengths)
         if self._stats is not None:

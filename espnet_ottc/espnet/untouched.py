@@ -14,7 +14,7 @@ def untouched(
 ) -> Iterator[None]:
     """Keep parameters from weight decay and momentum while this lasts, and their moments from zeros.
 
-    An optimizer leaves out parameters without a gradient.  These have zeros: with several processes they
+    An optimizer leaves out parameters without a gradient.  These may have zeros: with several processes they
     have to take part in the backward pass, and `requires_grad` cannot change under DistributedDataParallel.
 
     Args:
