@@ -281,7 +281,7 @@ def _only(found: Gathered, path: Path) -> Utterance:
 
 def _kaldi(directory: Path, options: InputOptions, found: Gathered) -> None:
     """A Kaldi data directory: `wav.scp`, and `segments`, `text` and `utt2spk` where they are there."""
-    from espnet_ottc.alignment.formats import read_text
+    from espnet_ottc.alignment.formats import read_text, read_transcripts
 
     recordings: dict[str, Recording] = {}
     for name, words in read_text(directory / "wav.scp").items():
@@ -295,7 +295,7 @@ def _kaldi(directory: Path, options: InputOptions, found: Gathered) -> None:
         recordings[name] = Recording(name, path)
     text, speakers = directory / "text", directory / "utt2spk"
     speaker_of = read_text(speakers) if speakers.is_file() else {}
-    spoken = read_text(text) if text.is_file() and not options.recognise else None
+    spoken = read_transcripts(text) if text.is_file() and not options.recognise else None
     for segment in _segments(directory, recordings, found):
         one = replace(segment, speaker=" ".join(speaker_of.get(segment.id, ())))
         if spoken is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_tiers, read_trn
+from espnet_ottc.alignment.formats import read_tiers, read_trn, refuse_columns
 from espnet_ottc.alignment.formats.kaldi import numbered_lines
 from espnet_ottc.utils.escapes import unescaped
 from espnet_ottc.utils.extras import require_extra
@@ -98,7 +98,7 @@ def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:
         ids: of utterances and recordings.
 
     Raises:
-        ValueError: an id that repeats, bytes that are not UTF-8, an stm, a trn that is not called so.
+        ValueError: an id that repeats, bytes that are not UTF-8, an stm, a CTM, a trn that is not called so.
         OSError: the file cannot be read.
     """
     known = set(ids)
@@ -120,6 +120,7 @@ def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:
         if name in texts:
             raise ValueError(f"{name}: each id must stand once; {path} repeats it")
         texts[name] = text
+    refuse_columns(path, {name: text.split() for name, text in texts.items()})
     return texts
 
 

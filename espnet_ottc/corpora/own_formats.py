@@ -9,7 +9,14 @@ from lhotse.supervision import AlignmentItem
 from praatio import textgrid
 from praatio.utilities.errors import PraatioException
 
-from espnet_ottc.alignment.formats import SpansById, read_ctm, read_manifest, read_text, with_spans
+from espnet_ottc.alignment.formats import (
+    SpansById,
+    read_ctm,
+    read_manifest,
+    read_text,
+    read_transcripts,
+    with_spans,
+)
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.corpora.manifests import Problem, alignment_problems, cut_of, text_problems
 from espnet_ottc.utils.files import files_below
@@ -196,7 +203,7 @@ def _add_recording(
 
 
 def _transcripts(path: Path) -> dict[str, str]:
-    return {name: " ".join(words) for name, words in read_text(path).items()}
+    return {name: " ".join(words) for name, words in read_transcripts(path).items()}
 
 
 def _first_column(path: Path) -> dict[str, str]:

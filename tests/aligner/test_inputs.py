@@ -132,6 +132,27 @@ def test_texts_of_sclite_are_taken_by_suffix_and_refused_under_another_name(
         keyed_texts(tmp_path / "texts.stm", ["a", "b"])
     (tmp_path / "plain.txt").write_text("he left (in haste)\n")
     assert keyed_texts(tmp_path / "plain.txt", ["a"]) is None
+    (tmp_path / "one.txt").write_text("a he left (laughs)\n")
+    assert keyed_texts(tmp_path / "one.txt", ["a"]) == {"a": "he left (laughs)"}
+
+
+@pytest.mark.parametrize(
+    ("line", "suffix"),
+    [("a 1 spk 0.0 1.5 <o,f0,male> hello there", "stm"), ("a 1 0.00 0.50 hello", "ctm")],
+)
+def test_columns_of_other_formats_are_not_taken_for_words(
+    tmp_path: Path, line: str, suffix: str
+) -> None:
+    recording = _sound(tmp_path / "a.wav")
+    (tmp_path / "texts").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=rf"texts: .* must be called \*\.{suffix}"):
+        _gather(recording, text=tmp_path / "texts")
+    kaldi = tmp_path / "kaldi"
+    kaldi.mkdir()
+    (kaldi / "wav.scp").write_text(f"a {recording}\n")
+    (kaldi / "text").write_text(f"{line}\n")
+    with pytest.raises(ValueError, match=rf"text: .* must be called \*\.{suffix}"):
+        _gather(kaldi)
 
 
 def test_a_line_of_a_list_ends_at_its_end_alone(tmp_path: Path) -> None:

@@ -33,7 +33,12 @@ from espnet_ottc.alignment.formats.supervisions import (
 )
 from espnet_ottc.alignment.formats.textgrid import fit_textgrid, read_textgrid, write_textgrid
 from espnet_ottc.alignment.formats.textgrid_text import Tier, read_tiers
-from espnet_ottc.alignment.formats.transcripts import read_stm, read_trn
+from espnet_ottc.alignment.formats.transcripts import (
+    read_stm,
+    read_transcripts,
+    read_trn,
+    refuse_columns,
+)
 from espnet_ottc.alignment.spans import SpansById
 
 __all__ = [
@@ -55,7 +60,9 @@ __all__ = [
     "read_text",
     "read_textgrid",
     "read_tiers",
+    "read_transcripts",
     "read_trn",
+    "refuse_columns",
     "spans_of",
     "text_ids",
     "text_lines",

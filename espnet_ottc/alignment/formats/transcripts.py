@@ -1,13 +1,73 @@
-"""Transcripts of NIST's tools: sclite's trn, and stm."""
+"""Transcripts: Kaldi's, and those of NIST's tools, sclite's trn and stm."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from espnet_ottc.alignment.formats.kaldi import fields_of, numbered_lines
+from espnet_ottc.alignment.formats.kaldi import fields_of, numbered_lines, read_text
 
 _TRN = re.compile(r"(?P<words>.*?)\s*\((?P<id>[^()]*)\)\s*$", re.DOTALL)
 _LABELS = re.compile(r"<[^>]*>")
 _IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+
+
+def read_transcripts(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
+    """Read what was said from Kaldi text; see `read_text`.
+
+    Raises:
+        ValueError: as `read_text`; a trn, stm or CTM, whose columns would be taken for words.
+        OSError: the file cannot be read.
+    """
+    texts = read_text(path, encoding)
+    # A trn's line may have an id alone.
+    ends = (words[-1] if words else name for name, words in texts.items())
+    if texts and all(end.startswith("(") and end.endswith(")") for end in ends):
+        raise ValueError(
+            f"{path}: each line ends with an id in parentheses: a trn of sclite must be called *.trn"
+        )
+    refuse_columns(path, texts)
+    return texts
+
+
+def refuse_columns(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what is no Kaldi text but an stm or CTM under another name.
+
+    Args:
+        path: it was read from, for messages.
+        texts: the first column of each line, and the others.
+
+    Raises:
+        ValueError: each line looks like one of these; the error says how to call the file.
+    """
+    lines = texts.values()
+    if not texts:
+        return
+    if all(_is_stretch(words[2:4]) for words in lines):
+        raise ValueError(
+            f"{path}: each line has a channel, a speaker and two times behind the id: an stm must be "
+            "called *.stm"
+        )
+    if all(_is_start_and_duration(words[1:3]) and len(words) > 3 for words in lines):
+        raise ValueError(
+            f"{path}: each line has a channel and two times behind the id: a CTM must be called *.ctm"
+        )
+
+
+def _is_stretch(columns: Iterable[str]) -> bool:
+    try:
+        start, end = map(float, columns)
+    except ValueError:
+        return False
+    return 0 <= start < end
+
+
+def _is_start_and_duration(columns: Sequence[str]) -> bool:
+    """Numbers are said, too, but hardly with a point."""
+    try:
+        start, duration = map(float, columns)
+    except ValueError:
+        return False
+    return start >= 0 and duration >= 0 and "." in "".join(columns)
 
 
 def read_trn(path: Path, encoding: str | None = None) -> dict[str, list[str]]:

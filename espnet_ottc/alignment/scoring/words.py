@@ -6,7 +6,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from espnet_ottc.alignment.formats import holds_times, read_spans, read_stm, read_text, read_trn
+from espnet_ottc.alignment.formats import (
+    holds_times,
+    read_spans,
+    read_stm,
+    read_transcripts,
+    read_trn,
+)
 from espnet_ottc.alignment.metrics import (
     ErrorCounts,
     ErrorTotals,
@@ -323,31 +329,6 @@ def _read_words(
     if suffix == ".stm":
         return read_stm(path, channel, options.encoding)
     if not holds_times(path):
-        texts = read_text(path, options.encoding)
-        _refuse_transcripts(path, texts)
-        return texts
+        return read_transcripts(path, options.encoding)
     spans = read_spans(path, options.tier, channel, options.encoding)
     return {name: [span.symbol for span in items] for name, items in spans.items()}
-
-
-def _refuse_transcripts(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a trn or stm that is not called so: its first words would be ids, its columns words."""
-    last = [words[-1] if words else name for name, words in texts.items()]
-    if last and all(word.startswith("(") and word.endswith(")") for word in last):
-        raise ValueError(
-            f"{path}: each line ends with an id in parentheses: a trn of sclite must be called *.trn"
-        )
-    # channel, speaker, start, end
-    if texts and all(_is_stretch(words[2:4]) for words in texts.values()):
-        raise ValueError(
-            f"{path}: each line has a channel, a speaker and two times behind the id: an stm must be "
-            "called *.stm"
-        )
-
-
-def _is_stretch(columns: Sequence[str]) -> bool:
-    try:
-        start, end = map(float, columns)
-    except ValueError:
-        return False
-    return 0 <= start < end

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet2.text.build_tokenizer import build_tokenizer
 
-from espnet_ottc.alignment.formats import read_text
+from espnet_ottc.alignment.formats import read_transcripts
 from espnet_ottc.espnet.transfer.masked_lm import (
     MaskedLMReport,
     MaskedLMShape,
@@ -124,4 +124,4 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _transcripts(path: Path) -> list[str]:
-    return [" ".join(words) for words in read_text(path).values()]
+    return [" ".join(words) for words in read_transcripts(path).values()]
