@@ -4,9 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_ottc.alignment.formats import read_tiers, read_trn, refuse_columns
+from espnet_ottc.alignment.formats import (
+    WORD_TIER,
+    read_tiers,
+    read_trn,
+    refuse_columns,
+    spans_of_tier,
+    tiers_called,
+)
 from espnet_ottc.alignment.formats.kaldi import numbered_lines
-from espnet_ottc.utils.escapes import unescaped
+from espnet_ottc.alignment.spans import in_order
 from espnet_ottc.utils.extras import require_extra
 
 # In the order in which they are looked for.
@@ -14,7 +21,6 @@ PLAIN = (".txt", ".lab")
 SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 GRIDS = (".TextGrid", ".textgrid")
 SUFFIXES = (*PLAIN, *SUBTITLES, *GRIDS)
-WORD_TIER = "words"
 # What this package writes beside a recording is never taken for its text.
 OUTPUT_MARK = ".aligned"
 
@@ -159,21 +165,19 @@ def _subtitles(path: Path) -> list[Passage]:
 
 def _grid(path: Path, tier: str | None) -> list[Passage]:
     tiers = [one for one in read_tiers(path) if not one.points]
+    spoken = tiers_called(WORD_TIER, tiers) if tier in (None, WORD_TIER) else []
+    if spoken:
+        spans = in_order([span for one in spoken for span in spans_of_tier(one)])
+        return [Passage(" ".join(" ".join(span.symbol.split()) for span in spans))]
     names = [one.name for one in tiers]
     if tier is not None and tier not in names:
         raise ValueError(f"{path}: there is no tier {tier!r}; there are {', '.join(names)}")
-    if tier is None and WORD_TIER in names:
-        tier = WORD_TIER
-    found = []
-    for one in tiers:
-        if tier not in (None, one.name):
-            continue
-        entries = [
-            (start, end, unescaped(text)) for start, end, text in one.entries if text.strip()
-        ]
-        if one.name == WORD_TIER:
-            return [Passage(" ".join(" ".join(text.split()) for _, _, text in entries))]
-        found += [Passage(" ".join(text.split()), start, end) for start, end, text in entries]
+    found = [
+        Passage(" ".join(span.symbol.split()), span.start, span.end)
+        for one in tiers
+        if tier in (None, one.name)
+        for span in spans_of_tier(one)
+    ]
     return _in_order(found, path)
 
 

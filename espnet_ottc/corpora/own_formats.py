@@ -6,18 +6,20 @@ from pathlib import Path
 
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
-from praatio import textgrid
-from praatio.utilities.errors import PraatioException
 
 from espnet_ottc.alignment.formats import (
+    WORD_TIER,
     SpansById,
     read_ctm,
     read_manifest,
     read_text,
+    read_tiers,
     read_transcripts,
+    spans_of_tier,
+    speaker_of_tier,
+    tiers_called,
     with_spans,
 )
-from espnet_ottc.alignment.spans import Span
 from espnet_ottc.corpora.manifests import Problem, alignment_problems, cut_of, text_problems
 from espnet_ottc.utils.files import files_below
 
@@ -25,7 +27,6 @@ SAMPLING_RATE = 16000
 AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 # In the order in which they are looked for beside the audio.
 TEXTS = (".TextGrid", ".textgrid", ".lab", ".txt")
-_WORD_TIER = "words"
 # Rounding of times in text files, in seconds.
 _ROUNDING = 0.02
 
@@ -141,7 +142,7 @@ def read_folder(directory: Path) -> Collected:
         try:
             for utterance in _utterances(whole, text):
                 found.add(utterance)
-        except (ValueError, OSError, PraatioException) as fault:
+        except (ValueError, OSError) as fault:
             found.notes.append(Problem(str(inside), f"left out: {text.name}: {fault}"))
     return found
 
@@ -276,26 +277,25 @@ def _utterances(whole: SupervisionSegment, text: Path) -> Iterator[SupervisionSe
     if text.suffix.lower() != ".textgrid":
         yield replace(whole, text=text.read_text(encoding="utf-8-sig"))
         return
-    grid = textgrid.openTextgrid(str(text), includeEmptyIntervals=False)
-    if _WORD_TIER in grid.tierNames:
-        entries = grid.getTier(_WORD_TIER).entries
-        spans = [
-            Span(one.label.strip(), one.start, one.end) for one in entries if one.label.strip()
-        ]
-        spoken = replace(whole, text=" ".join(span.symbol for span in spans))
-        yield with_spans(spoken, spans)
-        return
-    for tier in grid.tiers:
-        if not isinstance(tier, textgrid.IntervalTier):
-            continue
-        for number, one in enumerate(entry for entry in tier.entries if entry.label.strip()):
-            speaker = "_".join(tier.name.split())
+    tiers = [tier for tier in read_tiers(text) if not tier.points]
+    spoken = tiers_called(WORD_TIER, tiers)
+    for tier in spoken:
+        spans = spans_of_tier(tier)
+        speaker = speaker_of_tier(tier.name, WORD_TIER)
+        one = replace(whole, text=" ".join(span.symbol for span in spans))
+        if len(spoken) > 1 and speaker is not None:
+            speaker = "_".join(speaker.split())
+            one = replace(one, id=f"{whole.id}-{speaker}", speaker=speaker)
+        yield with_spans(one, spans)
+    for tier in () if spoken else tiers:
+        speaker = "_".join(tier.name.split())
+        for number, span in enumerate(spans_of_tier(tier)):
             yield replace(
                 whole,
                 id=f"{whole.id}-{speaker}-{number:04d}",
-                start=one.start,
-                duration=round(one.end - one.start, 8),
-                text=one.label,
+                start=span.start,
+                duration=round(span.end - span.start, 8),
+                text=span.symbol,
                 speaker=speaker,
             )
 

@@ -11,6 +11,7 @@ from lhotse import CutSet, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
+from espnet_ottc.aligner.texts import read_passages
 from espnet_ottc.alignment.formats import (
     read_ctm,
     read_spans,
@@ -141,6 +142,28 @@ def test_tiers_of_several_speakers_are_read_together(tmp_path: Path) -> None:
     write_textgrid(path, tiers, 1.0)
     assert [span.symbol for span in read_textgrid(path)] == ["HI", "HELLO"]
     assert [span.symbol for span in read_textgrid(path, "bob - words")] == ["HELLO"]
+
+
+@pytest.mark.parametrize("names", [("Words", "Phones"), ("ORT-MAU", "KAN-MAU"), ("word", "phone")])
+def test_words_are_found_as_other_tools_call_their_tier(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    path = tmp_path / "u.TextGrid"
+    words, phones = names
+    write_textgrid(path, {phones: [Span("h", 0.0, 0.5)], words: [Span("HI", 0.0, 0.5)]}, 1.0)
+    assert [span.symbol for span in read_textgrid(path)] == ["HI"]
+    assert [one.text for one in read_passages(path)] == ["HI"]
+
+
+def test_the_text_of_several_speakers_tiers_is_their_words_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "u.TextGrid"
+    tiers = {
+        "ann - words": [Span("HI", 0.0, 0.3), Span("BYE", 0.9, 1.0)],
+        "ann - phones": [Span("h", 0.0, 0.3)],
+        "bob - words": [Span("HELLO", 0.3, 0.9)],
+    }
+    write_textgrid(path, tiers, 1.0)
+    assert [one.text for one in read_passages(path)] == ["HI HELLO BYE"]
 
 
 # Normal forms.

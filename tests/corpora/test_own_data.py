@@ -139,6 +139,23 @@ def test_intervals_of_a_textgrid_without_words_are_utterances_of_their_tiers_spe
     assert found == {("ann", "how are you", 0.0), ("ann", "good", 4.0), ("bob", "well", 2.0)}
 
 
+def test_words_of_several_speakers_tiers_are_an_utterance_of_each(tmp_path):
+    path = sound(tmp_path / "data/talk.wav", 6.0)
+    tiers = {
+        "ann - words": [Span("how", 0.0, 1.0), Span("good", 4.0, 5.0)],
+        "ann - phones": [Span("h", 0.0, 1.0)],
+        "bob - words": [Span("well", 2.0, 3.0)],
+        "cat - words": [Span("bye", 5.0, 5.5)],
+    }
+    write_textgrid(path.with_suffix(".TextGrid"), tiers, 6.0)
+    cuts, _ = prepared(tmp_path / "data", tmp_path / "out")
+    assert {cut.supervisions[0].speaker: words_of(cut) for cut in cuts.values()} == {
+        "ann": [("how", 0.0, 1.0), ("good", 4.0, 5.0)],
+        "bob": [("well", 2.0, 3.0)],
+        "cat": [("bye", 5.0, 5.5)],
+    }
+
+
 def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     data = tmp_path / "data"
     for name in ("a", "b", "c"):

@@ -31,7 +31,15 @@ from espnet_ottc.alignment.formats.supervisions import (
     with_spans,
     write_supervisions,
 )
-from espnet_ottc.alignment.formats.textgrid import fit_textgrid, read_textgrid, write_textgrid
+from espnet_ottc.alignment.formats.textgrid import (
+    WORD_TIER,
+    fit_textgrid,
+    read_textgrid,
+    spans_of_tier,
+    speaker_of_tier,
+    tiers_called,
+    write_textgrid,
+)
 from espnet_ottc.alignment.formats.textgrid_text import Tier, read_tiers
 from espnet_ottc.alignment.formats.transcripts import (
     read_stm,
@@ -42,6 +50,7 @@ from espnet_ottc.alignment.formats.transcripts import (
 from espnet_ottc.alignment.spans import SpansById
 
 __all__ = [
+    "WORD_TIER",
     "SpansById",
     "Tier",
     "ctm_ids",
@@ -64,9 +73,12 @@ __all__ = [
     "read_trn",
     "refuse_columns",
     "spans_of",
+    "spans_of_tier",
+    "speaker_of_tier",
     "text_ids",
     "text_lines",
     "text_tier",
+    "tiers_called",
     "with_spans",
     "write_columns",
     "write_ctm",

@@ -9,19 +9,23 @@ from espnet_ottc.utils.escapes import escaped, is_unfit_for_text, unescaped
 from espnet_ottc.utils.extras import require_extra
 from espnet_ottc.utils.files import written_aside
 
+# The tier of words, and what P2FA and WebMAUS call it.
+WORD_TIER = "words"
+_WORD_TIERS_ELSEWHERE = ("word", "ort-mau")
 # praatio writes 0.00001 as 1e-05, and cannot read that: TextGrids hold whole tenths of
 # milliseconds, and an interval lasts one at least.
 _DECIMALS = 4
 _STEPS = 10_000
 
 
-def read_textgrid(path: Path, tier: str = "words", encoding: str | None = None) -> list[Span]:
+def read_textgrid(path: Path, tier: str = WORD_TIER, encoding: str | None = None) -> list[Span]:
     """Read the labelled intervals of one tier of a Praat TextGrid (long, short or JSON).
 
     Args:
         path: the file.
         tier: the tier's name.  Without such a tier those of several speakers are read together, as
-            `ann - words` and `bob - words`.  A file with one interval tier is read whatever its name.
+            `ann - words` and `bob - words` (`tiers_called`).  A file with one interval tier is read
+            whatever its name.
         encoding: of the file; None guesses.
 
     Returns:
@@ -33,16 +37,30 @@ def read_textgrid(path: Path, tier: str = "words", encoding: str | None = None) 
     """
     tiers = [one for one in read_tiers(path, encoding) if not one.points]
     names = [one.name for one in tiers]
-    chosen = [one for one in tiers if one.name == tier] or [
-        one for one in tiers if speaker_of_tier(one.name, tier) is not None
-    ]
+    chosen = tiers_called(tier, tiers)
     if not chosen and len(tiers) != 1:
         raise ValueError(
             f"{path.stem}: cannot read TextGrid {path}: no interval tier {tier!r}; "
             f"there are {', '.join(names) or 'none'}"
         )
-    spans = [span for one in chosen or tiers for span in _labelled(one)]
-    return in_order(spans)
+    return in_order([span for one in chosen or tiers for span in spans_of_tier(one)])
+
+
+def tiers_called(name: str, tiers: Sequence[Tier]) -> list[Tier]:
+    """The tiers of a name: one that is called just so, or so but for case, or those of several speakers.
+
+    Words are also found under the names that other tools give their tier.
+
+    Args:
+        name: to find, such as `words`.
+        tiers: to choose from.
+    """
+    found = [one for one in tiers if one.name == name]
+    found = found or [one for one in tiers if one.name.lower() == name.lower()]
+    found = found or [one for one in tiers if speaker_of_tier(one.name, name) is not None]
+    if not found and name == WORD_TIER:
+        found = [one for one in tiers if one.name.lower() in _WORD_TIERS_ELSEWHERE]
+    return found
 
 
 def speaker_of_tier(name: str, tier: str) -> str | None:
@@ -59,7 +77,8 @@ def speaker_of_tier(name: str, tier: str) -> str | None:
     return None
 
 
-def _labelled(tier: Tier) -> list[Span]:
+def spans_of_tier(tier: Tier) -> list[Span]:
+    """The labelled intervals of a tier."""
     return [
         Span(unescaped(label), start, end) for start, end, label in tier.entries if label.strip()
     ]
