@@ -28,6 +28,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "reading and features": (training, "prepare"),
     "flat start and Gaussians": (training._Training, "begin"),
     "network's scores in the search": (training.BoundaryNetwork, "log_probs"),
+    "the same between neighbours": (training.ContextNetwork, "scores"),
     "search": (training._Training, "find"),
     "learning": (training._Training, "learn"),
     "check of convergence": (session, "_checked"),

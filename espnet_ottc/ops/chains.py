@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from espnet_ottc.ops.kernels.chains import ChainInputs, ChainSumsWanted, choose
 
@@ -119,7 +120,7 @@ def best_paths(
     """The best path of each utterance along its chain, exact; O(T S) time, O(√T S) memory where it is long.
 
     Args:
-        scores: of each utterance (T, N) log-scores, finite.
+        scores: of each utterance (T, N) log-scores, finite; N may differ.
         chains: the states of each.
         scale: the scores are multiplied by it, the arcs' are not.
         backend: "auto", "eager" or "cpu".
@@ -155,7 +156,7 @@ def sum_paths(
     probability is spread evenly over the frame's width around the frame's left edge.
 
     Args:
-        scores: of each utterance (T, N) log-scores, finite.
+        scores: of each utterance (T, N) log-scores, finite; N may differ.
         chains: the states of each.
         marks: of each utterance states in [0, S]; None has none.
         levels: probabilities in (0, 1); the quantiles of each mark are found for them.
@@ -188,7 +189,12 @@ def sum_paths(
     frames, counts = inputs.frame_starts.diff().tolist(), inputs.mark_starts.diff().tolist()
     return Sums(
         found.totals,
-        [] if found.occupancy is None else list(found.occupancy.split(frames)),
+        []
+        if found.occupancy is None
+        else [
+            piece[:, : x.shape[1]]
+            for piece, x in zip(found.occupancy.split(frames), scores, strict=True)
+        ],
         list(found.quantiles.split(counts)),
     )
 
@@ -206,15 +212,19 @@ def _inputs(
         )
     if not (math.isfinite(scale) and scale >= 0):
         raise ValueError(f"scale must be finite and >= 0, got {scale}")
-    rows = torch.cat([x.detach().float() for x in scores]) if scores else torch.empty(0, 1)
+    widest = max((x.shape[1] for x in scores), default=1)
+    padded = [pad(x.detach().float(), (0, widest - x.shape[1])) for x in scores]
+    rows = torch.cat(padded) if scores else torch.empty(0, 1)
     if not bool(rows.isfinite().all()):
         raise ValueError("scores must be finite")
     for b, (chain, places) in enumerate(zip(chains, marks, strict=True)):
         if (
             chain.states
-            and not 0 <= int(chain.columns.min()) <= int(chain.columns.max()) < rows.shape[1]
+            and not 0 <= int(chain.columns.min()) <= int(chain.columns.max()) < scores[b].shape[1]
         ):
-            raise ValueError(f"utterance {b}: the chain's columns must lie in [0, {rows.shape[1]})")
+            raise ValueError(
+                f"utterance {b}: the chain's columns must lie in [0, {scores[b].shape[1]})"
+            )
         if places and not 0 <= min(places) <= max(places) <= chain.states:
             raise ValueError(f"utterance {b}: marks must lie in [0, {chain.states}]")
 

@@ -260,36 +260,16 @@ def test_words_that_come_often_have_units_of_their_own() -> None:
         assert {name.split()[1] for name in found.names if " " in name} == words
 
 
-def test_letters_have_units_of_their_own_beside_neighbours_that_come_often() -> None:
-    texts = [["the", "cat", "sat"]] * 4 + [["he", "hat"], ["ate"]]
+def test_units_beside_neighbours_of_models_of_before_are_spelled() -> None:
+    units = Units(["a", "e", "h", "t", "e n<>#", "h t<>", "t #<>h"])
 
-    def found(least: int, most: int) -> Units:
-        return Units.of(texts, 1, own="neighbours", own_uses=least, own_units=most)
-
-    def spelled(units: Units, word: str) -> list[str]:
+    def spelled(word: str) -> list[str]:
         (spelling,) = units.spell(word)
         return [units.names[i] for i in spelling]
 
-    units = found(4, 99)
-    assert spelled(units, "the") == ["t #<>h", "h t<>e", "e h<>#"]
-    assert spelled(units, "cat") == ["c #<>a", "a c<>t", "t a<>#"]
-    # The H of HE and that of HAT begin a word: less often than four times.  No word but ATE has an A there.
-    assert spelled(units, "hat") == ["h", "a", "t a<>#"]
-    assert spelled(units, "ate") == ["a", "t", "e"]
-    # All C's are between the same letters, so that none is left by itself.
-    assert "c" not in units.names
-    assert units.symbols[units.names.index("h t<>e")] == "h"
-    # Twice an H begins a word before other letters, and an A is before a T behind others.
-    twice = found(2, 99)
-    assert spelled(twice, "hat") == ["h #<>", "a <>t", "t a<>#"]
-    # Where these are too many, they must come more often.
-    assert [name for name in found(4, 2).names if "<>" in name] == ["a <>t", "t a<>#"]
-    assert "<>" not in "".join(found(4, 0).names)
-    again = Units(units.names[:-1])
-    assert all(again.spell(word) == units.spell(word) for word in ("the", "hat", "chat", "x"))
-    lexicon = {"THE": (("dh", "ah"), ("dh", "iy"))}
-    phones = Units.of([["the"]] * 4, 1, lexicon, own="neighbours", own_uses=4, own_units=9)
-    assert phones.raw("the") == (("dh #<>ah", "ah dh<>#"), ("dh #<>iy", "iy dh<>#"))
+    assert spelled("the") == ["t #<>h", "h t<>", "e"]
+    assert spelled("ne") == [OTHER, "e n<>#"]
+    assert units.symbols[4:7] == ("e", "h", "t")
 
 
 def test_all_pronunciations_of_a_word_that_comes_often_are_its_own() -> None:

@@ -213,13 +213,14 @@ def test_letters_that_were_never_heard_are_as_likely_as_anything():
     states = model.config.states
     other = slice(2 * states, 3 * states)
     assert not model.knows_other
-    assert not model.scores(features)[:, other].any()
-    assert model.scores(features)[:, :2].all()
+    graph = model.graph(["ab"])
+    assert not model.scores(features, graph)[:, other].any()
+    assert model.scores(features, graph)[:, :2].all()
     prior = model.log_prior.clone()
     prior[other] = torch.arange(-5.0, -5.0 + states)
     heard = replace(model, log_prior=prior)
     assert heard.knows_other
-    assert heard.scores(features)[:, other].all()
+    assert heard.scores(features, graph)[:, other].all()
 
 
 def test_pieces_end_in_the_longest_pause_of_their_second_half():
@@ -300,7 +301,8 @@ def test_a_model_as_tensors_is_the_same_model():
     assert (again.config, again.units.names) == (model.config, model.units.names)
     assert again.units.lexicon == model.units.lexicon
     features = torch.randn(9, 4)
-    assert torch.equal(again.scores(features), model.scores(features))
+    graph = model.graph(["ab"])
+    assert torch.equal(again.scores(features, graph), model.scores(features, graph))
     del tensors["log_prior"]
     with pytest.raises(ValueError, match="not the tensors of a boundary model"):
         BoundaryModel.from_tensors(tensors)

@@ -16,7 +16,8 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
     many, free = suited_config(SENTENCES), suited_config(FREE)
     assert (many.context, many.window, many.gaussian_rounds) == (0, 0.015, 16)
     assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
-    assert (many.own_units, free.own, free.own_units > 0) == (0, "neighbours", True)
+    assert (many.own_units, free.own_units) == (0, 0)
+    assert (many.neighbours, [stage.neighbours for stage in free.stages]) == (0, [0, 2])
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
 
@@ -40,3 +41,11 @@ def test_little_speech_is_seen_more_often_and_much_in_larger_steps(
 ) -> None:
     config = BoundaryConfig(batch_frames=100, least_steps=40, most_steps=50)
     assert config.steps_and_epochs(Stage(epochs=2), frames) == (steps, epochs)
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps"), [(10, 1), (1_280, 10), (12_800, 75), (76_800, 75), (1_024_000, 1_000)]
+)
+def test_letters_between_neighbours_have_steps_of_as_many_frames(frames: int, steps: int) -> None:
+    stage = Stage(epochs=2, neighbours=1)
+    assert BoundaryConfig().steps_and_epochs(stage, frames) == (steps, 2)

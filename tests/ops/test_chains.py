@@ -213,6 +213,21 @@ def test_the_scale_multiplies_the_scores_and_not_the_arcs(backend: str) -> None:
     )
 
 
+def test_utterances_have_scores_of_columns_of_their_own() -> None:
+    chains = [_chain(seed, 4 + seed, 2 + seed) for seed in range(4)]
+    scores = [_scores(seed, 20, 2 + seed) for seed in range(4)]
+    paths = best_paths(scores, chains)
+    sums = sum_paths(scores, chains, occupancies=True)
+    for b, (one, chain) in enumerate(zip(scores, chains, strict=True)):
+        alone, total = best_paths([one], [chain]), sum_paths([one], [chain], occupancies=True)
+        assert float(paths.totals[b]) == float(alone.totals[0])
+        assert sums.occupancies[b].shape == one.shape
+        assert sums.occupancies[b].equal(total.occupancies[0])
+    # A column that another utterance has is none of this one's.
+    with pytest.raises(ValueError, match=r"utterance 0: the chain's columns must lie in \[0, 1\)"):
+        best_paths([scores[0][:, :1], scores[1]], [chains[0], chains[1]])
+
+
 def test_a_long_utterance_loses_no_digits() -> None:
     # Two states: the scores say frame for frame where they change, 100,000 frames after a large sum.
     T, change = 200_000, 123_457

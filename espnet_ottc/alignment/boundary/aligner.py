@@ -27,8 +27,8 @@ class Spoken:
         features: (T, mels) of the boundary model.
         words: what is said.
         duration: seconds.
-        wide: (T, columns) log-probabilities of a model that sees more, at the same frames; its share is
-            added to the scores.
+        wide: (T, the units' columns) log-probabilities of a model that sees more, at the same frames; its
+            share is added to the scores.
     """
 
     features: Tensor
@@ -97,16 +97,19 @@ def align_together(
     """
     config = model.config
     found: list[BoundaryAlignment | str] = ["no path through its words fits it"] * len(utterances)
-    graphs = [model.graph(one.words, wildcards=True) for one in utterances]
+    graphs = [
+        model.graph(one.words, frames=len(one.features), wildcards=True) for one in utterances
+    ]
     fitting = []
     for place, (one, graph) in enumerate(zip(utterances, graphs, strict=True)):
         if graph.shortest <= len(one.features):
             fitting.append(place)
         else:
             found[place] = f"its words need {graph.shortest} frames, got {len(one.features)}"
-    narrow = {place: model.scores(utterances[place].features) for place in fitting}
+    narrow = {place: model.scores(utterances[place].features, graphs[place]) for place in fitting}
     scores = [
-        _with_wide(narrow[place], utterances[place].wide, config.wide_share) for place in fitting
+        _with_wide(narrow[place], utterances[place].wide, config.wide_share, graphs[place])
+        for place in fitting
     ]
     if any(model.units.anything in graphs[place].units for place in fitting):
         narrow = {place: pad(one, (0, 1)) for place, one in narrow.items()}
@@ -131,8 +134,10 @@ def align_together(
     return found
 
 
-def _with_wide(narrow: Tensor, wide: Tensor | None, share: float) -> Tensor:
-    return narrow if wide is None else narrow + share * wide
+def _with_wide(narrow: Tensor, wide: Tensor | None, share: float, graph: UtteranceGraph) -> Tensor:
+    if wide is None:
+        return narrow
+    return narrow + share * (wide if graph.windows is None else wide[:, graph.letters[:-1]])
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,9 @@ def _alignment(
     axis, graph, path, narrow = grid(model.config), found.graph, found.path, found.narrow
     columns = graph.chain.columns.long()[path]
     scores = narrow.gather(1, columns[:, None])[:, 0]
-    # Anything has what it is like.
-    probabilities = (scores + pad(model.log_prior, (0, 1))[columns]).exp()
+    # Anything has what it is like; of a letter in context nobody counts how often it comes.
+    priors = pad(model.log_prior, (0, 1))[graph.letters[columns]]
+    probabilities = (scores + priors).exp().clamp(max=1.0)
     of_word = graph.words[path]
     spans = []
     count = len(words)

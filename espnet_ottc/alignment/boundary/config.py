@@ -7,9 +7,10 @@ from typing import Any
 
 STARTS = ("loud", "equal")
 TARGETS = ("best", "sum")
-OWN = ("words", "neighbours")
 # Very little speech that is seen more often is learned by heart, whatever its text.
 _MOST_EPOCHS = 5
+# Of a step where letters have neighbours: fewer frames where there would be few steps.
+_FRAMES_IN_CONTEXT, _FEWEST_IN_CONTEXT, _LEAST_STEPS_IN_CONTEXT = 1024, 128, 75
 
 
 def _known(kind: Any, values: Mapping[str, Any]) -> None:
@@ -53,6 +54,8 @@ class Stage:
         scale: what the scores are multiplied by in the first round's search, > 0; it rises evenly to 1 in
             the last.
         pooled: whether letters that sound alike are one unit in this stage: vowels, stops and the like.
+        neighbours: letters of a word on either side that decide what a letter sounds like, ≥ 0; needs sums,
+            and no pooling.
 
     Raises:
         ValueError: a value out of range.
@@ -64,12 +67,15 @@ class Stage:
     target: str = "sum"
     scale: float = 1.0
     pooled: bool = False
+    neighbours: int = 0
 
     def __post_init__(self) -> None:
         _at_least(1, rounds=self.rounds, epochs=self.epochs)
-        _at_least(0, context=self.context)
+        _at_least(0, context=self.context, neighbours=self.neighbours)
         _one_of(TARGETS, target=self.target)
         _positive(scale=self.scale)
+        if self.neighbours and (self.pooled or self.target != "sum"):
+            raise ValueError(f"a stage with neighbours needs sums, and no pooling; got {self}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ class BoundaryConfig:
         networks: trained side by side from other random numbers; their scores are averaged.
         mixture: Gaussians of each state's cepstra in place of the networks, a power of two: a classical
             GMM-HMM, which `gaussian_rounds` train before each doubling; 0 for networks.
-        stages: of the training, one after the other.
+        stages: of the training, one after the other; the first is without neighbours, and all others that
+            have some have as many.
         start: "loud" shares the frames between the first loud one and the last out evenly, and leaves the
             others to silence; "equal" shares all of them.
         gaussian_rounds: of expectation-maximisation with a Gaussian for each state, from the shares on and
@@ -110,10 +117,8 @@ class BoundaryConfig:
         prior_floor: frames that every state is counted to have at least, > 0.
         settled: a stage ends when a round moves less than this share of the frames, in [0, 1).
         least_count: units that are heard less often are taken together, ≥ 0.
-        own: what may have units of its own, since a letter does not sound the same everywhere: "words", each
-            letter of a word; "neighbours", each letter between, before or behind other letters.
-        own_uses: how often that is heard at least, > 0.
-        own_units: how many of these there are at most, of what is heard most often, ≥ 0.
+        own_uses: how often a word is heard at least whose letters are units of their own, > 0.
+        own_units: how many of these there are at most, of the words that are heard most often, ≥ 0.
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
         interval_scale: likewise for the intervals that hold boundaries, > 0; neighbouring frames say the
@@ -160,7 +165,6 @@ class BoundaryConfig:
     prior_floor: float = 10.0
     settled: float = 0.002
     least_count: int = 10
-    own: str = "words"
     own_uses: int = 50
     own_units: int = 150
     wide_share: float = 0.1
@@ -194,13 +198,20 @@ class BoundaryConfig:
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
         _one_of(STARTS, start=self.start)
-        _one_of(OWN, own=self.own)
         _at_least(0, mixture=self.mixture)
         if self.mixture & (self.mixture - 1) or (self.mixture and not self.gaussian_rounds):
             raise ValueError(
                 f"mixture must be a power of two, with gaussian_rounds; got {self.mixture} and "
                 f"{self.gaussian_rounds}"
             )
+        neighbours = [stage.neighbours for stage in self.stages]
+        if neighbours[0] or neighbours != sorted(neighbours) or len({*neighbours} - {0}) > 1:
+            raise ValueError(
+                "the first stage must have no neighbours, and the others as many once one has some; "
+                f"got {neighbours}"
+            )
+        if any(neighbours) and self.networks > 1:
+            raise ValueError(f"neighbours need one network, got {self.networks}")
         if self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz must be below high_hz, got {self.low_hz} and {self.high_hz}")
         for name, value, open_below in (
@@ -218,6 +229,11 @@ class BoundaryConfig:
         """Frames on either side that the finished network sees."""
         return self.stages[-1].context
 
+    @property
+    def neighbours(self) -> int:
+        """Letters on either side that the finished network knows."""
+        return self.stages[-1].neighbours
+
     def steps_and_epochs(self, stage: Stage, frames: int) -> tuple[int, int]:
         """The steps of an epoch, and the epochs of a round.
 
@@ -225,6 +241,10 @@ class BoundaryConfig:
             stage: of the training.
             frames: of all recordings.
         """
+        if stage.neighbours:
+            # Steps with more frames have more letters to tell apart, too.
+            most, fewest = frames // _FRAMES_IN_CONTEXT, frames // _FEWEST_IN_CONTEXT
+            return max(most, min(fewest, _LEAST_STEPS_IN_CONTEXT), 1), stage.epochs
         steps = min(max(frames // self.batch_frames, 1), self.most_steps)
         more = min(math.ceil(self.least_steps / steps), _MOST_EPOCHS)
         return steps, max(stage.epochs, more)

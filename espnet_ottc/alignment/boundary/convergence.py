@@ -2,6 +2,7 @@
 
 A model that was trained on a wrong alignment fits it, too, so that its score alone says little.  It fits
 the same letters in the reverse order nearly as well, though: order is what it has not understood.
+Letters are taken alone: in the reverse order they have other neighbours, which no model has heard.
 """
 
 from collections.abc import Sequence
@@ -68,19 +69,21 @@ def check_convergence(
     score = backwards = 0.0
     frames = words = unsupported = 0
     for begin in range(0, len(features), _BATCH):
-        scores = [model.scores(x) for x in features[begin : begin + _BATCH]]
+        heard = features[begin : begin + _BATCH]
         said = list(texts[begin : begin + _BATCH])
-        right = [model.graph(text) for text in said]
-        wrong = [model.graph(text, backwards=True) for text in said]
+        right = [model.graph(text, alone=True) for text in said]
+        wrong = [model.graph(text, alone=True, backwards=True) for text in said]
+        scores = [model.scores(x, graph) for x, graph in zip(heard, right, strict=True)]
+        reverse = [model.scores(x, graph) for x, graph in zip(heard, wrong, strict=True)]
         found = best_paths(scores, [graph.chain for graph in right])
-        others = best_paths(scores, [graph.chain for graph in wrong])
+        others = best_paths(reverse, [graph.chain for graph in wrong])
         for b, graph in enumerate(right):
             path, other = found.states[b], others.states[b]
             if path is None or other is None or not graph.word_starts:
                 continue
             frames += len(path)
             score += float(_on_path(scores[b], graph, path).sum())
-            backwards += float(_on_path(scores[b], wrong[b], other).sum())
+            backwards += float(_on_path(reverse[b], wrong[b], other).sum())
             means = _word_means(_on_path(scores[b], graph, path), graph.words[path])
             words += len(means)
             unsupported += int((means < 0).sum())

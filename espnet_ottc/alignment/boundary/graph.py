@@ -12,6 +12,8 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.ops.chains import NO_ARC, Chain
 
 NO_WORD = -1
+# Scores that a search may have.
+MOST_CELLS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,16 @@ class UtteranceGraph:
     Attributes:
         chain: what the searches read; a state's column is unit · states + number for a unit, and behind all
             of these for silence, whose last state is the first over again.  The last one is of anything.
+            With windows a column is window · states + number instead.
         words: (S,) int64 the word of each state; −1 for silence.
         tokens: (S,) int64 the place of its unit in the utterance's `units`; −1 for silence.
         units: the units of all words and all their spellings, in the chain's order.
         word_starts: first state of each word.
         word_ends: last state of each word, plus 1.
         token_words: the word of each of `units`.
+        letters: (columns,) int64 of each column that of its unit, whatever stands beside it.
+        windows: (N, 2 n + 1) int64 the different units of the utterance, each between n neighbours on either
+            side: beyond its word is silence, and what is not known is anything.  None without neighbours.
     """
 
     chain: Chain
@@ -36,6 +42,8 @@ class UtteranceGraph:
     word_starts: tuple[int, ...]
     word_ends: tuple[int, ...]
     token_words: tuple[int, ...]
+    letters: Tensor
+    windows: Tensor | None = None
 
     @property
     def shortest(self) -> int:
@@ -46,10 +54,10 @@ class UtteranceGraph:
         """The same graph where each state has a probability of its own to stay.
 
         Args:
-            stays: (columns,) in (0, 1).
+            stays: of the units' columns, in (0, 1).
         """
         chain = self.chain
-        here = stays.double()[chain.columns.long()]
+        here = stays.double()[self.letters[chain.columns.long()]]
         closed = chain.stay < NO_ARC / 2
         # A state that cannot stay is left for nothing.
         out = torch.where(closed, 0.0, (1 - here).log()).float()
@@ -61,6 +69,18 @@ class UtteranceGraph:
                 move=torch.where(chain.move < NO_ARC / 2, chain.move, out.roll(1)),
                 skip_scores=out[chain.skip_sources.long()],
             ),
+        )
+
+    def without_neighbours(self) -> "UtteranceGraph":
+        """The same graph, whose columns are those of the units."""
+        if self.windows is None:
+            return self
+        columns = self.letters[self.chain.columns.long()]
+        return replace(
+            self,
+            chain=replace(self.chain, columns=columns.int()),
+            letters=torch.arange(int(self.letters[-1]) + 1),
+            windows=None,
         )
 
 
@@ -116,7 +136,12 @@ class _Builder:
 
 
 def make_graph(
-    spellings: Sequence[Sequence[Sequence[int]]], silence: int, config: BoundaryConfig
+    spellings: Sequence[Sequence[Sequence[int]]],
+    silence: int,
+    config: BoundaryConfig,
+    *,
+    neighbours: int = 0,
+    known: bool = True,
 ) -> UtteranceGraph:
     """The graph of an utterance.
 
@@ -124,15 +149,19 @@ def make_graph(
         spellings: of each word its spellings, each a list of units; the one behind silence is anything.
         silence: the index of silence.
         config: states of a unit, their minimum and probability of staying, optional silence.
+        neighbours: how many units on either side decide what a unit sounds like.
+        known: whether they are; else they are anything.
 
     Raises:
         ValueError: a word without a spelling, or an empty one.
     """
-    builder = _Builder(config, silence)
+    numbers = _numbered(spellings, silence, neighbours, known)
+    quiet = len(numbers)
+    builder = _Builder(config, quiet)
     units: list[int] = []
     token_words: list[int] = []
     starts, stops = [], []
-    ends = [*builder.add(silence, NO_WORD, -1, [-1]), -1]
+    ends = [*builder.add(quiet, NO_WORD, -1, [-1]), -1]
     for word, variants in enumerate(spellings):
         if not variants or not all(variants):
             raise ValueError(f"word {word} needs units, got {variants}")
@@ -140,15 +169,17 @@ def make_graph(
         closing: list[int] = []
         for variant in variants:
             last = list(ends)
-            for unit in variant:
-                last = builder.add(unit, word, len(units), last)
+            for window in _windows(variant, silence, neighbours, known):
+                unit = window[neighbours]
+                place = numbers.get(window, quiet + (unit > silence))
+                last = builder.add(place, word, len(units), last)
                 units.append(unit)
                 token_words.append(word)
             closing += last
         stops.append(len(builder.columns))
         ends = closing
         if config.silence or word == len(spellings) - 1:
-            ends = [*closing, *builder.add(silence, NO_WORD, -1, closing)]
+            ends = [*closing, *builder.add(quiet, NO_WORD, -1, closing)]
     return UtteranceGraph(
         chain=_chain(builder, [end for end in ends if end >= 0]),
         words=torch.tensor(builder.words),
@@ -157,7 +188,66 @@ def make_graph(
         word_starts=tuple(starts),
         word_ends=tuple(stops),
         token_words=tuple(token_words),
+        letters=_letters([window[neighbours] for window in numbers], silence, config),
+        windows=torch.tensor([*numbers]).view(-1, 2 * neighbours + 1) if neighbours else None,
     )
+
+
+def spelled_graph(
+    spellings: Sequence[Sequence[Sequence[int]]],
+    silence: int,
+    config: BoundaryConfig,
+    frames: int,
+    *,
+    alone: bool = False,
+) -> UtteranceGraph:
+    """The graph of an utterance, with as many neighbours as a model knows.
+
+    Args:
+        spellings: as for `make_graph`.
+        silence: as there.
+        config: as there.
+        frames: that are searched; where scores of all letters between their neighbours would take too much
+            memory, the neighbours are anything.
+        alone: whether they are in any case.
+    """
+    graph = make_graph(spellings, silence, config, neighbours=config.neighbours, known=not alone)
+    if alone or not config.neighbours or frames * len(graph.letters) <= MOST_CELLS:
+        return graph
+    return spelled_graph(spellings, silence, config, frames, alone=True)
+
+
+def _numbered(
+    spellings: Sequence[Sequence[Sequence[int]]], silence: int, neighbours: int, known: bool
+) -> dict[tuple[int, ...], int]:
+    """The windows that have columns, in their order: all units, or with neighbours those that are there."""
+    if not neighbours:
+        return {(unit,): unit for unit in range(silence)}
+    numbers: dict[tuple[int, ...], int] = {}
+    for variant in itertools.chain.from_iterable(spellings):
+        for window in _windows(variant, silence, neighbours, known):
+            if window[neighbours] < silence:
+                numbers.setdefault(window, len(numbers))
+    return numbers
+
+
+def _windows(
+    units: Sequence[int], silence: int, neighbours: int, known: bool
+) -> list[tuple[int, ...]]:
+    """Of each unit of a spelling it and those beside it."""
+    if not known:
+        beside = (silence + 1,) * neighbours
+        return [(*beside, unit, *beside) for unit in units]
+    edge = (silence,) * neighbours
+    edged = (*edge, *units, *edge)
+    return [edged[place : place + 2 * neighbours + 1] for place in range(len(units))]
+
+
+def _letters(units: Sequence[int], silence: int, config: BoundaryConfig) -> Tensor:
+    """The columns of units, of silence and of anything."""
+    first = torch.tensor(units, dtype=torch.int64)[:, None] * config.states
+    quiet = torch.arange(silence * config.states, columns_of(silence + 1, config) + 1)
+    return torch.cat([(first + torch.arange(config.states)).flatten(), quiet])
 
 
 def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:

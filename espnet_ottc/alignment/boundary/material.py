@@ -10,7 +10,7 @@ from torch import Tensor
 from espnet_ottc.alignment.boundary.bandwidth import bandwidth
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel
-from espnet_ottc.alignment.boundary.graph import UtteranceGraph, make_graph
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph, spelled_graph
 from espnet_ottc.alignment.boundary.model import fitted_config
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
 
@@ -71,14 +71,14 @@ def prepare(
         [utterance.words for utterance in used],
         config.least_count,
         lexicon,
-        own=config.own,
         own_uses=config.own_uses,
         own_units=config.own_units,
     )
     material = Material(left_out=left_out)
     for utterance in used:
         features = found[utterance.name]
-        graph = make_graph([units.spell(w) for w in utterance.words], units.silence, config)
+        spellings = [units.spell(word) for word in utterance.words]
+        graph = spelled_graph(spellings, units.silence, config, len(features))
         if graph.shortest > len(features):
             material.left_out[utterance.name] = (
                 f"its words need {graph.shortest} frames, got {len(features)}"

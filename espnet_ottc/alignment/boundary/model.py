@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
-from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, make_graph
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, spelled_graph
+from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
+from espnet_ottc.alignment.boundary.perceptron import perceptron
 from espnet_ottc.alignment.boundary.units import OTHER, Units
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
@@ -51,7 +53,7 @@ class BoundaryNetwork(nn.Module):
         super().__init__()
         self.context, self.columns = context, columns
         self.members = nn.ModuleList(
-            _perceptron(config, (2 * context + 1) * config.mels, columns)
+            perceptron(config, (2 * context + 1) * config.mels, columns)
             for _ in range(config.networks)
         )
 
@@ -73,14 +75,14 @@ class BoundaryModel:
     Attributes:
         config: how it was made.
         units: its inventory, and its lexicon.
-        network: its parameters, in eval mode; or Gaussians.
-        log_prior: (columns,) log-probability of each state in the training.
+        network: its parameters, in eval mode; or those of letters in context, or Gaussians.
+        log_prior: (columns,) log-probability of each unit's states in the training.
         stays: (columns,) probability of staying in each state.
     """
 
     config: BoundaryConfig
     units: Units
-    network: BoundaryNetwork | MixtureNetwork
+    network: BoundaryNetwork | ContextNetwork | MixtureNetwork
     log_prior: Tensor
     stays: Tensor
 
@@ -97,14 +99,31 @@ class BoundaryModel:
         """
         return log_mel(samples, rate, self.config)
 
-    def scores(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor, graph: UtteranceGraph) -> Tensor:
         """log p(state | frame) − log p(state), (T, columns), of (T, mels) features.
 
-        Letters that the training has never heard score 0, as anything does.
+        Letters that the training has never heard score 0, as anything does; beside others they are anything.
+
+        Args:
+            features: of the frames.
+            graph: what is said; its column of anything is not among the scores.
         """
-        found = self.network.log_probs(features) - self.log_prior
-        if not self.knows_other:
-            found[:, self._other] = 0.0
+        if not isinstance(self.network, ContextNetwork):
+            found = self.network.log_probs(features) - self.log_prior
+            if not self.knows_other:
+                found[:, self._other] = 0.0
+            return found
+        windows = graph.windows
+        # whoever has such a network makes such graphs
+        assert windows is not None
+        if self.knows_other:
+            return self.network.scores(features, windows)
+        unheard = windows == self.units.names.index(OTHER)
+        letters = unheard[:, self.config.neighbours]
+        found = self.network.scores(features, windows.masked_fill(unheard, self.units.anything))
+        found[:, : letters.numel() * self.config.states].masked_fill_(
+            letters.repeat_interleave(self.config.states), 0.0
+        )
         return found
 
     @property
@@ -119,20 +138,29 @@ class BoundaryModel:
         return bool((prior - self.log_prior.min()).abs().max() > _EQUAL)
 
     def graph(
-        self, words: Sequence[str], *, backwards: bool = False, wildcards: bool = False
+        self,
+        words: Sequence[str],
+        *,
+        frames: int = 0,
+        backwards: bool = False,
+        wildcards: bool = False,
+        alone: bool = False,
     ) -> UtteranceGraph:
         """The states of an utterance's words.
 
         Args:
             words: what is said.
+            frames: that are searched; where scores of all letters between their neighbours would take too
+                much memory, letters are taken alone.
             backwards: the words, and the units of each, in reverse.
             wildcards: with a state of anything for what could not be spelled.  The searches read it in a
                 column behind the model's own, whose scores are 0: the frame as likely as ever.
+            alone: whether letters are taken alone where they could be between their neighbours.
         """
         spellings = [self.units.spell(word, wildcards=wildcards) for word in words]
         if backwards:
             spellings = [tuple(units[::-1] for units in word) for word in reversed(spellings)]
-        graph = make_graph(spellings, self.units.silence, self.config)
+        graph = spelled_graph(spellings, self.units.silence, self.config, frames, alone=alone)
         if not self.config.durations:
             return graph
         return graph.with_stays(torch.cat([self.stays, self.stays.new_tensor([_ANYTHING_STAYS])]))
@@ -206,17 +234,21 @@ class BoundaryModel:
     def _of(cls, description: Mapping[str, Any], parameters: Mapping[str, Any]) -> "BoundaryModel":
         if description.get("format") != FORMAT:
             raise ValueError(f"its format must be {FORMAT!r}, got {description.get('format')!r}")
-        config = BoundaryConfig.from_json(description["config"])
+        # The units' names say what is spelled how; models of before had a setting, too.
+        settings = {name: value for name, value in description["config"].items() if name != "own"}
+        config = BoundaryConfig.from_json(settings)
         lexicon = description["lexicon"]
         if lexicon is not None:
             lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
         units = Units(description["units"], lexicon)
         columns = columns_of(len(units.names), config)
-        network = (
-            MixtureNetwork(config, columns)
-            if config.mixture
-            else BoundaryNetwork(config, config.context, columns)
-        )
+        network: BoundaryNetwork | ContextNetwork | MixtureNetwork
+        if config.mixture:
+            network = MixtureNetwork(config, columns)
+        elif config.neighbours:
+            network = ContextNetwork(config, config.context, config.neighbours, units.silence)
+        else:
+            network = BoundaryNetwork(config, config.context, columns)
         network.load_state_dict(parameters["network"])
         return cls(config, units, network.eval(), parameters[_PRIOR], parameters[_STAYS])
 
@@ -255,13 +287,3 @@ def fitted_config(config: BoundaryConfig, rates: Sequence[int]) -> BoundaryConfi
     # A little below half the rate recordings hold nothing but their filter's edge.
     highest = math.floor(0.475 * min(rates))
     return config if config.high_hz <= highest else replace(config, high_hz=float(highest))
-
-
-def _perceptron(config: BoundaryConfig, size: int, columns: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for _ in range(config.layers):
-        layers += [nn.Linear(size, config.width), nn.ReLU(), nn.BatchNorm1d(config.width)]
-        if config.dropout:
-            layers.append(nn.Dropout(config.dropout))
-        size = config.width
-    return nn.Sequential(*layers, nn.Linear(size, columns))

@@ -19,12 +19,13 @@ from espnet_ottc.alignment.boundary.aligner import (
     align_together,
 )
 from espnet_ottc.alignment.boundary.features import grid
-from espnet_ottc.alignment.boundary.graph import NO_WORD, make_graph
+from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph, spelled_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.ops.chains import best_paths
 
-# Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one.
-LONGEST, LONGEST_ALONE = 60.0, 600.0
+# Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one, and
+# there by a model of letters between neighbours, which has more scores.
+LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 60.0, 600.0, 120.0
 # Of the rough search: probability of staying in a state, and frames whose scores are computed at a time.
 _ROUGH_STAY, _BLOCK = 0.55, 1 << 14
 
@@ -90,7 +91,7 @@ def align_alone(
     features: Tensor,
     words: Sequence[str],
     duration: float,
-    longest: float = LONGEST_ALONE,
+    longest: float | None = None,
     piece: float = LONGEST,
 ) -> BoundaryAlignment | str:
     """`align_features` without a recogniser; an utterance that is longer in pieces, after a rough search.
@@ -100,9 +101,11 @@ def align_alone(
         features: as there.
         words: as there.
         duration: as there.
-        longest: seconds of an utterance that is searched at once.
+        longest: seconds of an utterance that is searched at once; None, as long as its scores are small.
         piece: seconds of a piece of one that is longer.
     """
+    if longest is None:
+        longest = LONGEST_IN_CONTEXT if model.config.neighbours else LONGEST_ALONE
     roughly = rough_times(model, features, words, duration) if duration > longest else None
     if roughly is None:
         return align_features(model, features, words, duration)
@@ -122,8 +125,8 @@ def rough_times(
     """
     coarse = replace(model.config, states=1, silence_states=1, minimum_frames=1, stay=_ROUGH_STAY)
     spellings = [model.units.spell(word, wildcards=True) for word in words]
-    graph = make_graph(spellings, model.units.silence, coarse)
-    scores = _pooled(model, features)
+    graph = spelled_graph(spellings, model.units.silence, coarse, 0, alone=True)
+    scores = _pooled(model, features, graph)
     (path,) = best_paths([scores], [graph.chain]).states
     if path is None:
         return None
@@ -137,12 +140,13 @@ def rough_times(
     ]
 
 
-def _pooled(model: BoundaryModel, features: Tensor) -> Tensor:
-    """(T / states, units + 1) scores: of a unit's states the best on each frame, summed; 0 for anything."""
-    states, units = model.config.states, model.units.silence
+def _pooled(model: BoundaryModel, features: Tensor, graph: UtteranceGraph) -> Tensor:
+    """(T / states, columns) scores: of a unit's states the best on each frame, summed; 0 for anything."""
+    # All but silence and anything.
+    states, units = model.config.states, len(graph.letters) - 2
     found = []
     for block in features[: len(features) // states * states].split(_BLOCK * states):
-        scores = model.scores(block)
+        scores = model.scores(block, graph)
         spoken, quiet = scores[:, : units * states], scores[:, units * states :]
         best = [spoken.unflatten(1, (units, states)).amax(2), quiet.amax(1, keepdim=True)]
         found.append(torch.cat(best, 1).unflatten(0, (-1, states)).sum(1))

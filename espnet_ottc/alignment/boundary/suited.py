@@ -3,8 +3,8 @@
 Where a few words come again and again, as digits or commands do, sharp times are found from a plain flat
 start, and each word has letters of its own.  With more words, shares of the frames need Gaussians to become
 words.  As long as these come often, each letter is heard in few surroundings, and a single frame tells the
-letters apart.  In free text nearly every word is new: there a frame needs its neighbours, and letters have
-other units beside other letters.
+letters apart.  In free text nearly every word is new: there a frame needs its neighbours, and so do letters,
+once each has been learned alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,6 @@ A_FEW_WORDS = 50
 # Uses of a word, in the mean over the different words, below which texts are free.  Digits have 20 and more,
 # sentences of 200 words 90, an hour of read books 3.
 FREE_TEXT_USES = 10.0
-# Of neighbours: in a dozen minutes of speech few come as often.  The growing limits that keep neighbours to
-# sixty go from 100 over this one, so that three quarters of an hour has the same units from either on.
-_NEIGHBOUR_USES = 196
 # What texts have in place of `BoundaryConfig`'s defaults.
 MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
@@ -28,11 +25,13 @@ MANY_WORDS: Mapping[str, Any] = {
 }
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
-    **{"own": "neighbours", "own_uses": _NEIGHBOUR_USES, "own_units": 60},
     "join_shift": 0.008,
     "window": 0.025,
     "noise": 0.25,
-    "stages": [{"rounds": 12, "epochs": 2, "context": 2}],
+    "stages": [
+        {"rounds": 6, "epochs": 2, "context": 2},
+        {"rounds": 6, "epochs": 2, "context": 2, "neighbours": 2},
+    ],
 }
 
 

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,20 @@ from torch import Tensor
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
-from espnet_ottc.alignment.boundary.graph import columns_of
+from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of
+from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
+from espnet_ottc.alignment.boundary.targets import Contexts, Targets, UnitTargets, likeliest
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
 from espnet_ottc.ops.chains import best_paths, sum_paths
 from espnet_ottc.utils.files import written_aside
 
 _log = logging.getLogger(__name__)
-_FRAMES_AT_ONCE = 1 << 16
+# Of a search.
+_FRAMES_AT_ONCE, _SCORES_AT_ONCE = 1 << 16, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class _State:
 
     stage: int
     number: int
-    columns: Tensor  # (all frames,) int64: the states learned last
-    network: BoundaryNetwork
+    columns: Tensor  # (all frames,) int64: the units' states learned last
+    network: BoundaryNetwork | ContextNetwork
     optimizer: torch.optim.Optimizer
     log_prior: Tensor
     stays: Tensor  # (columns,)
@@ -121,7 +124,8 @@ class _Training:
             torch.tensor(self.lengths)
         )
         self.last = (ends - 1).repeat_interleave(torch.tensor(self.lengths))
-        self.groups = _groups(self.lengths)
+        self.plain = [graph.without_neighbours() for graph in material.graphs]
+        self.contexts = Contexts.of(material.graphs, config) if config.neighbours else None
 
     def begin(self) -> _State:
         """The flat start, made better by Gaussians."""
@@ -131,10 +135,10 @@ class _Training:
             hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
 
             def expect(scores: Sequence[Tensor]) -> Tensor:
-                columns, occupancy, _ = self.find(state, scores, all_paths=True)
-                state.columns = columns
-                state.stays = self.stays_of(columns)
-                return occupancy
+                occupied: list[Tensor] = []
+                state.columns, _ = self.find(state, scores, self.plain, occupied.extend)
+                state.stays = self.stays_of(state.columns)
+                return torch.cat(occupied)
 
             fit_gaussians(features, hard, self.config.gaussian_rounds, expect)
         return state
@@ -143,7 +147,7 @@ class _Training:
         """The flat start alone."""
         pieces = [
             graph.chain.columns.long()[flat_start(x, graph, self.config)]
-            for x, graph in zip(self.material.features, self.material.graphs, strict=True)
+            for x, graph in zip(self.material.features, self.plain, strict=True)
         ]
         return self.empty(torch.cat(pieces))
 
@@ -155,7 +159,9 @@ class _Training:
 
         def expect(scores: Sequence[Tensor]) -> Tensor:
             nonlocal counts
-            columns, occupancy, score = self.find(state, scores, all_paths=True)
+            occupied: list[Tensor] = []
+            columns, score = self.find(state, scores, self.plain, occupied.extend)
+            occupancy = torch.cat(occupied)
             _log.info("%d Gaussians: %.3f a frame", network.weights.shape[1], score)
             if self.config.durations:
                 state.stays = self.stays_of(columns)
@@ -174,36 +180,37 @@ class _Training:
         stays = torch.full((self.columns,), self.config.stay)
         return _State(0, 0, columns, network, optimizer, torch.zeros(self.columns), stays, [])
 
-    def fresh(self, stage: int) -> tuple[BoundaryNetwork, torch.optim.Optimizer]:
+    def fresh(self, stage: int) -> tuple[BoundaryNetwork | ContextNetwork, torch.optim.Optimizer]:
         """A new network for a stage, always the same."""
+        config, here = self.config, self.config.stages[stage]
+        network: BoundaryNetwork | ContextNetwork
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed * 1000 + stage)
-            network = BoundaryNetwork(self.config, self.config.stages[stage].context, self.columns)
+            torch.manual_seed(config.seed * 1000 + stage)
+            if here.neighbours:
+                silence = self.units.silence
+                network = ContextNetwork(config, here.context, here.neighbours, silence)
+            else:
+                network = BoundaryNetwork(config, here.context, self.columns)
         return network, torch.optim.AdamW(
-            network.parameters(), self.config.learning_rate, weight_decay=self.config.weight_decay
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
 
     def round(self, state: _State) -> Round:
         """Find the states with what is known, and learn them."""
         stage = self.config.stages[state.stage]
         score = moved = None
-        targets: Tensor = state.columns
+        fold = self.fold(stage)
         if state.history:
-            columns, targets, score = self.search(state, stage)
+            columns, targets, score = self.search(state, stage, fold)
             if self.config.durations:
                 state.stays = self.stays_of(columns)
             moved = float((columns != state.columns).float().mean())
             state.columns = columns
             if state.number == 0 and self.is_new(state.stage):
                 state.network, state.optimizer = self.fresh(state.stage)
-        fold = self.fold(stage)
-        if targets.dim() == 1:
-            targets = fold[targets]
-            counts = torch.bincount(targets, minlength=self.columns).float()
         else:
-            targets = torch.zeros_like(targets).index_add_(1, fold, targets)
-            counts = targets.sum(0)
-        counts = counts + self.config.prior_floor
+            targets = UnitTargets(fold[state.columns], self.columns)
+        counts = targets.unit_counts() + self.config.prior_floor
         state.log_prior = (counts / counts.sum()).log()[fold]
         loss = self.learn(state, stage, targets)
         return Round(state.stage, state.number, loss, score, moved)
@@ -211,7 +218,9 @@ class _Training:
     def is_new(self, stage: int) -> bool:
         """Whether a stage begins with a new network: it sees more or less, or other units."""
         before, here = self.config.stages[stage - 1], self.config.stages[stage]
-        return before.context != here.context or before.pooled != here.pooled
+        return (before.context, before.pooled, before.neighbours) != (
+            *(here.context, here.pooled, here.neighbours),
+        )
 
     def fold(self, stage: Stage) -> Tensor:
         """(columns,) the column that stands for each in a stage."""
@@ -226,40 +235,76 @@ class _Training:
         )
         return pooled[units] * states + torch.arange(self.columns) - units * states
 
-    def search(self, state: _State, stage: Stage) -> tuple[Tensor, Tensor, float]:
+    def search(self, state: _State, stage: Stage, fold: Tensor) -> tuple[Tensor, Targets, float]:
         """The columns of the best paths, what to learn, and the mean score of a frame."""
         state.network.eval()
         scale = stage.scale + (1 - stage.scale) * min(state.number / max(stage.rounds - 1, 1), 1)
-        # the network may be that of the stage before
-        previous = self.config.stages[state.history[-1].stage]
-        fold = self.fold(previous)
-        scores = (
-            state.network.log_probs(x)[:, fold] - state.log_prior for x in self.material.features
-        )
-        return self.find(state, scores, all_paths=stage.target == "sum", scale=scale)
+        contexts = self.contexts if stage.neighbours else None
+        graphs = self.plain if contexts is None else self.material.graphs
+        scores = self.scores(state, graphs)
+        if contexts is not None:
+            likely: list[tuple[Tensor, Tensor]] = []
+
+            def keep(occupancies: list[Tensor]) -> None:
+                likely.extend(map(likeliest, occupancies))
+
+            columns, score = self.find(state, scores, graphs, keep, scale=scale)
+            return columns, contexts.targets(likely), score
+        occupied: list[Tensor] = []
+        on_sums = occupied.extend if stage.target == "sum" else None
+        columns, score = self.find(state, scores, graphs, on_sums, scale=scale)
+        if on_sums is None:
+            return columns, UnitTargets(fold[columns], self.columns), score
+        targets = torch.cat(occupied)
+        folded = torch.zeros_like(targets).index_add_(1, fold, targets)
+        return columns, UnitTargets(folded, self.columns), score
+
+    def scores(self, state: _State, graphs: Sequence[UtteranceGraph]) -> Iterator[Tensor]:
+        """Of each utterance by the network that was learned last, maybe in the stage before."""
+        fold = self.fold(self.config.stages[state.history[-1].stage])
+        for features, graph in zip(self.material.features, graphs, strict=True):
+            if not isinstance(state.network, ContextNetwork):
+                scores = state.network.log_probs(features)[:, fold] - state.log_prior
+                yield scores if graph.windows is None else scores[:, graph.letters[:-1]]
+            else:
+                # no stage without neighbours follows one that has some
+                assert graph.windows is not None
+                yield state.network.scores(features, graph.windows)
 
     def find(
-        self, state: _State, scores: Iterable[Tensor], *, all_paths: bool, scale: float = 1.0
-    ) -> tuple[Tensor, Tensor, float]:
-        """The columns of the best paths; these or, of all paths, occupancies; the mean score of a frame."""
-        columns, targets, total = [], [], 0.0
+        self,
+        state: _State,
+        scores: Iterable[Tensor],
+        graphs: Sequence[UtteranceGraph],
+        on_sums: Callable[[list[Tensor]], None] | None,
+        *,
+        scale: float = 1.0,
+    ) -> tuple[Tensor, float]:
+        """The units' columns of the best paths, and the mean score of a frame.
+
+        `on_sums` gets the occupancies of all paths of some utterances at a time, in their order.
+        """
+        columns, total = [], 0.0
         coming = iter(scores)
-        for group in self.groups:
-            graphs = [self.material.graphs[i] for i in group]
+        for group in _groups(self.lengths, [len(graph.letters) for graph in graphs]):
+            chains = [graphs[i].chain for i in group]
             if self.config.durations:
-                graphs = [graph.with_stays(state.stays) for graph in graphs]
-            chains = [graph.chain for graph in graphs]
+                chains = [graphs[i].with_stays(state.stays).chain for i in group]
             here = list(itertools.islice(coming, len(group)))
             found = best_paths(here, chains, scale=scale)
             total += float(found.totals.sum()) / scale
-            for chain, path in zip(chains, found.states, strict=True):
+            for i, path in zip(group, found.states, strict=True):
                 # whoever has enough frames has a path
                 assert path is not None
-                columns.append(chain.columns.long()[path])
-            if all_paths:
-                targets += sum_paths(here, chains, scale=scale, occupancies=True).occupancies
-        hard = torch.cat(columns)
-        return hard, torch.cat(targets) if targets else hard, total / len(self.frames)
+                columns.append(graphs[i].letters[graphs[i].chain.columns.long()[path]])
+            if on_sums is not None:
+                around = None if graphs is self.plain else found.states
+                on_sums(
+                    sum_paths(
+                        here, chains, scale=scale, occupancies=True, around=around
+                    ).occupancies
+                )
+        return torch.cat(columns), total / len(self.frames)
 
     def stays_of(self, columns: Tensor) -> Tensor:
         """(columns,) probability of staying in each state, from how long they last.
@@ -277,9 +322,10 @@ class _Training:
         odds = torch.logit(longest.clamp(0.01, 0.99))
         return torch.sigmoid(odds * config.durations + (1 - config.durations) * _logit(config.stay))
 
-    def learn(self, state: _State, stage: Stage, targets: Tensor) -> float:
+    def learn(self, state: _State, stage: Stage, targets: Targets) -> float:
         """Train the network; returns the mean loss of the last epoch."""
         config, network, F = self.config, state.network, len(self.frames)
+        targets.begin(network)
         network.train()
         steps, epochs = config.steps_and_epochs(stage, F)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -291,14 +337,14 @@ class _Training:
             torch.manual_seed(config.seed * 100_003 + state.stage * 1009 + state.number)
             for _ in range(epochs):
                 total = 0.0
+                targets.draw()
                 for chosen in torch.randperm(F).tensor_split(steps):
                     places = chosen[:, None] + offsets
                     places = places.clamp(self.first[chosen, None], self.last[chosen, None])
                     seen = self.frames[places].flatten(1)
                     if config.noise:
                         seen = seen + config.noise * torch.randn_like(seen)
-                    log_probs = network(seen)
-                    mean = _cross_entropy(log_probs, targets[chosen])
+                    mean = targets.loss(network, seen, chosen)
                     state.optimizer.zero_grad()
                     mean.backward()
                     state.optimizer.step()
@@ -370,22 +416,14 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def _cross_entropy(log_probs: Tensor, targets: Tensor) -> Tensor:
-    """Sum over the members of the mean over frames; targets are columns or probabilities."""
-    if targets.dim() == 1:
-        index = targets.expand(len(log_probs), -1)[:, :, None]
-        return -log_probs.gather(2, index).mean(1).sum()
-    return -(log_probs * targets).sum(2).mean(1).sum()
-
-
-def _groups(lengths: Sequence[int]) -> list[list[int]]:
+def _groups(lengths: Sequence[int], widths: Sequence[int]) -> Iterator[list[int]]:
     """Utterances for one search each, so that scores never lie in memory for all of them."""
-    groups: list[list[int]] = [[]]
-    frames = 0
-    for i, length in enumerate(lengths):
-        if groups[-1] and frames + length > _FRAMES_AT_ONCE:
-            groups.append([])
-            frames = 0
-        groups[-1].append(i)
-        frames += length
-    return groups
+    group: list[int] = []
+    frames = widest = 0
+    for i, (length, width) in enumerate(zip(lengths, widths, strict=True)):
+        frames, widest = frames + length, max(widest, width)
+        if group and (frames > _FRAMES_AT_ONCE or frames * widest > _SCORES_AT_ONCE):
+            yield group
+            group, frames, widest = [], length, width
+        group.append(i)
+    yield group

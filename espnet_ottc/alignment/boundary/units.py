@@ -1,6 +1,6 @@
 """From words to the units that have states of their own: letters of any script, or a lexicon's phones."""
 
-import math
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -23,10 +23,6 @@ _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE][-+]?\d+)?")
 _OF = " "
 # Between neighbours; beside a word's first and last unit is its edge.
 _BESIDE, _EDGE = "<>", "#"
-# By how much more often neighbours must come where too many come as often.
-_MORE = 1.05
-# What has units of its own where it is heard often.
-WORDS, NEIGHBOURS = "words", "neighbours"
 Pronunciations = Mapping[str, tuple[tuple[str, ...], ...]]
 
 _VOWELS = set("aeiouyæøœıəɨɪʊаеёиоуыэюяієїαεηιουω")
@@ -84,12 +80,11 @@ class Units:
     """The inventory of units, and how words are spelled in it.
 
     A word that comes again and again may have units of its own: the E of NINE is silent, that of SEVEN is
-    not.  Elsewhere its letters are other units.  Or letters have other units beside other letters, in any
-    word: the last E of a word, the H behind a T.
+    not.  Elsewhere its letters are other units.
 
     Args:
-        known: the units besides silence, in order; names of units of a word, or beside neighbours, are those
-            that `of` gave them.
+        known: the units besides silence, in order; names of units of a word are those that `of` gave them.
+            Models of before have units beside neighbours, too: "e n<>#" is the last E of a word behind N.
         lexicon: pronunciations; None spells by letters.
 
     Attributes:
@@ -122,7 +117,6 @@ class Units:
         least_count: int,
         lexicon: Pronunciations | None = None,
         *,
-        own: str = WORDS,
         own_uses: int = 0,
         own_units: int = 0,
     ) -> "Units":
@@ -133,10 +127,8 @@ class Units:
             least_count: a unit that occurs less often is its letter without marks if that occurs as often,
                 else `OTHER`.
             lexicon: pronunciations; a word that it lacks is spelled by letters.
-            own: what may have units of its own: "words" that occur often; or "neighbours", each unit between
-                two others, else each before another, else each behind another, that occur often.
-            own_uses: how often.
-            own_units: at most so many, of those that occur most; 0 for none.
+            own_uses: how often a word occurs at least that has units of its own.
+            own_units: at most so many, of the words that occur most; 0 for none.
         """
         spelling = cls((), lexicon)
         parts = Counter(part for words in texts for word in words for part in word.split())
@@ -144,33 +136,23 @@ class Units:
         for part, count in parts.items():
             uses[spelling.heard_as(part)] += count
         found: dict[str, set[str]] = {}
-        if own == WORDS:
-            for part in sorted(parts, key=lambda one: (-uses[spelling.heard_as(one)], one)):
-                key = spelling.heard_as(part)
-                if uses[key] >= own_uses and key not in found:
-                    own_names = {
-                        name for spelt in spelling.alone(part) for name in _of_word(spelt, key)
-                    }
-                    if sum(map(len, found.values())) + len(own_names) > own_units:
-                        break
-                    found[key] = own_names
-        counts: Counter[tuple[str, ...]] = Counter()
+        for part in sorted(parts, key=lambda one: (-uses[spelling.heard_as(one)], one)):
+            key = spelling.heard_as(part)
+            if uses[key] >= own_uses and key not in found:
+                own = {name for spelt in spelling.alone(part) for name in _of_word(spelt, key)}
+                if sum(map(len, found.values())) + len(own) > own_units:
+                    break
+                found[key] = own
+        alone: Counter[str] = Counter()
         for part, count in parts.items():
             if spelling.heard_as(part) not in found:
-                for spelt in spelling.alone(part):
-                    for names in _beside(spelt):
-                        counts[names] += count
-        beside = _often(counts, own_uses, own_units) if own == NEIGHBOURS else set()
-        alone: Counter[str] = Counter()
-        for (*wanted, unit), count in counts.items():
-            if beside.isdisjoint(wanted):
-                alone[unit] += count
+                for unit in itertools.chain.from_iterable(spelling.alone(part)):
+                    alone[unit] += count
         bare: Counter[str] = Counter()
         for unit, count in alone.items():
             bare[unit if count >= least_count else _without_marks(unit)] += count
         known = sorted(unit for unit, count in bare.items() if count >= least_count and unit)
-        of_words = (name for one in found.values() for name in sorted(one))
-        return cls([*known, *sorted(beside), *of_words], lexicon)
+        return cls([*known, *(name for own in found.values() for name in sorted(own))], lexicon)
 
     @property
     def silence(self) -> int:
@@ -259,28 +241,6 @@ def _beside(units: Sequence[str]) -> Iterable[tuple[str, ...]]:
             f"{unit}{_OF}{before}{_BESIDE}",
             unit,
         )
-
-
-def _often(counts: Mapping[tuple[str, ...], int], least: int, most: int) -> set[str]:
-    """The names beside neighbours that occur often, where those that say more have not been taken.
-
-    Args:
-        counts: how often each has which names, as `_beside` orders them.
-        least: uses of a name, > 0; more, where otherwise too many had them.
-        most: names.
-    """
-    while most:
-        taken: set[str] = set()
-        for level in range(3):
-            uses: Counter[str] = Counter()
-            for names, count in counts.items():
-                if taken.isdisjoint(names[:level]):
-                    uses[names[level]] += count
-            taken |= {name for name, count in uses.items() if count >= least}
-        if len(taken) <= most:
-            return taken
-        least = max(least + 1, math.ceil(_MORE * least))
-    return set()
 
 
 def _with_wildcards(word: str) -> tuple[str, ...]:
