@@ -6,12 +6,19 @@ these names.
 """
 
 import itertools
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_ottc.alignment.formats import read_manifest, spans_of, text_tier, write_ctm_lines
+from espnet_ottc.alignment.scoring import ScoringOptions
 from espnet_ottc.alignment.scoring.jobs import ScoringJob
+from espnet_ottc.alignment.scoring.part_files import read_part
+from espnet_ottc.alignment.scoring.parts import UTTERANCES
+from espnet_ottc.alignment.scoring.time_counts import CountedTimes
+from espnet_ottc.alignment.scoring.word_counts import CountedWords
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.recipe import jobs
 from espnet_ottc.recipe.marks import Step, StepError, perform
@@ -19,8 +26,9 @@ from espnet_ottc.recipe.other_tools import OTHER_DECODER, OTHER_SEED, other_tool
 from espnet_ottc.recipe.paths import score_file
 from espnet_ottc.recipe.recipe import Recipe
 from espnet_ottc.recipe.results import collect_rows
-from espnet_ottc.recipe.shards import does_itself
+from espnet_ottc.recipe.shards import Shard, does_itself, remove_parts, run_shards, shards
 from espnet_ottc.recipe.systems import System
+from espnet_ottc.recipe.units import FOLDER
 from espnet_ottc.report.records import results_text
 from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import write_json, written_aside
@@ -124,7 +132,8 @@ class _Scoring:
         self.recipe, self.set_name = recipe, set_name
         self.later: list[Callable[[], None]] = []
         # A process of its own takes longer to start.
-        self.here = does_itself(recipe, _lines(recipe.paths.text(set_name)))
+        self.count = _lines(recipe.paths.text(set_name))
+        self.here = does_itself(recipe, self.count)
 
     def words(self, system: System, seed: int, decoder: str) -> None:
         """Score what a system recognised."""
@@ -139,7 +148,9 @@ class _Scoring:
             folding=self.recipe.corpus.folding_path,
         )
         decoded = paths.decode_mark(system.name, seed, decoder, self.set_name)
-        self._do(job, paths.score_mark(system.name, seed, out, ""), {decoded: "stage 8 (decoding)"})
+        folder = paths.shards(system.name, seed, f"score_words_{decoder}_{self.set_name}")
+        after = {decoded: "stage 8 (decoding)"}
+        self._do(job, folder, paths.score_mark(system.name, seed, out, ""), after)
 
     def times(self, system: System | str, seed: int, aligner: str) -> None:
         """Score what a system found, or another tool of this name."""
@@ -172,9 +183,10 @@ class _Scoring:
                 "special": (*SPECIAL, *recipe.corpus.silences),
             },
         )
-        self._do(job, paths.score_mark(name, seed, out, paths.suffix), after)
+        folder = paths.shards(name, seed, f"score_times{paths.suffix}_{aligner}_{set_name}")
+        self._do(job, folder, paths.score_mark(name, seed, out, paths.suffix), after)
 
-    def _do(self, job: ScoringJob, mark: Path, after: Mapping[Path, str]) -> None:
+    def _do(self, job: ScoringJob, folder: Path, mark: Path, after: Mapping[Path, str]) -> None:
         step = Step(
             title=f"stage 10: {job.title}",
             mark=mark,
@@ -182,14 +194,15 @@ class _Scoring:
             inputs=job.inputs,
             outputs=(job.out, job.out.with_suffix(".txt")),
             after=after,
+            resumable=True,
         )
 
-        def work(_: bool) -> None:
-            if not self.here:
-                _by_worker(job)
-                return
+        def work(resumed: bool) -> None:
             try:
-                job.run()
+                if self.here:
+                    job.run()
+                else:
+                    _InShards(self.recipe, job, folder, self.count).run(resumed)
             except ValueError as fault:
                 raise StepError(str(fault)) from fault
 
@@ -202,12 +215,69 @@ class _Scoring:
             self.later.append(do)
 
 
-def _by_worker(job: ScoringJob) -> None:
-    about = job.out.with_suffix(".job")
-    write_json(about, job.as_json())
-    command = [sys.executable, "-m", "espnet_ottc.bin.score_set", "--job", str(about)]
-    jobs.run_logged(command, job.out.with_suffix(".log"), key=job.title)
-    about.unlink()
+@dataclass(frozen=True)
+class _InShards:
+    """A set that workers score in shards of utterances.
+
+    Attributes:
+        recipe: the run.
+        job: what to score.
+        folder: for the shards, and nothing else.
+        count: utterances of the set.
+    """
+
+    recipe: Recipe
+    job: ScoringJob
+    folder: Path
+    count: int
+
+    def run(self, resumed: bool) -> None:
+        """Score, and write what the job writes.
+
+        Args:
+            resumed: whether shards that are there were made of the same inputs.
+        """
+        if not self.job.parts(1):
+            self.job.run()  # of a kind of file that is read as a whole
+            return
+        first = self.job.options
+
+        def counted(options: ScoringOptions) -> Iterator[CountedWords | CountedTimes | None]:
+            if tuple(options.skip) == tuple(first.skip):
+                yield from self._counted(self.job, self.folder, resumed)
+            else:
+                # What does not count is known by the words of the whole set.
+                settings = {**self.job.settings, "skip": list(options.skip)}
+                job = replace(self.job, settings=settings)
+                yield from self._counted(job, self.folder / "again", resumed)
+
+        self.job.run(counted)
+        remove_parts(self.folder)
+
+    def _counted(
+        self, job: ScoringJob, folder: Path, resumed: bool
+    ) -> Iterator[CountedWords | CountedTimes | None]:
+        wanted = shards(self.recipe, self.count, folder, least=UTTERANCES)
+        size = wanted[0].stop if wanted else 1
+        # Each worker holds so many utterances at a time, too.
+        each = -(-size // UTTERANCES)
+        if not resumed:
+            shutil.rmtree(folder, ignore_errors=True)
+        about = folder / "job.json"
+        write_json(about, job.as_json())
+
+        def score_shard(shard: Shard) -> None:
+            first = wanted.index(shard) * each
+            command = [sys.executable, "-m", "espnet_ottc.bin.score_set", "--job", str(about)]
+            command += ["--parts", str(len(wanted) * each), "--out", FOLDER]
+            command += ["--first", str(first), "--stop", str(first + each)]
+            key = f"{job.title}, {shard.folder.name}"
+            jobs.run_logged(command, shard.log, key=key, folder=shard.folder)
+
+        run_shards(wanted, folder, score_shard, resumed=True)
+        for shard in wanted:
+            for path in sorted(shard.folder.iterdir()):
+                yield read_part(path, times=job.times)
 
 
 def _lines(path: Path) -> int:

@@ -35,7 +35,9 @@ class Shard:
         return self.folder.with_suffix(".log")
 
 
-def shards(recipe: Recipe, count: int, folder: Path, among: int = 1) -> list[Shard]:
+def shards(
+    recipe: Recipe, count: int, folder: Path, among: int = 1, least: int = LEAST
+) -> list[Shard]:
     """Divide the utterances of a set.
 
     Args:
@@ -43,11 +45,12 @@ def shards(recipe: Recipe, count: int, folder: Path, among: int = 1) -> list[Sha
         count: utterances of the set.
         folder: for what the shards make.
         among: sets that share the workers.
+        least: utterances that are worth a unit, without `--shard_utts`.
     """
     size: int | None = recipe.options.shard_utts
     if size is None:
         slots = max(1, _slots(recipe) // among)
-        size = max(LEAST, -(-count // slots))
+        size = max(least, -(-count // slots))
     size = -(-size // TOGETHER) * TOGETHER
     bounds = [(first, min(first + size, count)) for first in range(0, count, size)]
     return [Shard(first, stop, folder / f"{first}-{stop}") for first, stop in bounds]

@@ -1,6 +1,7 @@
 """A few utterances to look at and listen to: audio, reference words, and what each system says."""
 
 import io
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,18 +159,34 @@ def choose_cuts(path: Path, count: int, times: Sequence[SystemTimes]) -> list[Cu
         FileNotFoundError: no such manifest.
         ValueError: a malformed one.
     """
-    ranked: list[tuple[int, str]] = []
+    ranked = array("q")
     for name, duration, timed in _looks(path):
         known = sum(name in system.ids for system in times)
-        faults = (duration > READABLE_SECONDS) + (not timed) + len(times) - known
-        ranked.append((faults, name))
+        ranked.append((duration > READABLE_SECONDS) + (not timed) + len(times) - known)
     if not ranked:
         return []
-    best = min(faults for faults, _ in ranked)
-    names = [name for faults, name in ranked if faults == best]
-    step = max(len(names) / count, 1.0)
-    chosen = {names[int(step * (place + 0.5))] for place in range(min(count, len(names)))}
-    return list(read_manifest(path, "cuts", only=chosen))
+    best = min(ranked)
+    places = [place for place, faults in enumerate(ranked) if faults == best]
+    step = max(len(places) / count, 1.0)
+    chosen = {places[int(step * (turn + 0.5))] for turn in range(min(count, len(places)))}
+    return list(_cuts_at(path, chosen))
+
+
+def _cuts_at(path: Path, places: Collection[int]) -> Iterator[Cut]:
+    """The cuts at these places of a manifest, counted from 0."""
+    if not _has_lines(path):
+        cuts = enumerate(read_manifest(path, "cuts"))
+        yield from (cut for place, cut in cuts if place in places)
+        return
+    last = max(places, default=-1)
+    for place, (number, line) in zip(range(last + 1), manifest_lines(path), strict=False):
+        if place in places:
+            where = f"{path}, line {number}"
+            yield item_of(object_of(line, where), where)
+
+
+def _has_lines(path: Path) -> bool:
+    return path.name.endswith((".jsonl", ".jsonl.gz"))
 
 
 def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
@@ -177,7 +194,7 @@ def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
 
     An object of Lhotse's is made of no cut of one recording, for it takes ten times as long.
     """
-    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+    if not _has_lines(path):
         for cut in read_manifest(path, "cuts"):
             yield cut.id, cut.duration, bool(reference_words(cut))
         return

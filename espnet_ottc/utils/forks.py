@@ -1,10 +1,9 @@
-"""Work on parts of a sequence by several processes that see what is in memory already."""
+"""Work on many parts by several processes that see what is in memory already."""
 
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,69 +11,75 @@ from typing import Any, TypeVar
 
 from espnet_ottc.utils.lifetime import end_with
 
-Item = TypeVar("Item")
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def work_in_parts(
-    work: Callable[[Sequence[Item]], Result],
-    items: Sequence[Item],
-    least: int,
-    cores: int | None = None,
-) -> list[Result]:
-    """What the work gives for parts of a sequence, in their order.
+def work_on_parts(
+    work: Callable[[Part], Result], parts: Sequence[Part], cores: int | None = None
+) -> Iterator[Result]:
+    """What the work gives for each part, in their order, as soon as it is there.
 
-    Each part has a core, where there are several and this process may be forked: on Linux, while it has one
-    thread.  Else there is one part.
+    Several processes take turns, where there are several cores and this process may be forked: on Linux,
+    while it has one thread.  Each goes on when its last result has been taken, so that few are held.
 
     Args:
         work: is called with each part; its result has to be one that can be pickled.
-        items: all of them.
-        least: of a part; fewer are not worth a process.
-        cores: at most so many parts; None: as many as this process may use.
+        parts: all of them.
+        cores: at most so many processes; None: as many as this process may use.
     """
-    parts = max(1, min(cores or _cores(), len(items) // least)) if _may_fork() else 1
-    bounds = [len(items) * place // parts for place in range(parts + 1)]
-    here, *elsewhere = (items[first:last] for first, last in pairwise(bounds))
-    context = get_context("fork") if elsewhere else None
+    workers = max(1, min(cores or _cores(), len(parts))) if len(parts) > 1 and _may_fork() else 1
+    started: list[_Started] = []
     # What the others never touch is not copied.
     gc.freeze()
     try:
-        started = [_Started(context, work, part) for part in elsewhere]
-        return [work(here), *(one.result() for one in started)]
+        started += (_Started(work, parts[place::workers]) for place in range(1, workers))
+        for number, part in enumerate(parts):
+            place = number % workers
+            yield started[place - 1].result(part) if place else work(part)
     finally:
         gc.unfreeze()
+        for one in started:
+            one.end()
 
 
 class _Started:
-    """A process at work on a part."""
+    """A process at work on some parts."""
 
-    def __init__(self, context: Any, work: Callable[[Any], Any], part: Sequence[Any]) -> None:
-        self._work, self._part = work, part
+    def __init__(self, work: Callable[[Any], Any], parts: Sequence[Any]) -> None:
+        self._work = work
+        context = get_context("fork")
         self._reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(work, part, writer, os.getpid()), daemon=True)
-        process.start()
-        self._process = process
+        self._process = context.Process(
+            target=_send, args=(work, parts, writer, os.getpid()), daemon=True
+        )
+        self._process.start()
         writer.close()
 
-    def result(self) -> Any:
+    def result(self, part: Any) -> Any:
+        """What it gives for the next of its parts."""
         try:
             return self._reader.recv()
         except EOFError:
             # It was killed, or has raised what this will raise too.
-            return self._work(self._part)
-        finally:
-            self._reader.close()
-            self._process.join()
+            return self._work(part)
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+        self._reader.close()
 
 
-def _send(work: Callable[[Any], Any], part: Sequence[Any], writer: Connection, parent: int) -> None:
+def _send(
+    work: Callable[[Any], Any], parts: Sequence[Any], writer: Connection, parent: int
+) -> None:
     end_with(parent)
-    try:
-        result = work(part)
-    except Exception:
-        return
-    writer.send(result)
+    for part in parts:
+        try:
+            result = work(part)
+        except Exception:
+            return
+        writer.send(result)
 
 
 def _may_fork() -> bool:

@@ -20,10 +20,10 @@ parent = os.getpid()
 
 def work(part):
     {line}
-    return os.getpid(), sum(part)
+    return os.getpid(), part * part
 
-found = forks.work_in_parts(work, range(10), 3)
-print(len({{process for process, _ in found}}), [total for _, total in found])
+found = list(forks.work_on_parts(work, range(7)))
+print(len({{process for process, _ in found}}), [square for _, square in found])
 """
 
 
@@ -39,27 +39,37 @@ def _said(line: str) -> tuple[int, str, str]:
 
 
 @linux
-def test_each_part_has_a_process_and_results_keep_the_order():
-    assert _said("pass")[:2] == (0, "3 [3, 12, 30]")
+def test_parts_have_several_processes_and_results_keep_the_order():
+    assert _said("pass")[:2] == (0, "3 [0, 1, 4, 9, 16, 25, 36]")
 
 
 @linux
-def test_what_a_killed_process_had_is_done_here():
+def test_what_killed_processes_had_is_done_here():
     line = "os.getpid() == parent or os.kill(os.getpid(), signal.SIGKILL)"
-    assert _said(line)[:2] == (0, "1 [3, 12, 30]")
+    assert _said(line)[:2] == (0, "1 [0, 1, 4, 9, 16, 25, 36]")
+
+
+@linux
+def test_a_process_that_is_killed_midway_leaves_what_it_has_given():
+    line = "os.getpid() == parent or part < 3 or os.kill(os.getpid(), signal.SIGKILL)"
+    assert _said(line)[:2] == (0, "3 [0, 1, 4, 9, 16, 25, 36]")
 
 
 @linux
 def test_a_fault_of_a_part_is_raised():
-    status, _, fault = _said("assert part[0] < 6, 'the third part'")
+    status, _, fault = _said("assert part < 5, 'the sixth part'")
     assert status == 1
-    assert fault.strip().endswith("AssertionError: the third part")
+    assert fault.strip().endswith("AssertionError: the sixth part")
 
 
-def test_where_other_threads_run_or_little_is_to_do_there_is_one_part(monkeypatch):
+def test_where_other_threads_run_or_there_is_one_part_this_process_does_it(monkeypatch):
+    def process(_: int) -> int:
+        return os.getpid()
+
     monkeypatch.setattr(forks, "_cores", lambda: 3)
     monkeypatch.setattr(forks, "_may_fork", lambda: False)
-    assert forks.work_in_parts(len, range(10), 3) == [10]
+    assert list(forks.work_on_parts(process, range(4))) == [os.getpid()] * 4
     monkeypatch.setattr(forks, "_may_fork", lambda: True)
-    assert forks.work_in_parts(len, range(2), 3) == [2]
-    assert forks.work_in_parts(len, range(10), 3, 1) == [10]
+    assert list(forks.work_on_parts(process, range(1))) == [os.getpid()]
+    assert list(forks.work_on_parts(process, range(4), 1)) == [os.getpid()] * 4
+    assert list(forks.work_on_parts(process, [])) == []

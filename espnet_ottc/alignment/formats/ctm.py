@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_ottc.alignment.formats.kaldi import fields_of, raw_blocks, utf8
+from espnet_ottc.alignment.formats.stretches import Stretch
 from espnet_ottc.alignment.span_table import SpanBlock, SpanTable
 from espnet_ottc.alignment.spans import Span, SpansById, in_order
 from espnet_ottc.utils.escapes import escaped, is_space_or_control, unescaped
@@ -58,9 +59,12 @@ def read_ctm(
     """
     spans: SpansById = {}
     reader = _Reader(path, channel)
+    wanted = [name.encode("utf-8", "surrogatepass") for name in only or ()]
     for first, block in raw_blocks(path, encoding):
-        if only is not None and not any(
-            reader.id_of(name) in only for name in set(_FIRST.findall(block))
+        if only is not None and not (
+            # An escape may stand for anything.
+            (b"%" in block or any(name in block for name in wanted))
+            and any(reader.id_of(name) in only for name in set(_FIRST.findall(block)))
         ):
             continue
         for number, raw in enumerate(io.BytesIO(block), first):
@@ -104,7 +108,23 @@ def read_ctm_table(
     """
     reader = _Reader(path, channel)
     blocks = (reader.block(first, text) for first, text in raw_blocks(path, encoding))
-    return SpanTable.of_blocks(blocks, reader.vocabulary)
+    return SpanTable.of_blocks(blocks, reader.numbers.vocabulary)
+
+
+def ctm_stretch_table(stretch: Stretch, words: "WordNumbers", channel: str | None) -> SpanTable:
+    """Read some lines of a CTM as columns; see `read_ctm_table`.
+
+    Args:
+        stretch: the lines.
+        words: of other lines that were read, too; new ones are added.
+        channel: as there.
+
+    Raises:
+        ValueError, OSError, ImportError: as there.
+    """
+    reader = _Reader(stretch.path, channel, words)
+    blocks = (reader.block(stretch.line, text) for text in [stretch.read()] if text)
+    return SpanTable.of_blocks(blocks, words.vocabulary)
 
 
 class _Reader:
@@ -113,16 +133,15 @@ class _Reader:
     Args:
         path: the file, for messages.
         channel: to read; None: there is one of each id.
+        words: that are known; None: none.
     """
 
-    def __init__(self, path: Path, channel: str | None) -> None:
+    def __init__(self, path: Path, channel: str | None, words: "WordNumbers | None" = None) -> None:
         self.path = path
         self.wanted = None if channel is None else channel.encode()
         self.channels: dict[bytes, bytes] = {}
-        self.words = _Texts()
         self.names = _Texts()
-        self.vocabulary: dict[str, int] = {}
-        self._numbers = _Numbers(self.words, self.vocabulary)
+        self.numbers = WordNumbers() if words is None else words
 
     def block(self, first: int, text: bytes) -> SpanBlock:
         """The spans of some lines.
@@ -144,7 +163,7 @@ class _Reader:
                 runs.append((name, 1))
                 found.starts.append(start)
                 found.ends.append(end)
-                found.symbols.append(self.vocabulary.setdefault(word, len(self.vocabulary)))
+                found.symbols.append(self.numbers.of(word))
         return replace(found, runs=runs)
 
     def entries(self, number: int, raw: bytes) -> Iterator[_Entry]:
@@ -167,7 +186,7 @@ class _Reader:
             end = round(start + float(duration_text), _SUM_DECIMALS)
             unknown = len(columns) < 6 or columns[5].upper() == b"NA"
             score = None if unknown else float(columns[5])
-            span = Span(self.words[word], start, end, score)
+            span = Span(self.numbers.texts[word], start, end, score)
             identity = self.names[name]
         except (ValueError, OverflowError) as fault:
             line = utf8(raw, place)
@@ -246,7 +265,7 @@ class _Reader:
                 for head, stop in zip(heads, [*heads[1:], count], strict=True)
             ]
             # At last, so that only words that are read have numbers.
-            numbers = np.fromiter(map(self._numbers.__getitem__, words), np.intc, count)
+            numbers = np.fromiter(map(self.numbers.__getitem__, words), np.intc, count)
         except (ValueError, OverflowError):
             return None
         return SpanBlock(
@@ -294,22 +313,30 @@ class _Texts(dict[bytes, str]):
         return text
 
 
-class _Numbers(dict[bytes, int]):
+class WordNumbers(dict[bytes, int]):
     """Numbers of words, by the bytes of their column.
 
-    Args:
-        texts: decodes them.
-        vocabulary: word -> its number; new ones are added.
+    Attributes:
+        texts: the words by their bytes.
+        vocabulary: word -> its number.
     """
 
-    def __init__(self, texts: _Texts, vocabulary: dict[str, int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._texts, self._vocabulary = texts, vocabulary
+        self.texts = _Texts()
+        self.vocabulary: dict[str, int] = {}
 
     def __missing__(self, column: bytes) -> int:
-        word = self._texts[column]
-        number = self[column] = self._vocabulary.setdefault(word, len(self._vocabulary))
+        number = self[column] = self.of(self.texts[column])
         return number
+
+    def of(self, word: str) -> int:
+        """The number of a word; a new one where there is none.
+
+        Args:
+            word: any.
+        """
+        return self.vocabulary.setdefault(word, len(self.vocabulary))
 
 
 def _rounded(seconds: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":

@@ -43,22 +43,49 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, l
         ValueError, OSError: as `read_text`.
     """
     seen: set[str] = set()
-    words = _Words()
-    for number, raw in raw_lines(path, encoding):
+    words = WordsOfBytes()
+    for first, block in raw_blocks(path, encoding):
+        for number, name, spoken in text_entries(block, path, first, words):
+            if name in seen:
+                raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
+            seen.add(name)
+            yield name, spoken
+
+
+class WordsOfBytes(dict[bytes, str]):
+    """Words by their bytes, each decoded once."""
+
+    def __missing__(self, column: bytes) -> str:
+        word = self[column] = sys.intern(column.decode())
+        return word
+
+
+def text_entries(
+    block: bytes, path: Path, first: int, words: WordsOfBytes
+) -> Iterator[tuple[int, str, list[str]]]:
+    """Number, id and words of each line of some Kaldi text.
+
+    Args:
+        block: whole lines, UTF-8.
+        path: of their file, for messages.
+        first: number of the first line.
+        words: that are known.
+
+    Raises:
+        ValueError: bytes that are not UTF-8.
+    """
+    known = words.__getitem__
+    for number, raw in enumerate(block.split(b"\n"), first):
         columns = raw.split()
         try:
             name = columns[0].decode() if columns else ""
             # A word stands many times: one object for all of them.
-            spoken = list(map(words.__getitem__, islice(columns, 1, None)))
+            spoken = list(map(known, islice(columns, 1, None)))
         except UnicodeDecodeError:
             utf8(raw, f"{path}:{number}")  # says which byte
             raise
-        if not spoken and not name.strip():
-            continue
-        if name in seen:
-            raise ValueError(f"{name}: each id must stand once; {path}:{number} repeats it")
-        seen.add(name)
-        yield name, spoken
+        if spoken or name.strip():
+            yield number, name, spoken
 
 
 def text_ids(path: Path) -> Iterator[str]:
@@ -76,14 +103,6 @@ def text_ids(path: Path) -> Iterator[str]:
             yield utf8(columns[0], f"{path}:{number}")
 
 
-class _Words(dict[bytes, str]):
-    """Words by their bytes, each decoded once."""
-
-    def __missing__(self, column: bytes) -> str:
-        word = self[column] = sys.intern(column.decode())
-        return word
-
-
 def read_durations(path: Path) -> dict[str, float]:
     """Read Kaldi's utt2dur: a line is an utterance id and its seconds.
 
@@ -97,8 +116,21 @@ def read_durations(path: Path) -> dict[str, float]:
         ValueError: a line that is not so, a duration that is not positive and finite.
         OSError: the file cannot be read.
     """
+    return durations_of(read_text(path), path)
+
+
+def durations_of(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, float]:
+    """The seconds in lines of utt2dur; see `read_durations`.
+
+    Args:
+        texts: the columns by utterance id.
+        path: of their file, for messages.
+
+    Raises:
+        ValueError: as there.
+    """
     durations: dict[str, float] = {}
-    for name, columns in read_text(path).items():
+    for name, columns in texts.items():
         try:
             (seconds,) = map(float, columns)
         except ValueError as error:

@@ -19,6 +19,20 @@ def read_transcripts(path: Path, encoding: str | None = None) -> dict[str, list[
         OSError: the file cannot be read.
     """
     texts = read_text(path, encoding)
+    refuse_other_kinds(path, texts)
+    return texts
+
+
+def refuse_other_kinds(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what is no Kaldi text but a trn, stm or CTM under another name.
+
+    Args:
+        path: it was read from, for messages.
+        texts: the first column of each line, and the others.
+
+    Raises:
+        ValueError: each line looks like one of these; the error says how to call the file.
+    """
     # A trn's line may have an id alone.
     ends = (words[-1] if words else name for name, words in texts.items())
     if texts and all(end.startswith("(") and end.endswith(")") for end in ends):
@@ -26,7 +40,6 @@ def read_transcripts(path: Path, encoding: str | None = None) -> dict[str, list[
             f"{path}: each line ends with an id in parentheses: a trn of sclite must be called *.trn"
         )
     refuse_columns(path, texts)
-    return texts
 
 
 def refuse_columns(path: Path, texts: Mapping[str, Sequence[str]]) -> None:

@@ -1,33 +1,34 @@
 """Metrics of word (or phone) times against a reference."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
 
-from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratios
-from espnet_ottc.alignment.metrics.compared_times import ComparedTimes, within
+from espnet_ottc.alignment.metrics.bootstrap import GroupSums, Interval, bootstrap_ratios
+from espnet_ottc.alignment.metrics.compared_times import ComparedTimes
+from espnet_ottc.alignment.metrics.exact import rounded
+from espnet_ottc.alignment.metrics.ordered import Magnitudes, median
+from espnet_ottc.alignment.metrics.time_totals import (
+    THRESHOLDS_MS,
+    UTTERANCE_COLUMNS,
+    TimeTotals,
+    utterance_columns,
+)
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
-THRESHOLDS_MS = (10, 20, 25, 50, 100, 200)
-
-
-@dataclass(frozen=True)
 class AlignmentScores:
     """The metrics of some utterances; shares are fractions, None where there is nothing to count.
 
     Words without a time count against recall, IDR, IoU and coverage; boundary errors know only
-    matched words, so read them beside coverage.
+    matched words, so read them beside coverage.  Memory does not grow with the utterances.
 
     Attributes:
-        compared: what each utterance adds.
+        totals: over all utterances.
     """
 
-    compared: ComparedTimes
+    def __init__(self) -> None:
+        self.totals = TimeTotals()
+        self._groups = GroupSums(UTTERANCE_COLUMNS)
+        self._starts, self._ends = Magnitudes(), Magnitudes()
+        self._row: dict[str, float | int | None] | None = None
 
     @classmethod
     def of(cls, compared: Iterable[ComparedTimes]) -> "AlignmentScores":
@@ -36,37 +37,55 @@ class AlignmentScores:
         Args:
             compared: some utterances each, as of `compare_spans` and `compare_tables`.
         """
-        return cls(ComparedTimes.of(compared))
+        scores = cls()
+        for part in compared:
+            scores.add(part, TimeTotals.of(part))
+        return scores
+
+    def add(self, compared: ComparedTimes, totals: TimeTotals) -> None:
+        """Add utterances, behind those that are there.
+
+        Args:
+            compared: what they add.
+            totals: theirs.
+        """
+        import numpy as np
+
+        self._row = None
+        self.totals += totals
+        self._groups.add(np.stack(utterance_columns(compared), axis=1))
+        self._starts.add(np.array(compared.start_errors))
+        self._ends.add(np.array(compared.end_errors))
 
     @property
     def utterances(self) -> int:
         """How many there are."""
-        return len(self.compared.matched)
+        return self.totals.utterances
 
     @property
     def reference_words(self) -> int:
         """Words of the references."""
-        return sum(self.compared.reference_words)
+        return self.totals.reference_words
 
     @property
     def hypothesis_words(self) -> int:
         """Words of the hypotheses."""
-        return sum(self.compared.hypothesis_words)
+        return self.totals.hypothesis_words
 
     @property
     def matched(self) -> int:
         """Reference words that found their time."""
-        return len(self.compared.start_errors)
+        return self.totals.matched
 
     @property
     def starts_within(self) -> int:
         """Matched words whose start lies within the collar."""
-        return sum(self.compared.starts_within)
+        return self.totals.starts_within
 
     @property
     def strict_within(self) -> int:
         """Matched words whose start and end lie within 20 ms."""
-        return sum(self.compared.strict_within)
+        return self.totals.strict_within
 
     @property
     def start_precision(self) -> float | None:
@@ -96,34 +115,20 @@ class AlignmentScores:
     @property
     def idr(self) -> float | None:
         """Σ overlap of matched words / Σ duration of all reference words."""
-        return _ratio(sum(self.compared.overlap), sum(self.compared.reference_seconds))
+        return _ratio(rounded(self.totals.overlap), rounded(self.totals.reference_seconds))
 
     @property
     def iou(self) -> float | None:
         """Mean intersection over union over all reference words, 0 for a word without a time."""
-        return _ratio(sum(self.compared.iou_sum), self.reference_words)
+        return _ratio(rounded(self.totals.iou_sum), self.reference_words)
 
-    def errors(self, *, starts: bool = True, ends: bool = True) -> "npt.NDArray[np.float64]":
-        """|error| in seconds of the matched words' boundaries, in no order.
-
-        Args:
-            starts: with the starts.
-            ends: with the ends.
-        """
-        import numpy as np
-
-        found = [np.frombuffer(self.compared.start_errors)] if starts and self.matched else []
-        found += [np.frombuffer(self.compared.end_errors)] if ends and self.matched else []
-        return np.abs(np.concatenate(found)) if found else np.zeros(0)
-
-    def share_within(self, milliseconds: float) -> float | None:
+    def share_within(self, milliseconds: int) -> float | None:
         """The share, in [0, 1], of the matched words' boundaries whose error is at most this.
 
         Args:
-            milliseconds: the largest error that counts.
+            milliseconds: one of `THRESHOLDS_MS`.
         """
-        errors = self.errors()
-        return _ratio(int(within(errors, milliseconds / 1000).sum()), len(errors))
+        return _ratio(self.totals.boundaries_within[milliseconds], 2 * self.matched)
 
     def intervals(
         self,
@@ -143,20 +148,7 @@ class AlignmentScores:
             ValueError: a level or a number of resamples out of range.
             ImportError: NumPy is not installed.
         """
-        import numpy as np
-
-        us = self.compared
-        words, guesses, near, strict, matched = (
-            np.array(column, float)
-            for column in (
-                *(us.reference_words, us.hypothesis_words),
-                *(us.starts_within, us.strict_within, us.matched),
-            )
-        )
-        overlap, seconds, iou, errors = (
-            np.array(column, float)
-            for column in (us.overlap, us.reference_seconds, us.iou_sum, us.absolute_error)
-        )
+        words, guesses, matched, near, strict, overlap, seconds, iou, errors = self._groups.sums.T
         ratios = {
             "start_f1": (200 * near, words + guesses),
             "strict_f1_20ms": (200 * strict, words + guesses),
@@ -170,24 +162,22 @@ class AlignmentScores:
 
     def as_row(self) -> dict[str, float | int | None]:
         """Every metric, shares in percent and errors in milliseconds, with their counts."""
+        if self._row is None:
+            self._row = self._counted_row()
         return dict(self._row)
 
-    @cached_property
-    def _row(self) -> dict[str, float | int | None]:
+    def _counted_row(self) -> dict[str, float | int | None]:
         row: dict[str, float | int | None] = {}
-        for kind, starts, ends in (
-            ("boundary", True, True),
-            ("start", True, False),
-            ("end", False, True),
+        starts, ends = self.totals.start_size, self.totals.end_size
+        for kind, size, errors in (
+            ("boundary", starts + ends, [self._starts, self._ends]),
+            ("start", starts, [self._starts]),
+            ("end", ends, [self._ends]),
         ):
-            errors = self.errors(starts=starts, ends=ends)
-            row[f"{kind}_mae_ms"] = _milliseconds(_mean(errors))
-            row[f"{kind}_median_ms"] = _milliseconds(_median(errors))
-        for kind, signed in (
-            ("start", self.compared.start_errors),
-            ("end", self.compared.end_errors),
-        ):
-            row[f"{kind}_bias_ms"] = _milliseconds(_ratio(math.fsum(signed), len(signed)))
+            row[f"{kind}_mae_ms"] = _milliseconds(_ratio(rounded(size), sum(map(len, errors))))
+            row[f"{kind}_median_ms"] = _milliseconds(median(*errors))
+        for kind, error in (("start", self.totals.start_error), ("end", self.totals.end_error)):
+            row[f"{kind}_bias_ms"] = _milliseconds(_ratio(rounded(error), self.matched))
         for milliseconds in THRESHOLDS_MS:
             row[f"within_{milliseconds}ms"] = _percent(self.share_within(milliseconds))
         row |= {
@@ -205,8 +195,8 @@ class AlignmentScores:
             "boundaries": 2 * self.matched,
             "starts_within_collar": self.starts_within,
             "strict_within_20ms": self.strict_within,
-            "overlap_seconds": sum(self.compared.overlap),
-            "reference_seconds": sum(self.compared.reference_seconds),
+            "overlap_seconds": rounded(self.totals.overlap),
+            "reference_seconds": rounded(self.totals.reference_seconds),
         }
         return row
 
@@ -221,20 +211,3 @@ def _percent(share: float | None) -> float | None:
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
-
-
-def _mean(values: "npt.NDArray[np.float64]") -> float | None:
-    """The mean by an exact sum."""
-    # A list of all would take five times the array's memory.
-    return math.fsum(values.data) / len(values) if len(values) else None
-
-
-def _median(values: "npt.NDArray[np.float64]") -> float | None:
-    import numpy as np
-
-    count = len(values)
-    if not count:
-        return None
-    low, high = (count - 1) // 2, count // 2
-    parted = np.partition(values, [low, high])
-    return float(parted[high]) if low == high else float((parted[low] + parted[high]) / 2)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Resampled counts are drawn in blocks of about this many entries (32 MB).
 _BLOCK = 4_000_000
+# Utterances, and beyond these groups of utterances, that are drawn.
+GROUPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,47 @@ class Interval:
     level: float = 0.95
 
 
+class GroupSums:
+    """What utterances add to some sums, each alone, or from `GROUPS` on in groups: memory stays the same.
+
+    Utterance number i belongs to group i mod `GROUPS`.
+
+    Args:
+        columns: sums.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._count = 0
+        # Not before the first is added: NumPy may start threads, and a process that has some is not forked.
+        self._sums: Values | None = None
+
+    @property
+    def sums(self) -> "Values":
+        """(groups, columns), in order of their first utterances."""
+        import numpy as np
+
+        return np.zeros((0, self._columns)) if self._sums is None else self._sums
+
+    def add(self, values: "Values") -> None:
+        """Add utterances behind those that are there.
+
+        Args:
+            values: (N, columns).
+        """
+        import numpy as np
+
+        new = max(min(GROUPS - self._count, len(values)), 0)
+        self._sums = np.concatenate([self.sums, values[:new]])
+        self._count += new
+        # One after the other, so that it does not matter how many come at a time.
+        for first in range(new, len(values), GROUPS):
+            some = values[first : first + GROUPS]
+            places = (self._count + np.arange(len(some))) % GROUPS
+            self._sums[places] += some
+            self._count += len(some)
+
+
 def bootstrap_ratio(
     numerators: Sequence[float],
     denominators: Sequence[float],
@@ -42,7 +85,8 @@ def bootstrap_ratio(
 
     Utterances are drawn with replacement, as many as there are, and the ratio of the sums is taken
     (Bisani and Ney, ICASSP 2004, "Bootstrap estimates for confidence intervals in ASR performance
-    evaluation").
+    evaluation").  Of more than `GROUPS` utterances groups are drawn, see `GroupSums`: sums of so many drawn
+    groups vary as those of the utterances do.
 
     Args:
         numerators: (N,) errors, hits or seconds of each utterance.
@@ -80,7 +124,7 @@ def bootstrap_ratios(
     """The interval of each ratio as `bootstrap_ratio` gives it, all from the same draws.
 
     Args:
-        ratios: numerators and denominators, (N,) each.
+        ratios: numerators and denominators, (N,) each, of utterances or of groups as `GroupSums` has them.
         level: the confidence, in (0, 1).
         resamples: how many times to draw, ≥ 1.
         seed: of the random generator.
@@ -96,7 +140,7 @@ def bootstrap_ratios(
     require_extra("align", "a bootstrap interval", ("numpy",))
     import numpy as np
 
-    terms = [np.array(ratio, dtype=np.float64) for ratio in ratios]
+    terms = [_in_groups(np.array(ratio, dtype=np.float64)) for ratio in ratios]
     known = [place for place, one in enumerate(terms) if one[1].sum() > 0]
     if not known:
         return [None] * len(terms)
@@ -113,6 +157,13 @@ def bootstrap_ratios(
         if len(values):
             low, high = np.quantile(values, [tail, 1 - tail])
             found[place] = Interval(float(low), float(high), level)
+    return found
+
+
+def _in_groups(terms: "Values") -> "Values":
+    groups = GroupSums(len(terms))
+    groups.add(terms.T)
+    found: Values = groups.sums.T
     return found
 
 

@@ -3,10 +3,10 @@
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import compress, count
-from operator import add, eq, ne
+from operator import eq, ne
 from typing import Any
 
 from espnet_ottc.alignment.metrics.bootstrap import Interval, bootstrap_ratio
@@ -226,18 +226,25 @@ def characters(words: Sequence[str]) -> list[str]:
     return list(" ".join(words))
 
 
+def _numbers() -> "array[int]":
+    return array("q")
+
+
+@dataclass
 class ErrorTotals:
-    """The counts of many utterances: their sums, and what a bootstrap over them needs.
+    """The counts of some utterances: their sums, and what a bootstrap over them needs.
 
     Attributes:
         words: reference words of each utterance.
         errors: of each utterance.
+        edits: substitutions, deletions and insertions of all.
+        wrong: utterances with an error.
     """
 
-    def __init__(self) -> None:
-        self.words, self.errors = array("d"), array("d")
-        self._edits = [0, 0, 0]
-        self._wrong = 0
+    words: "array[int]" = field(default_factory=_numbers)
+    errors: "array[int]" = field(default_factory=_numbers)
+    edits: tuple[int, int, int] = (0, 0, 0)
+    wrong: int = 0
 
     def add(self, words: int, edits: tuple[int, int, int]) -> None:
         """Add an utterance.
@@ -250,32 +257,23 @@ class ErrorTotals:
         errors = sum(edits)
         self.errors.append(errors)
         if errors:
-            self._wrong += 1
-            self._edits = list(map(add, self._edits, edits))
-
-    def extend(self, other: "ErrorTotals") -> None:
-        """Add the utterances of others, behind these.
-
-        Args:
-            other: of them.
-        """
-        self.words.extend(other.words)
-        self.errors.extend(other.errors)
-        self._edits = list(map(add, self._edits, other._edits))
-        self._wrong += other._wrong
+            self.wrong += 1
+            before = self.edits
+            self.edits = (before[0] + edits[0], before[1] + edits[1], before[2] + edits[2])
 
     @property
     def counts(self) -> ErrorCounts:
         """Of all utterances together."""
-        words = int(sum(self.words))
+        words = sum(self.words)
+        substitutions, deletions, insertions = self.edits
         return ErrorCounts(
             sentences=len(self.words),
             words=words,
-            correct=words - self._edits[0] - self._edits[1],
-            substitutions=self._edits[0],
-            deletions=self._edits[1],
-            insertions=self._edits[2],
-            wrong_sentences=self._wrong,
+            correct=words - substitutions - deletions,
+            substitutions=substitutions,
+            deletions=deletions,
+            insertions=insertions,
+            wrong_sentences=self.wrong,
         )
 
 

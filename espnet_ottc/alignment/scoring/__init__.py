@@ -4,16 +4,16 @@ from espnet_ottc.alignment.scoring.dialects import AUTO, DIALECTS, SILENCES
 from espnet_ottc.alignment.scoring.folding import Folding, read_folding
 from espnet_ottc.alignment.scoring.glm import GlobalMapping, read_glm
 from espnet_ottc.alignment.scoring.options import ScoringOptions
+from espnet_ottc.alignment.scoring.time_counts import TimesScoringOptions
 from espnet_ottc.alignment.scoring.times import (
     TimesReport,
-    TimesScoringOptions,
     score_time_files,
     score_times,
 )
+from espnet_ottc.alignment.scoring.word_counts import WordScoringOptions
 from espnet_ottc.alignment.scoring.words import (
     ErrorRate,
     WordReport,
-    WordScoringOptions,
     score_word_files,
     score_words,
 )

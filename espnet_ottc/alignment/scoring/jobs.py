@@ -1,13 +1,25 @@
 """A set to score, with everything that decides its scores, as it goes from one process to another."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.alignment.formats.stretches import divide
 from espnet_ottc.alignment.scoring.folding import read_folding
-from espnet_ottc.alignment.scoring.times import TimesScoringOptions, score_time_files
-from espnet_ottc.alignment.scoring.words import WordScoringOptions, score_word_files
+from espnet_ottc.alignment.scoring.parts import Part
+from espnet_ottc.alignment.scoring.time_counts import (
+    CountedTimes,
+    TimeCounter,
+    TimesScoringOptions,
+)
+from espnet_ottc.alignment.scoring.times import are_ctms, score_time_files, time_files
+from espnet_ottc.alignment.scoring.word_counts import (
+    CountedWords,
+    WordCounter,
+    WordScoringOptions,
+)
+from espnet_ottc.alignment.scoring.words import are_texts, score_word_files, word_file_options
 from espnet_ottc.utils.files import write_json, written_aside
 
 
@@ -74,21 +86,54 @@ class ScoringJob:
         folding = () if self.folding is None else (self.folding,)
         return (self.reference, self.hypothesis, *self.files.values(), *folding)
 
-    def run(self) -> None:
+    def parts(self, number: int) -> list[Part]:
+        """The parts in which the set can be scored, in its order.
+
+        Args:
+            number: how many at most.
+
+        Returns:
+            None at all where it can only be scored as a whole.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        options = self.options
+        if isinstance(options, TimesScoringOptions):
+            files = time_files(self.reference, self.hypothesis, **self.files)
+            known = are_ctms(files, options)
+        else:
+            files = {"reference": self.reference, "hypothesis": self.hypothesis}
+            known = are_texts(self.reference, self.hypothesis, options)
+        return [*(divide(files, number) or ())] if known else []
+
+    def counter(self) -> Callable[[Part], CountedWords | CountedTimes | None]:
+        """Scores a part."""
+        options = self.options
+        if isinstance(options, TimesScoringOptions):
+            return TimeCounter(options).part
+        return WordCounter(word_file_options(self.reference, self.hypothesis, options)).part
+
+    def run(self, counted: Callable[[Any], Iterable[Any]] | None = None) -> None:
         """Score, and write both files.
+
+        Args:
+            counted: gives the parts, scored under these options; None: they are scored here.
 
         Raises:
             ValueError, OSError: what cannot be read or compared, by the job's title.
         """
         options = self.options
+        # A unit of work has one core.
+        how: dict[str, Any] = {"cores": 1, "counted": counted}
+        files: dict[str, Any] = dict(self.files)
         try:
             if isinstance(options, TimesScoringOptions):
                 report: Any = score_time_files(
-                    self.reference, self.hypothesis, options, **self.files
+                    self.reference, self.hypothesis, options, **files, **how
                 )
             else:
-                # A unit of work has one core.
-                report = score_word_files(self.reference, self.hypothesis, options, cores=1)
+                report = score_word_files(self.reference, self.hypothesis, options, **how)
         except ValueError as fault:
             raise ValueError(f"{self.title}: {fault}") from fault
         write_json(self.out, report.as_json())

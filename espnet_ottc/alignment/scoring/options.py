@@ -86,14 +86,18 @@ class ScoringOptions:
             ValueError: no reference; an utterance on one side only that no option allows.
         """
         return pair_by_id(
-            self._named(references),
-            self._named(hypotheses),
+            self.named(references),
+            self.named(hypotheses),
             missing_is_empty=self.missing_is_empty,
             ignore_extra=self.ignore_extra,
         )
 
-    def _named(self, items: Mapping[str, Sequence[Item]]) -> Mapping[str, Sequence[Item]]:
-        """The same under ids in normal form."""
+    def named(self, items: Mapping[str, Sequence[Item]]) -> Mapping[str, Sequence[Item]]:
+        """The same under ids in normal form.
+
+        Args:
+            items: words or spans by utterance id.
+        """
         found = {normal_form(name, self.normalize): words for name, words in items.items()}
         # Where two become one, they stay as they are.
         return found if len(found) == len(items) else items

@@ -6,37 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ottc.alignment.formats import read_durations, read_span_table, text_lines
-from espnet_ottc.alignment.metrics import (
-    AlignmentScores,
-    Interval,
-    Peakiness,
-    compare_tables,
-    uncovered_seconds,
-)
-from espnet_ottc.alignment.metrics.alignment import THRESHOLDS_MS
-from espnet_ottc.alignment.metrics.compared_times import COLLAR
-from espnet_ottc.alignment.scoring.options import Names, ScoringOptions
+from espnet_ottc.alignment.metrics import AlignmentScores, Interval, Peakiness
+from espnet_ottc.alignment.metrics.time_totals import THRESHOLDS_MS
+from espnet_ottc.alignment.scoring.parts import UnorderedError, count_parts, parts_of
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
+from espnet_ottc.alignment.scoring.time_counts import (
+    CountedTimes,
+    TimeCounter,
+    TimesScoringOptions,
+    TimeSums,
+    rows_of,
+)
 from espnet_ottc.alignment.span_table import SpanTable
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.utils.forks import work_on_parts
 
 _SETTINGS = ("collar", "level", "resamples", "seed", "ignore_case", "skip", "tier")
 
 Spans = Mapping[str, Sequence[Span]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimesScoringOptions(ScoringOptions):
-    """Options of `score_times`.
-
-    Attributes:
-        collar: seconds by which a start may be off, finite and ≥ 0.
-        special: labels that are no speech, as the blank or a silence phone.  Frames on them count for
-            peakiness; times that the reference has for them are real silence.
-    """
-
-    collar: float = COLLAR
-    special: Sequence[str] = ("<blank>", "<space>")
+# Bytes of an utterance of a CTM, for want of a better guess.
+_UTTERANCE = 500
 
 
 @dataclass(frozen=True)
@@ -127,60 +116,56 @@ def score_times(
         ImportError: kaldialign or NumPy is not installed.
     """
     return _score(
-        lambda: SpanTable.of(references),
-        lambda: SpanTable.of(hypotheses),
+        SpanTable.of(references),
+        SpanTable.of(hypotheses),
         options or TimesScoringOptions(),
         None if frame_labels is None else frame_labels.items(),
         durations,
         names,
-        read_inner=None if inner is None else lambda: SpanTable.of(inner),
+        inner=None if inner is None else SpanTable.of(inner),
     )
 
 
 def _score(
-    read_reference: Callable[[], SpanTable],
-    read_hypothesis: Callable[[], SpanTable],
+    reference: SpanTable,
+    hypothesis: SpanTable,
     options: TimesScoringOptions,
     frame_labels: Iterable[tuple[str, Sequence[str]]] | None,
     durations: Mapping[str, float] | None,
     names: tuple[str, str],
     *,
-    read_inner: Callable[[], SpanTable] | None = None,
+    inner: SpanTable | None = None,
     inner_name: str | None = None,
 ) -> TimesReport:
-    reference = read_reference()
-    inner = None if read_inner is None else reference.with_times_of(read_inner())
-    hypothesis = read_hypothesis()
+    """Score what is in memory."""
+    inner = None if inner is None else reference.with_times_of(inner)
     options, notes = options.settled(reference.vocabulary, hypothesis.vocabulary)
-    compared = Names(options)
-    scores = AlignmentScores.of(
-        compare_tables(
-            reference,
-            hypothesis,
-            [
-                (_row(row), _row(guesses))
-                for row, guesses in options.pairs(reference.rows, hypothesis.rows).values()
-            ],
-            names=(
-                [compared[one] for one in reference.vocabulary],
-                [compared[one] for one in hypothesis.vocabulary],
-            ),
-            collar=options.collar,
-            inner=inner,
+    counter, sums = TimeCounter(options), TimeSums()
+    rows = rows_of(options.pairs(reference.rows, hypothesis.rows).values())
+    for compared, totals in counter.compared(reference, hypothesis, rows, inner):
+        sums.scores.add(compared, totals)
+    if frame_labels is not None:
+        labelled = options.pairs(reference.rows, counter.special_frames(frame_labels))
+        sums.frames = counter.frames(
+            reference, (found for _, found in labelled.values()), durations
         )
-    )
-    intervals = scores.intervals(
+    return _report(sums, options, notes, names, inner_name)
+
+
+def _report(
+    sums: TimeSums,
+    options: TimesScoringOptions,
+    notes: tuple[str, ...],
+    names: tuple[str, str],
+    inner_name: str | None,
+) -> TimesReport:
+    intervals = sums.scores.intervals(
         level=options.level, resamples=options.resamples, seed=options.seed
     )
-    peakiness = None
-    if frame_labels is not None:
-        peakiness = _peakiness(reference, frame_labels, durations, options)
-    return TimesReport(scores, intervals, peakiness, options, *names, inner=inner_name, notes=notes)
-
-
-def _row(found: Sequence[int]) -> range:
-    """An utterance's positions; none where it is missing."""
-    return found if isinstance(found, range) else range(0)
+    peakiness = None if sums.frames is None else sums.frames.peakiness
+    return TimesReport(
+        sums.scores, intervals, peakiness, options, *names, inner=inner_name, notes=notes
+    )
 
 
 def score_time_files(
@@ -191,8 +176,13 @@ def score_time_files(
     inner: Path | None = None,
     frames: Path | None = None,
     durations: Path | None = None,
+    cores: int | None = None,
+    counted: Callable[[TimesScoringOptions], Iterable[CountedTimes | None]] | None = None,
 ) -> TimesReport:
     """Score the times of two files; see `score_times`.
+
+    CTMs that have their utterances in the same order are read in parts, so that it does not matter how many
+    they have.
 
     Args:
         reference: of a kind that `read_spans` takes.
@@ -201,6 +191,8 @@ def score_time_files(
         inner: an inner reference (see `score_times`), read as the reference is.
         frames: Kaldi text with the label of every frame.
         durations: Kaldi's utt2dur.
+        cores: that many utterances may keep busy; None: all that this process may use.
+        counted: gives the parts, scored under these options; None: they are scored here.
 
     Raises:
         ValueError: a malformed file, or what `score_times` refuses.
@@ -208,59 +200,63 @@ def score_time_files(
         ImportError: a package that the format or the scoring needs is not installed.
     """
     options = options or TimesScoringOptions()
+    names = (str(reference), str(hypothesis))
+    inner_name = None if inner is None else str(inner)
+    files = time_files(reference, hypothesis, inner=inner, frames=frames, durations=durations)
+    if are_ctms(files, options):
+        try:
+            found = count_parts(options, counted or _counted(files, cores), TimeSums)
+            return _report(*found, names, inner_name)
+        except UnorderedError:
+            pass  # the whole says what is wrong, if anything is
+
+    def read(path: Path, channel: str | None) -> SpanTable:
+        return read_span_table(path, options.tier, channel, options.encoding)
+
     return _score(
-        lambda: read_span_table(reference, options.tier, options.channel, options.encoding),
-        lambda: read_span_table(
-            hypothesis, options.tier, options.hyp_channel or options.channel, options.encoding
-        ),
+        read(reference, options.channel),
+        read(hypothesis, options.hyp_channel or options.channel),
         options,
         frame_labels=None if frames is None else text_lines(frames),
         durations=None if durations is None or frames is None else read_durations(durations),
-        names=(str(reference), str(hypothesis)),
-        read_inner=None
-        if inner is None
-        else lambda: read_span_table(inner, options.tier, options.channel, options.encoding),
-        inner_name=None if inner is None else str(inner),
+        names=names,
+        inner=None if inner is None else read(inner, options.channel),
+        inner_name=inner_name,
     )
 
 
-def _peakiness(
-    references: SpanTable,
-    frame_labels: Iterable[tuple[str, Sequence[str]]],
-    durations: Mapping[str, float] | None,
-    options: TimesScoringOptions,
-) -> Peakiness:
-    special = frozenset(options.special)
-    # Of each utterance the special frames and all: the labels of many would not fit into memory.
-    frames = {
-        name: (sum(label in special for label in labels), len(labels))
-        for name, labels in frame_labels
-    }
-    counts = [found for _, found in options.pairs(references.rows, frames).values() if found]
-    hits, total = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
-    if durations is None:
-        return Peakiness(hits, total)
-    unknown = [name for name in references.rows if name not in durations]
-    if unknown:
-        raise ValueError(
-            f"{unknown[0]}: an utterance's duration is needed to know its silence; "
-            f"{len(unknown)} of {len(references.rows)} have none"
-        )
-    left_out = special | set(options.skip)
-    silent = {references.vocabulary[one] for one in left_out if one in references.vocabulary}
-    silence = sum(
-        uncovered_seconds(
-            [
-                (references.starts[place], references.ends[place])
-                for place in row
-                if references.symbols[place] not in silent
-            ],
-            durations[name],
-        )
-        for name, row in references.rows.items()
-    )
-    seconds = sum(durations[name] for name in references.rows)
-    return Peakiness(hits, total, silence, seconds)
+def time_files(
+    reference: Path,
+    hypothesis: Path,
+    *,
+    inner: Path | None = None,
+    frames: Path | None = None,
+    durations: Path | None = None,
+) -> dict[str, Path]:
+    """The files that decide the scores, by their names in `TimeCounter.part`; see `score_time_files`."""
+    files = {"reference": reference, "hypothesis": hypothesis, "inner": inner, "frames": frames}
+    # Durations tell of silence, for peakiness alone.
+    files["durations"] = None if frames is None else durations
+    return {name: path for name, path in files.items() if path is not None}
+
+
+def _counted(
+    files: Mapping[str, Path], cores: int | None
+) -> Callable[[TimesScoringOptions], Iterable[CountedTimes | None]]:
+    parts = parts_of(files, utterance_bytes=_UTTERANCE)
+    return lambda options: work_on_parts(TimeCounter(options).part, parts, cores)
+
+
+def are_ctms(files: Mapping[str, Path], options: TimesScoringOptions) -> bool:
+    """Whether all times are CTMs in UTF-8, going by their names and the options.
+
+    Args:
+        files: as of `time_files`.
+        options: with an encoding.
+    """
+    times = [files[name] for name in ("reference", "hypothesis", "inner") if name in files]
+    known = all(path.suffix.lower() == ".ctm" and not path.is_dir() for path in times)
+    return known and options.encoding is None
 
 
 def _lines(

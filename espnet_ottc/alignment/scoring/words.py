@@ -1,6 +1,6 @@
 """Word, phone and character error rates of a set of utterances."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,50 +13,27 @@ from espnet_ottc.alignment.formats import (
     read_transcripts,
     read_trn,
 )
-from espnet_ottc.alignment.metrics import (
-    ErrorCounts,
-    ErrorTotals,
-    Interval,
-    bootstrap_ratios,
-    count_edits,
-    count_errors,
+from espnet_ottc.alignment.metrics import ErrorCounts, Interval, bootstrap_ratios
+from espnet_ottc.alignment.scoring.options import ScoringOptions
+from espnet_ottc.alignment.scoring.parts import (
+    UTTERANCES,
+    UnorderedError,
+    count_parts,
+    parts_of,
 )
-from espnet_ottc.alignment.metrics.edit_distance import edit_alignment
-from espnet_ottc.alignment.metrics.words import edit_costs
-from espnet_ottc.alignment.scoring.glm import GlobalMapping
-from espnet_ottc.alignment.scoring.options import Names, Pair, ScoringOptions
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
-from espnet_ottc.utils.forks import work_in_parts
+from espnet_ottc.alignment.scoring.word_counts import (
+    CountedWords,
+    WordCounter,
+    WordScoringOptions,
+    WordSums,
+)
+from espnet_ottc.utils.forks import work_on_parts
 
 _SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip", "normalize")
 Texts = Mapping[str, Sequence[str]]
 # Their words in parentheses may be missing.
 _NIST = (".trn", ".stm")
-# Utterances; fewer are counted before another process has started.
-_WORTH_A_PROCESS = 5_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class WordScoringOptions(ScoringOptions):
-    """Options of `score_words`.
-
-    Attributes:
-        sclite_costs: align with sclite's costs (substitution 4, others 3) instead of equal ones.
-        mapping: spellings that count as the same; None where all words count as they are.
-        optional_words: words in parentheses may be missing on either side, as in files of sclite; true for
-            trn, stm and a mapping.
-        characters: also the error rate of characters.
-    """
-
-    sclite_costs: bool = False
-    mapping: GlobalMapping | None = None
-    optional_words: bool = False
-    characters: bool = True
-
-    def as_json(self) -> dict[str, Any]:
-        """All options as JSON values; the folding and the mapping by their names."""
-        values = ScoringOptions.as_json(replace(self, mapping=None))
-        return values | {"mapping": self.mapping and self.mapping.name}
 
 
 @dataclass(frozen=True)
@@ -148,128 +125,43 @@ def score_words(
         ImportError: kaldialign or NumPy is not installed.
     """
     chosen = options or WordScoringOptions()
-    return _score(lambda: references, lambda: hypotheses, chosen, names, cores)
+    return _score(references, hypotheses, chosen, names, cores)
 
 
 def _score(
-    reference: Callable[[], Texts],
-    hypothesis: Callable[[], Texts],
+    references: Texts,
+    hypotheses: Texts,
     options: WordScoringOptions,
     names: tuple[str, str],
     cores: int | None,
 ) -> WordReport:
-    references = reference()
-    hypotheses = hypothesis()
+    """Score what is in memory."""
     symbols = _symbols(references), _symbols(hypotheses)
     options, notes = options.settled(*symbols)
-    compared = Names(options)
-    counting = _Counting(options, compared, not compared.are(chain(*symbols)))
-    totals: dict[str, ErrorTotals] = {}
+    counter = WordCounter(options)
+    renamed = counter.renames(chain(*symbols))
     pairs = list(options.pairs(references, hypotheses).values())
-    for part in work_in_parts(counting.totals, pairs, _WORTH_A_PROCESS, cores):
-        for unit, total in part.items():
-            totals.setdefault(unit, ErrorTotals()).extend(total)
+    some = [pairs[first : first + UTTERANCES] for first in range(0, len(pairs), UTTERANCES)]
+    sums = WordSums()
+    for totals in work_on_parts(lambda one: counter.totals(one, renamed=renamed), some, cores):
+        sums.add_totals(totals)
+    return _report(sums, options, notes, names)
+
+
+def _report(
+    sums: WordSums, options: WordScoringOptions, notes: tuple[str, ...], names: tuple[str, str]
+) -> WordReport:
     intervals = bootstrap_ratios(
-        [(one.errors, one.words) for one in totals.values()],
-        level=options.level,
-        resamples=options.resamples,
-        seed=options.seed,
+        sums.ratios(), level=options.level, resamples=options.resamples, seed=options.seed
     )
     rates = [
-        ErrorRate(unit, total.counts, interval)
-        for (unit, total), interval in zip(totals.items(), intervals, strict=True)
+        ErrorRate(unit, counts, interval)
+        for (unit, counts), interval in zip(sums.counts.items(), intervals, strict=True)
     ]
     return WordReport(rates[0], rates[1] if rates[1:] else None, options, *names, notes=notes)
 
 
-@dataclass(frozen=True)
-class _Counting:
-    """Counts the errors of utterances.
-
-    Attributes:
-        options: under which they count.
-        names: of words.
-        renamed: whether some words are compared under others than their own, or left out.
-    """
-
-    options: WordScoringOptions
-    names: Names
-    renamed: bool
-
-    def totals(self, pairs: Sequence[Pair[str]]) -> dict[str, ErrorTotals]:
-        """The counts of some utterances, by what is counted.
-
-        Args:
-            pairs: words of the reference and of the hypothesis, of each.
-        """
-        units = [self.options.unit]
-        if self.options.characters and self.options.folding is None:
-            units.append("char")
-        totals = {unit: ErrorTotals() for unit in units}
-        for pair in pairs:
-            ref, hyp = map(self._words, pair)
-            for unit, total in totals.items():
-                total.add(*_count(ref, hyp, unit, self.options.sclite_costs))
-        return totals
-
-    def _words(self, given: Sequence[str]) -> "_Words":
-        options = self.options
-        named = self.names.of(given) if self.renamed else list(given)
-        if options.mapping is not None:
-            named = self.names.of(options.mapping.of(named))
-        if not options.optional_words:
-            return _Words(named)
-        optional = frozenset(
-            place
-            for place, word in enumerate(named)
-            if len(word) > 2 and word[0] + word[-1] == "()"
-        )
-        words = [word[1:-1] if place in optional else word for place, word in enumerate(named)]
-        return _Words(words, optional)
-
-
-def _count(
-    ref: "_Words", hyp: "_Words", unit: str, sclite_costs: bool
-) -> tuple[int, tuple[int, int, int]]:
-    """Words of the reference, or characters, and its edits."""
-    if unit == "char":
-        # As `characters` gives them.
-        letters, others = map(" ".join, _needed(ref, hyp, sclite_costs))
-        return len(letters), count_edits(letters, others, sclite_costs)
-    if not (ref.optional or hyp.optional):
-        return len(ref.words), count_edits(ref.words, hyp.words, sclite_costs)
-    found = count_errors(
-        ref.words,
-        hyp.words,
-        sclite_costs=sclite_costs,
-        optional=ref.optional,
-        optional_hypothesis=hyp.optional,
-    )
-    return found.words, (found.substitutions, found.deletions, found.insertions)
-
-
-def _needed(ref: "_Words", hyp: "_Words", sclite_costs: bool) -> tuple[list[str], list[str]]:
-    """The words of both without those that may be missing and are, on the other side."""
-    if not (ref.optional or hyp.optional):
-        return ref.words, hyp.words
-    free = (ref.optional, hyp.optional)
-    pairs = edit_alignment(ref.words, hyp.words, edit_costs(sclite_costs), free=free)
-    left = [ref.words[i] for i, j in pairs if i is not None and (j is not None or i not in free[0])]
-    right = [
-        hyp.words[j] for i, j in pairs if j is not None and (i is not None or j not in free[1])
-    ]
-    return left, right
-
-
-@dataclass(frozen=True)
-class _Words:
-    """The words of an utterance as they are compared, and the places of those that may be missing."""
-
-    words: list[str]
-    optional: frozenset[int] = frozenset()
-
-
-def _symbols(words: Mapping[str, Sequence[str]]) -> frozenset[str]:
+def _symbols(words: Texts) -> frozenset[str]:
     return frozenset(chain.from_iterable(words.values()))
 
 
@@ -279,32 +171,77 @@ def score_word_files(
     options: WordScoringOptions | None = None,
     *,
     cores: int | None = None,
+    counted: Callable[[WordScoringOptions], Iterable[CountedWords | None]] | None = None,
 ) -> WordReport:
     """Score the words of two files; see `score_words`.
+
+    Two files of Kaldi text that have their utterances in the same order are read in parts, so that it does
+    not matter how many they have.
 
     Args:
         reference: Kaldi text, sclite's `*.trn`, `*.stm`, or a file of times that `read_spans` takes.
         hypothesis: likewise.
         options: None takes the defaults.
         cores: as there.
+        counted: gives the parts, scored under these options; None: they are scored here.
 
     Raises:
         ValueError: a malformed file, or what `score_words` refuses.
         OSError: a file cannot be read.
         ImportError: a package that the format or the scoring needs is not installed.
     """
-    options = options or WordScoringOptions()
-    if options.mapping is not None or any(
-        path.suffix.lower() in _NIST for path in (reference, hypothesis)
-    ):
-        options = replace(options, optional_words=True)
+    options = word_file_options(reference, hypothesis, options or WordScoringOptions())
+    names = (str(reference), str(hypothesis))
+    if are_texts(reference, hypothesis, options):
+        try:
+            found = count_parts(
+                options, counted or _counted(reference, hypothesis, cores), WordSums
+            )
+            return _report(*found, names)
+        except UnorderedError:
+            pass  # the whole says what is wrong, if anything is
     return _score(
-        lambda: _read_words(reference, options, options.channel),
-        lambda: _read_words(hypothesis, options, options.hyp_channel or options.channel),
+        _read_words(reference, options, options.channel),
+        _read_words(hypothesis, options, options.hyp_channel or options.channel),
         options,
-        (str(reference), str(hypothesis)),
+        names,
         cores,
     )
+
+
+def _counted(
+    reference: Path, hypothesis: Path, cores: int | None
+) -> Callable[[WordScoringOptions], Iterable[CountedWords | None]]:
+    parts = parts_of({"reference": reference, "hypothesis": hypothesis})
+    return lambda options: work_on_parts(WordCounter(options).part, parts, cores)
+
+
+def word_file_options(
+    reference: Path, hypothesis: Path, options: WordScoringOptions
+) -> WordScoringOptions:
+    """The options with what goes by the kinds of the files.
+
+    Args:
+        reference: the file.
+        hypothesis: the file.
+        options: as they are given.
+    """
+    nist = any(path.suffix.lower() in _NIST for path in (reference, hypothesis))
+    return replace(options, optional_words=True) if nist or options.mapping is not None else options
+
+
+def are_texts(reference: Path, hypothesis: Path, options: ScoringOptions) -> bool:
+    """Whether both files are Kaldi text in UTF-8, going by their names and the options.
+
+    Args:
+        reference: the file.
+        hypothesis: the file.
+        options: with an encoding.
+    """
+    if options.encoding is not None:
+        return False
+    paths = (reference, hypothesis)
+    return not any(path.suffix.lower() in _NIST or holds_times(path) for path in paths)
 
 
 def _columns(counts: ErrorCounts) -> tuple[int, ...]:
