@@ -1,4 +1,4 @@
-"""Memory of the stages that go through manifests (2, 4 and 10): it does not grow with them."""
+"""Memory of the stages that go through manifests, and of scores (2, 4 and 10): it does not grow with them."""
 
 import json
 import subprocess
@@ -29,6 +29,41 @@ assert write_reference_times(out / "cuts.jsonl.gz", out / "reference.ctm") == (0
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"cuts": done.cuts, "hours": done.hours, "MiB": most}))
 """
+SCORES = """
+import json, resource, sys
+from pathlib import Path
+from espnet_ottc.alignment.scoring import score_time_files, score_word_files
+
+out, count = Path(sys.argv[1]), int(sys.argv[2])
+files = {name: out / name for name in ("words", "reference.ctm", "hypothesis.ctm")}
+written = {name: path.open("w") for name, path in files.items()}
+for number in range(count):
+    name = f"speaker{number % 991:04d}-chapter-{number:09d}"
+    written["words"].write(f"{name} A SENTENCE OF SOME WORDS\\n")
+    for place, word in enumerate(("A", "SENTENCE", "OF", "SOME", "WORDS")):
+        written["reference.ctm"].write(f"{name} 1 {place}.25 0.75 {word}\\n")
+        moved = 250 + (number + place) % 499
+        written["hypothesis.ctm"].write(f"{name} 1 {place}.{moved} 0.5 {word}\\n")
+for file in written.values():
+    file.close()
+words = score_word_files(files["words"], files["words"], cores=1)
+times = score_time_files(files["reference.ctm"], files["hypothesis.ctm"], cores=1)
+most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+found = {"words": words.words.counts.words, "matched": times.scores.matched, "MiB": most}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_scores_take_the_same_memory_however_many_utterances_there_are(tmp_path):
+    found = []
+    for count in (20_000, 120_000):
+        (tmp_path / str(count)).mkdir()
+        words = [sys.executable, "-c", SCORES, tmp_path / str(count), str(count)]
+        found.append(json.loads(subprocess.check_output(words)))
+        assert found[-1]["words"] == found[-1]["matched"] == 5 * count
+    # Ids alone would be 10 MiB, words 90; a number of each id is 1.
+    assert found[1]["MiB"] - found[0]["MiB"] < 8
 
 
 @pytest.mark.slow

@@ -195,6 +195,7 @@ def _digests(recipe: Path) -> dict[str, str]:
     patterns = ("exp/stats/*/*", "exp/*/seed1/ali/*/*", "exp/*/seed1/decode_*/*/*")
     patterns += ("exp/*/seed1/align_*/*/*.ctm", "exp/*/seed1/align_*/*/textgrid/*")
     patterns += ("exp/*/seed1/frames/*/*", "exp/*/seed1/align_*/*/infeasible")
+    patterns += ("exp/*/seed1/align_*/*/score.*",)
     found = {}
     for path in sorted(path for pattern in patterns for path in recipe.glob(pattern)):
         if not path.is_file():  # .shards, with what the shards said
@@ -223,7 +224,7 @@ def test_results_are_the_same_for_one_shard_and_for_many(tmp_path):
     )
 
     def run(*words: str) -> None:
-        command, environment = run_command(*SIZES, "--stop_stage", "9", *words)
+        command, environment = run_command(*SIZES, "--stop_stage", "10", *words)
         done = subprocess.run(
             command, cwd=recipe, env=environment, capture_output=True, text=True, check=False
         )
@@ -233,11 +234,14 @@ def test_results_are_the_same_for_one_shard_and_for_many(tmp_path):
     expected = _digests(recipe)
     for kind in ("stats", "ali", "decode_", "align_", "frames"):
         assert any(f"/{kind}" in name for name in expected), kind
+    assert sum(name.endswith("score.json") for name in expected) == 5
     for mark in (recipe / "exp").rglob("*.json"):
         if ".marks" in mark.parts and not mark.name.startswith("train"):
             mark.unlink()
     run("--shard_utts", "1", "--nj", "3")
     assert _digests(recipe) == expected
+    scored = (recipe / "exp").glob("*/seed1/shards/score_*/*-*.log")
+    assert len({path.parent for path in scored}) == 5
     # Of streams, without the recordings.  Trainings on alignments need these.
     for cuts in recipe.glob("data/*/cuts.jsonl.gz"):
         (recipe / "shar" / cuts.parent.name).mkdir(parents=True)
