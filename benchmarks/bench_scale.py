@@ -158,7 +158,7 @@ def _document(
         "",
         f"Synthetic cuts of {SECONDS:g} s with {len(WORDS)} words, without audio: {cuts[0]} "
         f"({hours[0]:,.0f} h) and {cuts[1]} ({hours[1]:,.0f} h). Each step is a process of its own. Its "
-        "memory is the most that it held. Scores grow: medians and intervals need what each utterance adds.",
+        "memory is the most that it held.",
         "",
         *provenance_lines(about, "one run of each"),
         f"* load of the machine at the end, all programs together: {os.getloadavg()[1]:.1f} processes",
