@@ -104,7 +104,7 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
     training.add_argument("--nj", type=_positive, default=os.cpu_count() or 1,
                           help="cores of this machine for everything else, a process each")  # fmt: skip
     training.add_argument("--shard_utts", type=_positive, metavar="N",
-                          help="utterances that one process of stages 2, 4, 6 and 8 to 10 goes through; none: "
+                          help="utterances that a process of stages 2, 4, 6 and 8 to 10 goes through; none: "
                           f"an equal share for each of the --nj, at least {LEAST}. Results do not "
                           "depend on it")  # fmt: skip
     training.add_argument("--train_nj", type=_positive, default=1,

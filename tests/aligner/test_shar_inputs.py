@@ -3,6 +3,7 @@
 import functools
 import http.server
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_a_url_gives_what_its_folder_gives(data: Path) -> None:
         _run(f"http://127.0.0.1:{server.server_address[1]}/", data / "of_url")
         server.shutdown()
     assert _found(data / "of_url") == _found(data / "of_shar")
+
+
+def test_a_bucket_gives_what_its_folder_gives(data: Path, bucket: Callable[[Path], str]) -> None:
+    _run(data / "shar", data / "of_shar")
+    assert _run(bucket(data / "shar"), data / "of_bucket").done == COUNT
+    assert _found(data / "of_bucket") == _found(data / "of_shar")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

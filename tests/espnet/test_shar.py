@@ -222,12 +222,21 @@ def test_a_url_is_read_as_the_folder_is(source):
     assert found == [(c.id, c.load_audio().tobytes()) for c in shar_cuts(shar_shards(source))]
 
 
+def test_a_bucket_is_read_as_the_folder_is(source, bucket):
+    found = shar_shards(bucket(Path(source)))
+    assert [one["cuts"].rpartition("/")[0] for one in found] == ["s3://speech/train/shar"] * 4
+    read = [(cut.id, cut.load_audio().tobytes()) for cut in shar_cuts(found)]
+    assert read == [(c.id, c.load_audio().tobytes()) for c in shar_cuts(shar_shards(source))]
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
 
-def _train(lab, name: str, epochs: int, *options: str) -> dict[str, torch.Tensor]:
+def _train(
+    lab, name: str, epochs: int, *options: str, place=lambda folder: str(folder)
+) -> dict[str, torch.Tensor]:
     words = lab.command(name, max_epoch=epochs, ctc_conf=CTC, batch_size=6, num_workers=1)
     kept = []
     while words:
@@ -237,8 +246,8 @@ def _train(lab, name: str, epochs: int, *options: str) -> dict[str, torch.Tensor
         else:
             kept.append(word)
     for part, tones in lab.data.items():
-        stream = f"{tones.directory}/shar,speech,shar"
-        kept += [f"--{part}_data_path_and_name_and_type", stream]
+        source = place(tones.directory / "shar")
+        kept += [f"--{part}_data_path_and_name_and_type", f"{source},speech,shar"]
     from espnet_ottc.bin import asr_train
 
     asr_train.main([*kept, *options])
@@ -255,3 +264,11 @@ def test_a_training_that_was_ended_goes_on_with_the_batches_it_would_have_had(la
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
     assert any(not torch.equal(other[name], value) for name, value in whole.items())
+
+
+@pytest.mark.slow
+def test_a_training_on_a_bucket_is_that_on_its_folder(lab, bucket):
+    of_folder = _train(lab, "of_folder", 2)
+    of_bucket = _train(lab, "of_bucket", 2, place=bucket)
+    for name, value in of_folder.items():
+        torch.testing.assert_close(of_bucket[name], value, rtol=0, atol=0)
