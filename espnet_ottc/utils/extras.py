@@ -15,6 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "models": ("av", "safetensors", "torchaudio", "transformers", "uroman"),
     "recipe": ("distributed",),
     "report": ("jinja2", "matplotlib", "yaml"),
+    "s3": ("boto3", "s3fs"),
     "shar": ("aiohttp", "fsspec", "smart_open"),
     "soft_dtw": ("tslearn",),
     "synth": ("espeakng_loader",),

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from test_running import LoudSource
 from espnet_ottc.aligner.inputs import InputOptions, gather
 from espnet_ottc.aligner.lhotse_cuts import heard
 from espnet_ottc.aligner.running import Outcome, RunOptions, run_all
+from espnet_ottc.alignment.formats.shar import shar_shards
+from espnet_ottc.utils.extras import MissingExtraError
 
 # Twice what the model takes.
 RATE = 2000
@@ -85,6 +88,14 @@ def test_a_bucket_gives_what_its_folder_gives(data: Path, bucket: Callable[[Path
     _run(data / "shar", data / "of_shar")
     assert _run(bucket(data / "shar"), data / "of_bucket").done == COUNT
     assert _found(data / "of_bucket") == _found(data / "of_shar")
+
+
+def test_a_bucket_without_what_reads_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("fsspec", "smart_open", "aiohttp"):
+        pytest.importorskip(module)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(MissingExtraError, match=r"^s3://here needs the extra \[s3\]"):
+        shar_shards("s3://here")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

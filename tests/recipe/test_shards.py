@@ -234,14 +234,14 @@ def test_results_are_the_same_for_one_shard_and_for_many(tmp_path):
     expected = _digests(recipe)
     for kind in ("stats", "ali", "decode_", "align_", "frames"):
         assert any(f"/{kind}" in name for name in expected), kind
-    assert sum(name.endswith("score.json") for name in expected) == 5
+    assert sum(name.endswith("score.json") for name in expected) == 6
     for mark in (recipe / "exp").rglob("*.json"):
         if ".marks" in mark.parts and not mark.name.startswith("train"):
             mark.unlink()
     run("--shard_utts", "1", "--nj", "3")
     assert _digests(recipe) == expected
     scored = (recipe / "exp").glob("*/seed1/shards/score_*/*-*.log")
-    assert len({path.parent for path in scored}) == 5
+    assert len({path.parent for path in scored}) == 6
     # Of streams, without the recordings.  Trainings on alignments need these.
     for cuts in recipe.glob("data/*/cuts.jsonl.gz"):
         (recipe / "shar" / cuts.parent.name).mkdir(parents=True)

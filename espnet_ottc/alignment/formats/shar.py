@@ -142,6 +142,8 @@ def _listed(source: str) -> list[str]:
             raise FileNotFoundError(f"{source}: no such folder of Shar")
         return [str(path) for path in folder.iterdir()]
     require_extra("shar", source)
+    if source.startswith("s3://"):
+        require_extra("s3", source)
     from fsspec.core import url_to_fs
 
     files, path = url_to_fs(source)

@@ -15,6 +15,7 @@ from espnet_ottc.alignment.metrics.words import edit_costs
 from espnet_ottc.alignment.scoring.glm import GlobalMapping
 from espnet_ottc.alignment.scoring.options import Names, Pair, ScoringOptions
 from espnet_ottc.alignment.scoring.parts import Columns, Ids, Part, Symbols, pairs_of_part
+from espnet_ottc.utils.extras import require_extra
 
 Totals = dict[str, ErrorTotals]
 
@@ -97,6 +98,7 @@ class WordSums:
     """
 
     def __init__(self) -> None:
+        require_extra("align", "a score of words", ("numpy",))
         self.counts: dict[str, ErrorCounts] = {}
         self._groups: dict[str, GroupSums] = {}
 
