@@ -12,7 +12,7 @@ _HEADER = ["where", "commits", "rounds", "kills", "by stage", "by signal", "diff
 
 
 def make_kills(path: Path) -> str:
-    """The table of a record, as Markdown: a line for each kind of machine, and one for all.
+    """The table of a record, as Markdown: a line for each kind of machine and state, and one for all.
 
     Args:
         path: the record, a line of JSON for each round.
@@ -23,9 +23,11 @@ def make_kills(path: Path) -> str:
     """
     try:
         rounds = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        places = list(dict.fromkeys(one["where"] for one in rounds))
-        lines = [_line(place, [one for one in rounds if one["where"] == place]) for place in places]
-        if len(places) > 1:
+        kinds: dict[tuple[str, str], list[Any]] = {}
+        for one in rounds:
+            kinds.setdefault((one["where"], one["commit"]), []).append(one)
+        lines = [_line(place, some) for (place, _), some in kinds.items()]
+        if len(lines) > 1:
             lines.append(_line("all", rounds))
     except (KeyError, TypeError, ValueError) as fault:
         raise ValueError(f"{path}: must have a round in each line: {fault!r}") from fault
