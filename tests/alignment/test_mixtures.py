@@ -9,15 +9,23 @@ from tone_words import RATE, Times, spoken
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
-from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.gaussians import cepstra
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.training import train_boundary_model
 
+# Stages are for networks: Gaussians know no neighbours.
 CONFIG = BoundaryConfig(
-    mixture=4, gaussian_rounds=3, start="equal", window=0.025, mels=26, median=False, least_count=1
+    mixture=4,
+    gaussian_rounds=3,
+    start="equal",
+    window=0.025,
+    mels=26,
+    median=False,
+    least_count=1,
+    stages=(Stage(), Stage(neighbours=1)),
 )
 
 

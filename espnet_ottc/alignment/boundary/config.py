@@ -231,8 +231,8 @@ class BoundaryConfig:
 
     @property
     def neighbours(self) -> int:
-        """Letters on either side that the finished network knows."""
-        return self.stages[-1].neighbours
+        """Letters on either side that the finished network knows; Gaussians know none."""
+        return 0 if self.mixture else self.stages[-1].neighbours
 
     def steps_and_epochs(self, stage: Stage, frames: int) -> tuple[int, int]:
         """The steps of an epoch, and the epochs of a round.
