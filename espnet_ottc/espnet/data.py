@@ -62,15 +62,7 @@ class CutAudio(Mapping[str, Samples]):
             KeyError: no such cut.
             RuntimeError: audio that cannot be read.
         """
-        cut = self.cut(utterance)
-        try:
-            audio = cut.load_audio()
-        except Exception as error:
-            raise RuntimeError(f"{utterance}: audio could not be read: {error}") from error
-        if audio is None:
-            raise RuntimeError(f"{utterance}: the cut has no recording")
-        samples: Samples = audio[0] if len(audio) == 1 else audio.T
-        return samples
+        return samples_of(self.cut(utterance))
 
     def cut(self, utterance: str) -> Cut:
         """The cut itself, without its supervisions.
@@ -114,6 +106,22 @@ class CutAudio(Mapping[str, Samples]):
             )
             self._process = os.getpid()
         return self._connection.execute(statement, values)
+
+
+def samples_of(cut: Cut) -> Samples:
+    """Samples of a cut: (N,), or (N, channels) where there are several; float32 in [-1, 1].
+
+    Raises:
+        RuntimeError: audio that cannot be read; it names the cut.
+    """
+    try:
+        audio = cut.load_audio()
+    except Exception as fault:  # whatever a decoder raises
+        raise RuntimeError(f"{cut.id}: audio could not be read: {fault}") from fault
+    if audio is None:
+        raise RuntimeError(f"{cut.id}: the cut has no recording")
+    samples: Samples = audio[0] if len(audio) == 1 else audio.T
+    return samples
 
 
 def cut_index(path: Path) -> Path:

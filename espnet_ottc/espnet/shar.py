@@ -22,6 +22,7 @@ from lhotse.dataset import DynamicBucketingSampler, DynamicCutSampler
 from lhotse.dataset.sampling.dynamic_bucketing import estimate_duration_buckets
 
 from espnet_ottc.alignment.formats.shar import Shard, shar_cuts, shar_headers, shar_shards
+from espnet_ottc.espnet.data import samples_of
 
 DATA_TYPE = "shar"
 # Of a worker: cuts, with their audio as it is stored, among which it draws.
@@ -99,14 +100,10 @@ class SharBatches(torch.utils.data.IterableDataset[list[Utterance]]):
         )
 
     def _utterance(self, cut: Cut) -> Utterance:
-        try:
-            audio = cut.load_audio()
-        except Exception as fault:
-            raise RuntimeError(f"{cut.id}: audio could not be read: {fault}") from fault
         text = cut.supervisions[0].text if cut.supervisions else None
-        if audio is None or text is None:
-            raise RuntimeError(f"{cut.id}: must have audio and a text")
-        data = {"speech": audio[0] if len(audio) == 1 else audio.T, "text": text}
+        if text is None:
+            raise RuntimeError(f"{cut.id}: must have a text")
+        data: dict[str, Any] = {"speech": samples_of(cut), "text": text}
         if self.preprocess is not None:
             data = self.preprocess(cut.id, data)
         return cut.id, {name: _as_espnet(value) for name, value in data.items()}

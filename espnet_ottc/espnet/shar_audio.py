@@ -7,12 +7,10 @@ otherwise (`espnet_ottc.espnet.shar`).
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from lhotse.cut import Cut
 
 from espnet_ottc.alignment.formats.shar import Shard, shar_cuts, shar_ids, shar_shards
-
-Samples = np.ndarray[Any, np.dtype[np.float32]]
+from espnet_ottc.espnet.data import Samples, samples_of
 
 
 class SharAudio(Mapping[str, Samples]):
@@ -55,14 +53,7 @@ class SharAudio(Mapping[str, Samples]):
                 "--allow_multi_rates true)"
             )
         self._rate = cut.sampling_rate
-        try:
-            audio = cut.load_audio()
-        except Exception as fault:
-            raise RuntimeError(f"{utterance}: audio could not be read: {fault}") from fault
-        if audio is None:
-            raise RuntimeError(f"{utterance}: the cut has no recording")
-        samples: Samples = audio[0] if len(audio) == 1 else audio.T
-        return samples
+        return samples_of(cut)
 
     def _next(self, utterance: str) -> Cut:
         while True:
