@@ -218,8 +218,10 @@ class _Training:
     def is_new(self, stage: int) -> bool:
         """Whether a stage begins with a new network: it sees more or less, or other units."""
         before, here = self.config.stages[stage - 1], self.config.stages[stage]
-        return (before.context, before.pooled, before.neighbours) != (
-            *(here.context, here.pooled, here.neighbours),
+        return (
+            before.context != here.context
+            or before.pooled != here.pooled
+            or before.neighbours != here.neighbours
         )
 
     def fold(self, stage: Stage) -> Tensor:
@@ -298,6 +300,7 @@ class _Training:
                 assert path is not None
                 columns.append(graphs[i].letters[graphs[i].chain.columns.long()[path]])
             if on_sums is not None:
+                # Many columns take time to sum over, and few of the paths are far from the best.
                 around = None if graphs is self.plain else found.states
                 on_sums(
                     sum_paths(
