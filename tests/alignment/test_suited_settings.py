@@ -17,7 +17,8 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
     assert (many.context, many.window, many.gaussian_rounds) == (0, 0.015, 16)
     assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
     assert (many.own_units, free.own_units) == (0, 0)
-    assert (many.neighbours, [stage.neighbours for stage in free.stages]) == (0, [0, 2])
+    for config in (many, free):
+        assert [stage.neighbours for stage in config.stages] == [0, 2]
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
 

@@ -2,9 +2,9 @@
 
 Where a few words come again and again, as digits or commands do, sharp times are found from a plain flat
 start, and each word has letters of its own.  With more words, shares of the frames need Gaussians to become
-words.  As long as these come often, each letter is heard in few surroundings, and a single frame tells the
-letters apart.  In free text nearly every word is new: there a frame needs its neighbours, and so do letters,
-once each has been learned alone.
+words, and letters that have been learned alone are then learned between their neighbours.  As long as words
+come often, each letter is heard in few surroundings, and a single frame tells the letters apart.  In free
+text nearly every word is new: there a frame needs its neighbours, too.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +22,7 @@ MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
     "own_units": 0,
     "join_shift": 0.004,
+    "stages": [{"rounds": 12, "epochs": 2}, {"rounds": 5, "epochs": 1, "neighbours": 2}],
 }
 FREE_TEXT: Mapping[str, Any] = {
     **MANY_WORDS,
