@@ -16,14 +16,14 @@ from espnet_ottc.alignment.metrics.ordered import Magnitudes, median
 NUMBERS = st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64, max_value=1e300))
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(NUMBERS.map(lambda some: [one for one in some if abs(one) < 1e300]), st.integers(0, 50))
 def test_sums_are_exact_however_they_are_divided(numbers: list[float], place: int) -> None:
     parts = np.array(numbers[:place]), np.array(numbers[place:])
     assert rounded(sum(map(exact_sum, parts))) == math.fsum(numbers)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     st.lists(st.one_of(st.floats(-1, 1), st.sampled_from([0.0, 0.1, 1e-300, 1e9])), min_size=1),
     st.sampled_from([1, 3, 1000]),
@@ -78,7 +78,7 @@ def test_intervals_of_groups_are_as_wide_as_those_of_utterances(
     width = 2 * 1.96 * math.sqrt(((errors - rate * words) ** 2).sum()) / words.sum()
     for groups in (10_000, 15_000):  # of as many utterances each, or not
         monkeypatch.setattr(bootstrap, "GROUPS", groups)
-        found = bootstrap_ratio(errors.tolist(), words.tolist(), resamples=2000)
+        found = bootstrap_ratio(errors.tolist(), words.tolist(), resamples=1000)
         assert found is not None
         assert found.low < rate < found.high
-        assert found.high - found.low == pytest.approx(width, rel=0.08)
+        assert found.high - found.low == pytest.approx(width, rel=0.1)

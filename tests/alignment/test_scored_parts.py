@@ -251,7 +251,7 @@ def test_an_utterance_without_a_duration_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [False, True])
-@pytest.mark.parametrize("workers", [1, 3, 50])
+@pytest.mark.parametrize("workers", [1, 4])
 def test_a_set_that_workers_score_has_the_scores_that_it_has_here(
     tmp_path: Path, times: bool, workers: int
 ) -> None:
