@@ -8,11 +8,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_ottc.utils.commands import say
+from espnet_ottc.utils.progress import terminal_row
 from espnet_ottc.utils.training_records import EpochRecord, Position, read_epochs, read_position
 
 _SECONDS = 1.0
-# Of a bar: how long it will take is known from whole epochs alone.
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs, {elapsed}{postfix}"
+# Of a row on a terminal: how long it will take is known from whole epochs alone.
+_COLUMNS = "{percentage:3.0f}% |{bar:10}| {n_fmt:>7} of {total_fmt:<7} {elapsed:>7}{postfix}"
 
 
 class Progress:
@@ -39,7 +40,7 @@ class Progress:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._took: list[float] = []
-        self._bar = tqdm(desc=title, bar_format=_BAR, disable=None)
+        self._bar = tqdm(desc=title, bar_format=terminal_row(_COLUMNS), disable=None)
 
     def __enter__(self) -> "Progress":
         self._thread.start()

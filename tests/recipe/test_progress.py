@@ -38,17 +38,58 @@ def test_a_log_gets_whole_lines():
     assert all(line.startswith("  work: ") and line.endswith(" to go") for line in lines)
 
 
-def test_a_terminal_gets_a_bar_and_is_clean_afterwards():
+def _on_a_terminal(program: str, columns: int) -> str:
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    subprocess.run([sys.executable, "-c", PROGRAM], stderr=theirs, check=True)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        check=True,
+    )
     assert select.select([ours], [], [], 10)[0]
     shown = os.read(ours, 100_000).decode()
     os.close(theirs)
     os.close(ours)
-    assert "work:  50%|" in shown
+    return shown
+
+
+def test_a_terminal_gets_a_row_and_is_clean_afterwards():
+    shown = _on_a_terminal(PROGRAM, 100)
+    assert "work" + " " * 35 + " 50% |█████     |       2 of 4 " in shown
     assert shown.endswith("\r")
     assert shown.count("\n") == 0
+
+
+TABLE = """
+import re, sys
+from espnet_ottc.utils import progress
+progress._SECONDS = 0.0
+names = "short", "a title of another length", "one that is " + "much " * 20 + "too long"
+totals = 9, 12345, None
+bars = [
+    progress.progress(title=name, unit="piece", total=total) for name, total in zip(names, totals)
+]
+for bar in bars:
+    bar.update(3)
+    bar.refresh()
+    bar.fp.write("\\n" + str(bar) + "\\n")
+"""
+
+
+def test_what_runs_at_a_time_is_one_table():
+    shown = _on_a_terminal(TABLE, 110).splitlines()
+    rows = [
+        [line for line in shown if line.startswith(start)][-1]
+        for start in ("short ", "a title ", "one that ")
+    ]
+    assert all(len(row) <= 110 for row in rows)
+    # Counts and times stand below each other.
+    assert len({row.index("      3 ") for row in rows}) == 1
+    assert len({row.index("|") for row in rows[:2]}) == 1
+    assert rows[2].startswith("one that is much much ")
 
 
 def test_what_is_soon_done_says_nothing(capsys):
