@@ -11,6 +11,8 @@ from espnet_ottc.utils.encodings import encoding_of
 
 # Utterances in a row that another file may lack where it is cut.
 _TRIES = 50
+# Cuts that cannot be made before no others are tried.
+_FAULTS = 3
 _COMMENTS = (b";;", b"#")
 _SPACE = b" \t\r\n"
 
@@ -69,14 +71,21 @@ def divide(files: Mapping[str, Path], parts: int) -> list[dict[str, Stretch]] | 
             one[:2] in (b"\xff\xfe", b"\xfe\xff") and encoding_of(one[:4]) for one in data.values()
         ):
             return None
-        cuts = [dict.fromkeys(data, 0)]
+        cuts, faults = [dict.fromkeys(data, 0)], 0
+        first = next(iter(data.values()))
         for number in range(1, parts):
-            first = next(iter(data.values()))
             place = len(first) * number // parts
-            if place > next(iter(cuts[-1].values())):
-                found = _cut(data, place, cuts[-1])
-                if found is not None:
-                    cuts.append(found)
+            if place <= next(iter(cuts[-1].values())):
+                continue  # an utterance is longer than a part
+            found = _cut(data, place, cuts[-1])
+            _let_go(data)
+            if found is not None:
+                cuts.append(found)
+                continue
+            # Each takes a look at the whole of a file.
+            faults += 1
+            if faults == _FAULTS:
+                break
         cuts.append({name: len(one) for name, one in data.items()})
         return [*_stretches(files, data, cuts)]
 
@@ -88,6 +97,14 @@ def _mapped(path: Path, opened: ExitStack) -> Data:
     return opened.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
+def _let_go(data: Mapping[str, Data]) -> None:
+    """Let what was looked at count as memory no longer; it is read again where it is needed."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for one in data.values():
+            if isinstance(one, mmap.mmap):
+                one.madvise(mmap.MADV_DONTNEED)
+
+
 def _stretches(
     files: Mapping[str, Path], data: Mapping[str, Data], cuts: list[dict[str, int]]
 ) -> Iterator[dict[str, Stretch]]:
@@ -96,6 +113,7 @@ def _stretches(
     for before, after in pairwise(cuts):
         for name in files:
             lines[name] += data[name][last[name] : before[name]].count(b"\n")
+        _let_go(data)
         last = before
         yield {
             name: Stretch(path, before[name], after[name], lines[name])
