@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tone_words import aligned
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
@@ -65,19 +66,11 @@ def trained() -> tuple[BoundaryModel, list[Round]]:
     return train_boundary_model(UTTERANCES, CONFIG)
 
 
-def _align(model: BoundaryModel, utterance: SpokenText) -> BoundaryAlignment:
-    samples, rate = utterance.load()
-    features = model.features(samples, rate)
-    found = align_features(model, features, utterance.words, len(samples) / rate)
-    assert isinstance(found, BoundaryAlignment)
-    return found
-
-
 def _error(model: BoundaryModel) -> float:
     errors = []
     for number in range(100, 106):
         utterance, times = _utterance(number)
-        for span, (start, end) in zip(_align(model, utterance).words, times, strict=True):
+        for span, (start, end) in zip(aligned(model, utterance).words, times, strict=True):
             errors += [abs(span.start - start), abs(span.end - end)]
     return sum(errors) / len(errors)
 
@@ -148,7 +141,7 @@ def test_neighbours_tell_what_a_letter_alone_does_not(
     error = _error(model)
     assert error < 0.015
     assert _error(alone) > 1.3 * error
-    found = _align(model, _utterance(100)[0])
+    found = aligned(model, _utterance(100)[0])
     assert all(0 <= span.score <= 1 for span in [*found.words, *found.tokens])
     assert min(found.word_scores) > 0.5
 
@@ -201,7 +194,7 @@ def test_a_kept_model_gives_the_same_times(
     tensors = {name: value.double() for name, value in model.to_tensors().items()}
     for again in (BoundaryModel.load(tmp_path / "model"), BoundaryModel.from_tensors(tensors)):
         assert again.config == model.config
-        assert _align(again, utterance) == _align(model, utterance)
+        assert aligned(again, utterance) == aligned(model, utterance)
 
 
 def test_a_recogniser_speaks_for_a_letter_whatever_is_beside_it(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tone_words import aligned
 from torch import Tensor
 
 from espnet_ottc.aligner import boundary
@@ -14,7 +15,6 @@ from espnet_ottc.aligner.boundary import BoundaryAligner
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.boundary import features as features_of_sound
 from espnet_ottc.alignment.boundary import session
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import columns_of, make_graph
@@ -72,21 +72,13 @@ def trained() -> tuple[BoundaryModel, list[Round]]:
     return train_boundary_model([_utterance(i)[0] for i in range(24)], CONFIG)
 
 
-def _align(model: BoundaryModel, utterance: SpokenText) -> BoundaryAlignment:
-    samples, rate = utterance.load()
-    features = model.features(samples, rate)
-    found = align_features(model, features, utterance.words, len(samples) / rate)
-    assert isinstance(found, BoundaryAlignment)
-    return found
-
-
 def test_planted_words_are_found_from_equal_shares_of_the_frames(
     trained: tuple[BoundaryModel, list[Round]],
 ) -> None:
     errors, inside = [], []
     for number in range(100, 110):
         utterance, times = _utterance(number)
-        found = _align(trained[0], utterance)
+        found = aligned(trained[0], utterance)
         assert [span.symbol for span in found.words] == list(utterance.words)
         assert [span.symbol for span in found.tokens] == list("".join(utterance.words))
         for (start, end), span in zip(times, found.words, strict=True):
@@ -113,7 +105,7 @@ def test_intervals_are_longer_where_less_is_known(
 
     def lengths(model: BoundaryModel, sound: Tensor) -> float:
         said = replace(utterance, load=lambda: (sound, rate))
-        found = _align(model, said)
+        found = aligned(model, said)
         return sum(high - low for low, high in [*found.start_intervals, *found.end_intervals])
 
     model = trained[0]
@@ -125,8 +117,8 @@ def test_intervals_are_longer_where_less_is_known(
 
 def test_scores_say_which_words_were_spoken(trained: tuple[BoundaryModel, list[Round]]) -> None:
     utterance, _ = _utterance(200)
-    right = _align(trained[0], utterance)
-    wrong = _align(trained[0], replace(utterance, words=tuple(reversed(utterance.words))))
+    right = aligned(trained[0], utterance)
+    wrong = aligned(trained[0], replace(utterance, words=tuple(reversed(utterance.words))))
     assert right.score > wrong.score + 0.5
     assert min(right.word_scores) > min(wrong.word_scores)
 
@@ -165,7 +157,7 @@ def test_a_saved_model_gives_the_same_times(
     assert loaded.config == model.config
     assert loaded.units.names == model.units.names
     utterance = _utterance(300)[0]
-    assert _align(loaded, utterance) == _align(model, utterance)
+    assert aligned(loaded, utterance) == aligned(model, utterance)
     (tmp_path / "model" / "boundary_model.json").write_text('{"format": "another"}')
     with pytest.raises(ValueError, match="format"):
         BoundaryModel.load(tmp_path / "model")
@@ -184,7 +176,7 @@ def test_several_stages_networks_and_sums_train(tmp_path: Path) -> None:
     assert [(done.stage, done.number) for done in history] == [
         (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]  # fmt: skip
     utterance, times = _utterance(400)
-    found = _align(model, utterance)
+    found = aligned(model, utterance)
     errors = [abs(s.start - t[0]) for s, t in zip(found.words, times, strict=True)]
     assert sum(errors) / len(errors) < 0.03
 

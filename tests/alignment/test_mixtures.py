@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from tone_words import RATE, Times, spoken
+from tone_words import RATE, Times, aligned, spoken
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.gaussians import cepstra
 from espnet_ottc.alignment.boundary.material import SpokenText
@@ -112,12 +111,7 @@ def _utterance(number: int) -> tuple[SpokenText, Times]:
 
 
 def _times(model: BoundaryModel, utterance: SpokenText) -> Tensor:
-    samples, rate = utterance.load()
-    found = align_features(
-        model, model.features(samples, rate), utterance.words, len(samples) / rate
-    )
-    assert isinstance(found, BoundaryAlignment)
-    return torch.tensor([(span.start, span.end) for span in found.words])
+    return torch.tensor([(span.start, span.end) for span in aligned(model, utterance).words])
 
 
 def test_it_finds_planted_words_and_comes_back_from_its_files(tmp_path):

@@ -7,7 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.material import SpokenText
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 
 RATE = 16000
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600, "e": 4200}
@@ -48,6 +51,15 @@ def spoken(number: int, count: int = 4, noise: float = 0.003) -> tuple[Tensor, l
         times.append((start, now))
     samples = torch.cat([*pieces, torch.zeros(3200)])
     return samples + noise * torch.randn(len(samples), generator=generator), words, times
+
+
+def aligned(model: BoundaryModel, utterance: SpokenText) -> BoundaryAlignment:
+    """What a boundary model finds of an utterance's words."""
+    samples, rate = utterance.load()
+    features = model.features(samples, rate)
+    found = align_features(model, features, utterance.words, len(samples) / rate)
+    assert isinstance(found, BoundaryAlignment)
+    return found
 
 
 def write(folder: Path, name: str, samples: Tensor, text: str) -> None:

@@ -206,7 +206,7 @@ def parts_of(
         utterance_bytes: of the reference, for a guess where they are not.
 
     Returns:
-        None at all where the files cannot be divided.
+        For each part its lines of each file; an empty list where the files cannot be divided.
 
     Raises:
         OSError: a file cannot be read.
