@@ -93,7 +93,7 @@ class ScoringJob:
             number: how many at most.
 
         Returns:
-            None at all where it can only be scored as a whole.
+            An empty list where it can only be scored as a whole.
 
         Raises:
             OSError: a file cannot be read.
