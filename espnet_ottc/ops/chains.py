@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from espnet_ottc.ops.kernels.chains import ChainInputs, ChainSumsWanted, choose
 
@@ -212,10 +211,8 @@ def _inputs(
         )
     if not (math.isfinite(scale) and scale >= 0):
         raise ValueError(f"scale must be finite and >= 0, got {scale}")
-    widest = max((x.shape[1] for x in scores), default=1)
-    padded = [pad(x.detach().float(), (0, widest - x.shape[1])) for x in scores]
-    rows = torch.cat(padded) if scores else torch.empty(0, 1)
-    if not bool(rows.isfinite().all()):
+    rows = _rows(scores)
+    if rows.numel() and not bool(torch.stack(rows.aminmax()).isfinite().all()):
         raise ValueError("scores must be finite")
     for b, (chain, places) in enumerate(zip(chains, marks, strict=True)):
         if (
@@ -233,7 +230,7 @@ def _inputs(
         return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)
 
     return ChainInputs(
-        scores=rows.contiguous(),
+        scores=rows,
         frame_starts=_starts([len(x) for x in scores]),
         state_starts=_starts([chain.states for chain in chains]),
         skip_starts=_starts([len(chain.skip_sources) for chain in chains]),
@@ -250,6 +247,18 @@ def _inputs(
         scale=scale,
         kept_cells=kept_cells,
     )
+
+
+def _rows(scores: Sequence[Tensor]) -> Tensor:
+    """(all frames, N) float32, contiguous; those of one utterance are not copied, as they may be large."""
+    if len(scores) == 1:
+        return scores[0].detach().float().contiguous()
+    lengths, widest = [len(x) for x in scores], max((x.shape[1] for x in scores), default=1)
+    rows = torch.empty(sum(lengths), widest)
+    for piece, x in zip(rows.split(lengths), scores, strict=True):
+        piece[:, : x.shape[1]] = x.detach()
+        piece[:, x.shape[1] :] = 0.0
+    return rows
 
 
 def _band(
