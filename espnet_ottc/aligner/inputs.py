@@ -113,6 +113,11 @@ class _Found:
     path: Path
     root: Path | None
 
+    @property
+    def place(self) -> Path:
+        """Where it lies, without suffix."""
+        return self.path.absolute().with_suffix("")
+
 
 def _listed(inputs: Sequence[str]) -> Iterator[str]:
     for given in inputs:
@@ -161,7 +166,9 @@ def _named(files: Sequence[_Found]) -> list[Recording]:
     kept = [one for one in files if once.get(one.path.absolute()) is one]
     names = [_name(one, 0) for one in kept]
     for depth in range(1, max((len(one.path.absolute().parts) for one in kept), default=0)):
-        counts = Counter(names)
+        # No folder tells apart what differs in the suffix alone.
+        places = {(name, one.place) for one, name in zip(kept, names, strict=True)}
+        counts = Counter(name for name, _ in places)
         names = [
             _name(one, depth) if counts[name] > 1 else name
             for one, name in zip(kept, names, strict=True)
@@ -176,7 +183,7 @@ def _named(files: Sequence[_Found]) -> list[Recording]:
 def _name(one: _Found, depth: int) -> str:
     """The name without suffix, with at least `depth` folders in front."""
     below = 0 if one.root is None else len(one.path.relative_to(one.root).parts) - 1
-    parts = one.path.absolute().with_suffix("").parts
+    parts = one.place.parts
     return "/".join(parts[-1 - max(depth, below) :]).lstrip("/")
 
 
