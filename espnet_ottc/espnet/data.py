@@ -21,6 +21,7 @@ import numpy as np
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
+from espnet_ottc.alignment.cut_sound import cut_sound
 from espnet_ottc.alignment.formats.manifests import json_lines
 from espnet_ottc.utils.files import written_aside
 
@@ -60,7 +61,7 @@ class CutAudio(Mapping[str, Samples]):
 
         Raises:
             KeyError: no such cut.
-            RuntimeError: audio that cannot be read.
+            ValueError: audio that cannot be read.
         """
         return samples_of(self.cut(utterance))
 
@@ -112,14 +113,9 @@ def samples_of(cut: Cut) -> Samples:
     """Samples of a cut: (N,), or (N, channels) where there are several; float32 in [-1, 1].
 
     Raises:
-        RuntimeError: audio that cannot be read; it names the cut.
+        ValueError: audio that cannot be read; it names the cut.
     """
-    try:
-        audio = cut.load_audio()
-    except Exception as fault:  # whatever a decoder raises
-        raise RuntimeError(f"{cut.id}: audio could not be read: {fault}") from fault
-    if audio is None:
-        raise RuntimeError(f"{cut.id}: the cut has no recording")
+    audio = cut_sound(cut)
     samples: Samples = audio[0] if len(audio) == 1 else audio.T
     return samples
 

@@ -76,8 +76,7 @@ class SharBatches(torch.utils.data.IterableDataset[list[Utterance]]):
         """Utterances as ESPnet collates them.
 
         Raises:
-            ValueError: a damaged shard.
-            RuntimeError: audio that cannot be read, a cut without text.
+            ValueError: a damaged shard, audio that cannot be read, a cut without text.
         """
         worker = torch.utils.data.get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -102,7 +101,7 @@ class SharBatches(torch.utils.data.IterableDataset[list[Utterance]]):
     def _utterance(self, cut: Cut) -> Utterance:
         text = cut.supervisions[0].text if cut.supervisions else None
         if text is None:
-            raise RuntimeError(f"{cut.id}: must have a text")
+            raise ValueError(f"{cut.id}: must have a text")
         data: dict[str, Any] = {"speech": samples_of(cut), "text": text}
         if self.preprocess is not None:
             data = self.preprocess(cut.id, data)

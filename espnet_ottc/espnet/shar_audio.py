@@ -42,7 +42,7 @@ class SharAudio(Mapping[str, Samples]):
         Raises:
             KeyError: the stream has no such cut behind the one that was asked for last.
             ValueError: a damaged shard, another sampling rate than before.
-            RuntimeError: audio that cannot be read.
+            ValueError: audio that cannot be read.
         """
         cut = self._next(utterance)
         self._asked = utterance

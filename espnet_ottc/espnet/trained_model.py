@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import espnet_ottc.espnet.register  # noqa: F401
 from espnet_ottc.alignment.aligners import BOUNDARY, Aligner, ctc_aligner, make_aligner
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.cut_sound import cut_sound
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.boundary_head import BoundaryHead
@@ -301,11 +302,11 @@ class TrainedModel:
         """(N,) samples of a mono cut at `sampling_rate`.
 
         Raises:
-            ValueError: several channels.
+            ValueError: several channels, or audio that cannot be read.
         """
         if cut.sampling_rate != self.sampling_rate:
             cut = cut.resample(self.sampling_rate)
-        audio = np.atleast_2d(cut.load_audio())
+        audio = cut_sound(cut)
         if len(audio) != 1:
             raise ValueError(f"{cut.id}: the cut must have one channel, got {len(audio)}")
         samples = torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32))

@@ -56,14 +56,14 @@ def check(recipe: Recipe) -> None:
         recipe.corpus_inputs()
     bind(
         paths.datadir,
-        {"corpus": str(recipe.corpus_dir.resolve()), "training set": sets.train},
+        {"corpus": recipe.corpus_dir, "training set": sets.train},
         "--datadir",
     )
     bind(
         paths.expdir,
         {
-            "data": str(paths.datadir.resolve()),
-            "configurations": str(recipe.conf.resolve()),
+            "data": paths.datadir,
+            "configurations": recipe.conf,
             "tokens": paths.token_dir.name,
         },
         "--expdir",
@@ -72,8 +72,10 @@ def check(recipe: Recipe) -> None:
         write(system.made_of, paths.configuration(system.name))
 
 
-def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
+def bind(folder: Path, made_for: Mapping[str, str | Path], option: str) -> None:
     """Note what a folder is made for; refuse to use it for anything else.
+
+    A relative path is noted as seen from the folder, so that a copy of both is made for the copy.
 
     Args:
         folder: the folder; made where there is none.
@@ -87,14 +89,25 @@ def bind(folder: Path, made_for: Mapping[str, str], option: str) -> None:
     try:
         before = read_json_object(path)
     except FileNotFoundError:
-        write_json(path, made_for)
+        write_json(path, {name: _noted(value, folder) for name, value in made_for.items()})
         return
     for name, value in made_for.items():
-        if before.get(name) != value:
+        noted, now = before.get(name), str(value)
+        if isinstance(value, Path):
+            noted = str((folder.resolve() / str(noted)).resolve())
+            now = str(value.resolve())
+        if noted != now:
             raise ValueError(
-                f"{folder} was made for the {name} {before.get(name)}, not {value}; "
+                f"{folder} was made for the {name} {noted}, not {now}; "
                 f"give another folder ({option}) or remove this one"
             )
+
+
+def _noted(value: str | Path, folder: Path) -> str:
+    if isinstance(value, Path):
+        there = value.resolve()
+        return str(there) if value.is_absolute() else os.path.relpath(there, folder.resolve())
+    return value
 
 
 def _check_systems(recipe: Recipe) -> None:

@@ -13,6 +13,7 @@ import soundfile
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
+from espnet_ottc.alignment.cut_sound import cut_sound
 from espnet_ottc.alignment.formats import (
     ctm_ids,
     item_of,
@@ -246,11 +247,7 @@ def load_utterance(cut: Cut, lanes: Sequence[Lane]) -> Utterance:
     Raises:
         OSError, ValueError: audio that cannot be read; it names the cut.
     """
-    try:
-        audio = np.atleast_2d(cut.load_audio())
-    # Lhotse has an exception of its own for each of its readers.
-    except Exception as error:
-        raise ValueError(f"{cut.id}: cannot read its audio: {error}") from error
+    audio = cut_sound(cut)
     return Utterance(
         id=cut.id,
         text=" ".join(supervision.text or "" for supervision in cut.supervisions),

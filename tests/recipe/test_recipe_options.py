@@ -1,5 +1,6 @@
 """Options of a recipe are checked before anything runs."""
 
+import json
 import re
 import shlex
 import shutil
@@ -163,6 +164,29 @@ def test_data_and_experiments_are_not_shared_by_different_runs(folder, capsys):
     assert checked(["--conf", "conf/other"]) == 1
     assert "exp was made for the configurations" in capsys.readouterr().err
     assert checked(["--conf", "conf/other", "--expdir", "exp2"]) == 0
+
+
+def test_a_copied_recipe_is_made_for_what_was_copied_with_it(folder, monkeypatch, capsys):
+    elsewhere = ["--librispeech", str(corpus(folder.parent)), "--datadir", "data2"]
+    elsewhere += ["--expdir", str(folder / "exp2")]
+    for words in ([], elsewhere):
+        assert checked(words) == 0
+    shutil.copytree(folder.parent, folder.parent / "copy", symlinks=True)
+    monkeypatch.chdir(folder.parent / "copy" / folder.name)
+    for words in ([], [*elsewhere[:-1], "exp2"]):
+        assert checked(words) == 0
+    # Experiments of the first tree belong to its data.
+    assert checked(elsewhere) == 1
+    assert f"{folder}/exp2 was made for the data {folder}/data2, not " in capsys.readouterr().err
+
+
+def test_a_folder_that_was_noted_by_its_whole_path_is_known_again(folder):
+    assert checked() == 0
+    path = folder / "exp/.made_for.json"
+    noted = json.loads(path.read_text())
+    assert noted["data"] == "../data"
+    path.write_text(json.dumps({**noted, "data": str(folder / "data")}))
+    assert checked() == 0
 
 
 def test_several_values_may_be_quoted_or_apart(folder):

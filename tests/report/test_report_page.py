@@ -221,7 +221,7 @@ def test_the_number_of_recordings_is_the_one_asked_for(experiment: Any) -> None:
         ("exp/ottc/seed1/config.yaml", "config.yaml", 3),
         ("exp/ctc/seed1/align_forced", "ctc/seed1/align_forced/test-x/words.ctm", 4),
         ("data/test-x/cuts.jsonl.gz", "cuts.jsonl.gz: no such manifest", 1),
-        ("data/test-x/0.wav", "utt-a: cannot read its audio", 3),
+        ("data/test-x/0.wav", "utt-a: audio could not be read", 3),
     ],
 )
 def test_what_is_missing_is_said_and_the_rest_is_shown(

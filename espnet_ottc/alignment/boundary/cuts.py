@@ -10,6 +10,7 @@ from torch import Tensor
 from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
+from espnet_ottc.alignment.cut_sound import cut_sound
 from espnet_ottc.alignment.writing import Times
 
 
@@ -65,5 +66,5 @@ def _samples(cut: Cut, rate: int) -> Tensor:
     """(N,) samples at a rate; the mean of the channels."""
     if cut.sampling_rate != rate:
         cut = cut.resample(rate)
-    audio = np.atleast_2d(cut.load_audio()).mean(0)
+    audio = cut_sound(cut).mean(0)
     return torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
