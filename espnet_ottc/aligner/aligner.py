@@ -13,14 +13,15 @@ from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
-from espnet_ottc.aligner.search import aligned_words, default_search
+from espnet_ottc.aligner.search import InfeasibleError, aligned_words, default_search
 from espnet_ottc.aligner.speech_activity import (
     KEPT_END,
     LONG_END,
+    covered_pauses,
     spoken_frames,
     spoken_part,
 )
-from espnet_ottc.aligner.steady_sound import Shortened, without_steady_sound
+from espnet_ottc.aligner.steady_sound import Shortened, without_steady_sound, without_stretches
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import (
@@ -324,6 +325,8 @@ class Aligner:
         rate = self.sampling_rate
         length = len(part.samples) / rate
         found = self._found(part.samples, utterance.text, length, outputs, noisy=part.cut)
+        if self.options.vad and utterance.text is not None:
+            found = self._without_covered_pauses(found, part, utterance.text)
         found = found.moved(part.first / rate)
         if part.lacks(found.words):
             # The detector does not hear every quiet word.
@@ -349,6 +352,31 @@ class Aligner:
             model=self.model_name,
             source=None if path is None else str(path),
         )
+
+    def _without_covered_pauses(self, found: Assembled, part: "_Part", text: str) -> Assembled:
+        """The words again, where one reaches into a long pause of music or the like; else as they are."""
+        spans = [(word.start, word.end) for word in found.words]
+        pauses = covered_pauses(spans, part.samples, self.sampling_rate)
+        if not pauses:
+            return found
+        sound = without_stretches(part.samples, self.sampling_rate, pauses)
+        try:
+            again = self._found(
+                sound.samples,
+                text,
+                len(sound.samples) / self.sampling_rate,
+                None,
+                noisy=part.cut,
+            )
+        except InfeasibleError:
+            return found
+        again = replace(
+            again,
+            words=tuple(map(sound.word, again.words)),
+            gaps=tuple(gap.retimed(sound.time) for gap in again.gaps),
+        )
+        # The detector does not hear every quiet word.
+        return max(again, found, key=lambda one: _count_ok(one.words))
 
     def _found(
         self,

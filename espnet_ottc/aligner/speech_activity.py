@@ -1,8 +1,9 @@
 """Where somebody speaks, by Silero's detector: models find words in hiss and music too."""
 
 import functools
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ _PIECE, _BEFORE = 30.0, 2.0
 # Seconds at an end of a recording that are left out where nobody speaks in them, but for those beside speech:
 # more before, since a quiet onset is heard late.
 LONG_END, KEPT_START, KEPT_END = 3.0, 0.2, 0.1
+# Seconds of a pause between words that is left out, and of a word that may cover one.
+_PAUSE, _LONG_WORD = 1.0, 1.0
 # Seconds that are heard first at either end.
 _LOOK = 10.0
 
@@ -94,6 +97,58 @@ def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
         for end, kept in ((before, KEPT_START), (after, KEPT_END))
     )
     return first, len(samples) - last
+
+
+def covered_pauses(
+    words: Sequence[tuple[float, float]], samples: Tensor, sampling_rate: int
+) -> list[tuple[int, int]]:
+    """Stretches between the words of a text in which nobody speaks, though a word was found there.
+
+    Little is heard: no more than what lies about words of a second and longer, and about pauses of 3 s.
+
+    Args:
+        words: starts and ends in seconds, in order of time.
+        samples: (N,) in [-1, 1].
+        sampling_rate: Hz.
+
+    Returns:
+        Of each stretch of a second and more the first sample, and the one behind the last; in order of time.
+        None where no word reaches into one of them.
+    """
+    duration = len(samples) / sampling_rate
+    steps = [
+        (max(start - _BEFORE, 0.0), min(after + _BEFORE, duration))
+        for (start, end), (after, _) in itertools.pairwise([*words, (duration, duration)])
+        if end - start >= _LONG_WORD or after - start >= LONG_END
+    ]
+    pauses: list[tuple[float, float]] = []
+    for begin, end in _joined(steps):
+        part = samples[round(begin * sampling_rate) : round(end * sampling_rate)]
+        heard = [
+            (begin + start, begin + stop) for start, stop in speech_stretches(part, sampling_rate)
+        ]
+        for (_, before), (behind, _) in itertools.pairwise([(begin, begin), *heard, (end, end)]):
+            first, last = before + KEPT_END, behind - KEPT_START
+            if last - first >= _PAUSE:
+                pauses.append((first, last))
+    if not any(
+        min(stop, last) - max(start, first) > KEPT_START
+        for first, last in pauses
+        for start, stop in words
+    ):
+        return []
+    return [(round(first * sampling_rate), round(last * sampling_rate)) for first, last in pauses]
+
+
+def _joined(stretches: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those that touch are one."""
+    found: list[tuple[float, float]] = []
+    for start, end in stretches:
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
 
 
 def _seconds_before_speech(samples: Tensor, sampling_rate: int, *, from_end: bool) -> float | None:

@@ -71,10 +71,8 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
         sampling_rate: Hz.
     """
     stretches = steady_stretches(samples, sampling_rate)
-    N, beside = len(samples), round(_KEPT * sampling_rate)
-    loudest = float(torch.stack(samples.aminmax()).abs().max()) if N else 0.0
-    kept: list[Tensor] = []
-    begins, left_out, count = [], [], 0
+    N = len(samples)
+    loudest = _loudest(samples)
     # The frames at an edge have a little of a loud sound, which could be taken for a letter.
     hop = round(_HOP * sampling_rate)
     stretches = [
@@ -83,6 +81,22 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
         else (first, last)
         for first, last in stretches
     ]
+    return without_stretches(samples, sampling_rate, stretches)
+
+
+def without_stretches(
+    samples: Tensor, sampling_rate: int, stretches: Sequence[tuple[int, int]]
+) -> Shortened:
+    """A recording with a short and quiet pause in place of each of some stretches.
+
+    Args:
+        samples: (N,) in [-1, 1].
+        sampling_rate: Hz.
+        stretches: of each the first sample, and the one behind the last; in order of time, and apart.
+    """
+    N, beside, loudest = len(samples), round(_KEPT * sampling_rate), _loudest(samples)
+    kept: list[Tensor] = []
+    begins, left_out, count = [], [], 0
     for before, behind in itertools.pairwise([(0, 0), *stretches, (N, N)]):
         if before[1] >= behind[0]:
             continue
@@ -99,6 +113,10 @@ def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     if not kept:
         return Shortened(samples, (0.0,), (0.0,), N / sampling_rate)
     return Shortened(torch.cat(kept), begins, left_out, N / sampling_rate)
+
+
+def _loudest(samples: Tensor) -> float:
+    return float(torch.stack(samples.aminmax()).abs().max()) if len(samples) else 0.0
 
 
 def _quiet(sound: Tensor, loudest: float) -> Tensor:

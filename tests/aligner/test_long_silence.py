@@ -133,3 +133,24 @@ def test_a_word_that_the_detector_does_not_hear_is_found_all_the_same(
             assert word.status == "ok"
             assert word.start == pytest.approx(right.start, abs=0.1)
             assert word.end == pytest.approx(right.end, abs=0.1)
+
+
+@pytest.mark.usefixtures("_unshortened")
+def test_a_word_in_what_the_detector_takes_for_a_pause_is_found_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pieces = [_said(text, 0.0) for text in ("bad cafe", "dead", "face")]
+    sound, text = np.concatenate(pieces), "bad cafe dead face"
+    everywhere = Aligner(LettersModel(), AlignerOptions(vad=False))  # type: ignore[arg-type]
+    expected = everywhere.align(sound, text, sampling_rate=RATE)
+    assert {word.status for word in expected.words} == {"ok"}
+    pause = (len(pieces[0]), len(pieces[0]) + len(pieces[1]))
+    monkeypatch.setattr(aligner_module, "spoken_part", lambda *_: (0, len(sound)))
+    monkeypatch.setattr(aligner_module, "covered_pauses", lambda *_: [pause])
+    aligner = Aligner(LettersModel())  # type: ignore[arg-type]
+    assert aligner.align(sound, text, sampling_rate=RATE) == expected
+    # Without that word, what is found around it is right.
+    found = aligner.align(sound, "bad cafe face", sampling_rate=RATE).words
+    assert [word.start for word in found] == pytest.approx(
+        [word.start for word in expected.words if word.text != "dead"], abs=0.1
+    )

@@ -15,12 +15,14 @@ from espnet_ottc.aligner import speech_activity
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.audio import resampled
 from espnet_ottc.aligner.speech_activity import (
+    covered_pauses,
     speech_probabilities,
     speech_stretches,
     spoken_frames,
     spoken_part,
 )
 from espnet_ottc.aligner.utterance import Recording, Utterance
+from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.windows import FrameOutputs
 
@@ -139,6 +141,38 @@ def test_its_times_count_from_the_recordings_start(tmp_path: Path) -> None:
         assert found.words[0].tokens[0].start >= first / RATE
         assert found.duration == len(samples) / RATE
     assert whole.align(samples, "bad", sampling_rate=RATE).words != found.words
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_a_pause_is_found_where_a_word_covers_it(name: str) -> None:
+    speech = _speech()
+    pause = SOUNDS[name][: 2 * RATE]
+    samples = torch.cat([speech, pause, speech])
+    begin, end = len(speech) / RATE, (len(speech) + len(pause)) / RATE
+    word = 0.4
+    ((first, last),) = covered_pauses([(0, word), (word, end), (end, end + word)], samples, RATE)
+    assert begin < first / RATE < begin + 0.6
+    assert end - 0.7 < last / RATE < end
+    beside = [(0.0, begin), (end, end + word)]
+    assert covered_pauses(beside, samples, RATE) == []
+    assert covered_pauses([(0, begin), (begin, end)], torch.cat([speech] * 3), RATE) == []
+    assert covered_pauses([], samples, RATE) == []
+
+
+def test_no_word_is_said_in_music_between_others() -> None:
+    speech, music = _speech(), SOUNDS["music"]
+    samples = torch.cat([speech, music, speech])
+    begin, end = len(speech) / RATE, (len(speech) + len(music)) / RATE
+
+    def inside(found: AlignedUtterance) -> float:
+        return sum(max(min(one.end, end) - max(one.start, begin), 0) for one in found.words)
+
+    model = CountingModel()
+    everywhere = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
+    assert inside(everywhere.align(samples, "bad cab", sampling_rate=RATE)) > 5
+    found = Aligner(model).align(samples, "bad cab", sampling_rate=RATE)  # type: ignore[arg-type]
+    assert inside(found) < 1
+    assert found.duration == len(samples) / RATE
 
 
 def test_weights_of_frames_go_with_them() -> None:
