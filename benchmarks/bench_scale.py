@@ -57,7 +57,11 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--cuts", type=int, default=3_000_000)
     parser.add_argument("--few", type=int, default=100_000, help="to measure beside")
     parser.add_argument("--folder", type=Path, help="for what is written; default: a temporary one")

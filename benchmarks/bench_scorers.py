@@ -68,7 +68,11 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--before", metavar="COMMIT", help="an earlier state to measure beside")
     parser.add_argument("--utterances", type=int, default=300_000)
     parser.add_argument("--seed", type=int, default=0)
