@@ -54,6 +54,27 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def kept(path: Path) -> Iterator[Path]:
+    """The path; of what can be read once alone (a named pipe, `<(command)`, `/dev/stdin`) that of a copy.
+
+    Args:
+        path: of any file or folder.
+
+    Raises:
+        OSError: what comes cannot be read or kept.
+    """
+    if not path.exists() or path.is_file() or path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        # Messages name the file, and some suffixes tell the format.
+        copy = Path(folder, path.name)
+        with path.open("rb") as file, copy.open("wb") as out:
+            shutil.copyfileobj(file, out)
+        yield copy
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """The files in a folder and in its folders, sorted in each; links are followed, but not in circles."""
     for name, folders, files_here in os.walk(folder, followlinks=True):

@@ -1,6 +1,7 @@
 """The two scoring commands: what they print, write and refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,22 @@ def test_case_can_be_ignored_and_words_skipped(
 ) -> None:
     assert _words(folder, "--ignore_case", "--skip", "DAY", "DAYS") == 0
     assert capsys.readouterr().out.splitlines()[1].split()[1:4] == ["2", "3", "3"]
+
+
+@pytest.mark.parametrize("side", ["ref", "hyp"])
+@pytest.mark.parametrize(("score", "suffix"), [(_words, "txt"), (_times, "ctm")])
+def test_what_comes_from_a_pipe_is_scored_as_a_file_is(
+    folder: Path, score: Callable[..., int], suffix: str, side: str
+) -> None:
+    assert score(folder, "--json", str(folder / "file.json")) == 0
+    pipe = folder / f"pipe.{suffix}"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cp", folder / f"{side}.{suffix}", pipe]) as writing:
+        given = {side: pipe.name}
+        assert score(folder, "--json", str(folder / "pipe.json"), **given) == 0
+        assert writing.wait() == 0
+    of_file = json.loads((folder / "file.json").read_text())
+    assert json.loads((folder / "pipe.json").read_text()) == {**of_file, side: str(pipe)}
 
 
 @pytest.mark.parametrize("hyp", ["hyp.ctm", "hyp", "hyp.jsonl.gz"])

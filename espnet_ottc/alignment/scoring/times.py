@@ -1,6 +1,7 @@
 """Scores of word (or phone) times against a reference, and peakiness."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from espnet_ottc.alignment.scoring.time_counts import (
 )
 from espnet_ottc.alignment.span_table import SpanTable
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.utils.files import kept
 from espnet_ottc.utils.forks import work_on_parts
 
 _SETTINGS = ("collar", "level", "resamples", "seed", "ignore_case", "skip", "tier")
@@ -202,27 +204,29 @@ def score_time_files(
     options = options or TimesScoringOptions()
     names = (str(reference), str(hypothesis))
     inner_name = None if inner is None else str(inner)
-    files = time_files(reference, hypothesis, inner=inner, frames=frames, durations=durations)
-    if are_ctms(files, options):
-        try:
-            found = count_parts(options, counted or _counted(files, cores), TimeSums)
-            return _report(*found, names, inner_name)
-        except UnorderedError:
-            pass  # the whole says what is wrong, if anything is
+    given = time_files(reference, hypothesis, inner=inner, frames=frames, durations=durations)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(kept(path)) for name, path in given.items()}
+        if are_ctms(files, options):
+            try:
+                found = count_parts(options, counted or _counted(files, cores), TimeSums)
+                return _report(*found, names, inner_name)
+            except UnorderedError:
+                pass  # the whole says what is wrong, if anything is
 
-    def read(path: Path, channel: str | None) -> SpanTable:
-        return read_span_table(path, options.tier, channel, options.encoding)
+        def read(name: str, channel: str | None) -> SpanTable:
+            return read_span_table(files[name], options.tier, channel, options.encoding)
 
-    return _score(
-        read(reference, options.channel),
-        read(hypothesis, options.hyp_channel or options.channel),
-        options,
-        frame_labels=None if frames is None else text_lines(frames),
-        durations=None if durations is None or frames is None else read_durations(durations),
-        names=names,
-        inner=None if inner is None else read(inner, options.channel),
-        inner_name=inner_name,
-    )
+        return _score(
+            read("reference", options.channel),
+            read("hypothesis", options.hyp_channel or options.channel),
+            options,
+            frame_labels=text_lines(files["frames"]) if "frames" in files else None,
+            durations=read_durations(files["durations"]) if "durations" in files else None,
+            names=names,
+            inner=read("inner", options.channel) if "inner" in files else None,
+            inner_name=inner_name,
+        )
 
 
 def time_files(

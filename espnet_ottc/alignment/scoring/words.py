@@ -28,6 +28,7 @@ from espnet_ottc.alignment.scoring.word_counts import (
     WordScoringOptions,
     WordSums,
 )
+from espnet_ottc.utils.files import kept
 from espnet_ottc.utils.forks import work_on_parts
 
 _SETTINGS = ("level", "resamples", "seed", "sclite_costs", "ignore_case", "skip", "normalize")
@@ -192,21 +193,20 @@ def score_word_files(
     """
     options = word_file_options(reference, hypothesis, options or WordScoringOptions())
     names = (str(reference), str(hypothesis))
-    if are_texts(reference, hypothesis, options):
-        try:
-            found = count_parts(
-                options, counted or _counted(reference, hypothesis, cores), WordSums
-            )
-            return _report(*found, names)
-        except UnorderedError:
-            pass  # the whole says what is wrong, if anything is
-    return _score(
-        _read_words(reference, options, options.channel),
-        _read_words(hypothesis, options, options.hyp_channel or options.channel),
-        options,
-        names,
-        cores,
-    )
+    with kept(reference) as ours, kept(hypothesis) as theirs:
+        if are_texts(ours, theirs, options):
+            try:
+                found = count_parts(options, counted or _counted(ours, theirs, cores), WordSums)
+                return _report(*found, names)
+            except UnorderedError:
+                pass  # the whole says what is wrong, if anything is
+        return _score(
+            _read_words(ours, options, options.channel),
+            _read_words(theirs, options, options.hyp_channel or options.channel),
+            options,
+            names,
+            cores,
+        )
 
 
 def _counted(
