@@ -21,7 +21,6 @@ from espnet_ottc.aligner.speech_activity import (
     spoken_frames,
     spoken_part,
 )
-from espnet_ottc.aligner.steady_sound import Shortened, without_steady_sound, without_stretches
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import (
@@ -35,6 +34,7 @@ from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.confidence import Calibration
+from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound, without_stretches
 from espnet_ottc.alignment.text import Speller
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 

@@ -12,7 +12,6 @@ from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
 from espnet_ottc.aligner.boundaries import boundary_word, said_for, tokens_of_words
 from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
-from espnet_ottc.aligner.steady_sound import without_steady_sound
 from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.aligners import BOUNDARY
@@ -25,6 +24,7 @@ from espnet_ottc.alignment.boundary.session import Trained, train_into
 from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Pronunciations, read_lexicon
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.sound_files import probe
+from espnet_ottc.alignment.steady_sound import without_steady_sound
 from espnet_ottc.alignment.text import Alphabet, Speller
 from espnet_ottc.alignment.text.spelling import APOSTROPHES
 from espnet_ottc.alignment.windows import FrameOutputs

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from espnet_ottc.aligner.aligner import Aligner
 from espnet_ottc.aligner.search import InfeasibleError
-from espnet_ottc.aligner.steady_sound import without_steady_sound
 from espnet_ottc.aligner.utterance import Utterance
 from espnet_ottc.alignment.aligned import OK
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.confidence import Calibration, calibration_error, fit_calibration
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.steady_sound import without_steady_sound
 
 RIGHT, OTHER, DELETED, REPLACED = KINDS = ("right", "other", "deleted", "replaced")
 # Fewer say nothing about rare faults.

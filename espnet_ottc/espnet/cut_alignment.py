@@ -16,6 +16,7 @@ from espnet_ottc.alignment.aligners import (
     TokenAlignment,
     make_aligner,
 )
+from espnet_ottc.alignment.boundary.cuts import seconds_left_out, spans_of_recording
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.pieces import LONGEST, align_long
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
@@ -25,7 +26,8 @@ from espnet_ottc.alignment.spans import (
     with_unaligned,
     words_from_tokens,
 )
-from espnet_ottc.alignment.windows import FrameOutputs, together
+from espnet_ottc.alignment.steady_sound import without_steady_sound
+from espnet_ottc.alignment.windows import FrameOutputs, frame_outputs, together
 from espnet_ottc.alignment.writing import Times
 from espnet_ottc.espnet.criteria.sequence import SequenceCriterion
 from espnet_ottc.ops.greedy_decoding import kept_frames
@@ -167,27 +169,32 @@ def _find_boundaries(
     posteriors: FrameOutputs,
     found: AlignedCut,
 ) -> None:
-    """Enter the spans by a boundary model under a name."""
+    """Enter the spans by a boundary model under a name; long steady sound is left out for the search."""
     words = found.text.split()
     if not words:
         found.tokens[name], found.words[name] = [], []
         return
-    features = boundary.features(model.samples(cut), model.sampling_rate)
+    sound = without_steady_sound(model.samples(cut), model.sampling_rate)
+    left_out = seconds_left_out(sound, model.sampling_rate)
+    if left_out > 0:
+        posteriors = frame_outputs(model, [sound.samples])[0]
+    duration = cut.duration - left_out
+    features = boundary.features(sound.samples, model.sampling_rate)
     wide = WideScores(boundary, wide_outputs(model, posteriors))
-    roughly = _rough_words(model, cut, found.text, posteriors) if cut.duration > LONGEST else []
+    roughly = _rough_words(model, cut, found.text, posteriors) if duration > LONGEST else []
     times = align_long(
         boundary,
         features,
         words,
-        cut.duration,
+        duration,
         wide,
         [(span.start, span.end) for span in roughly],
-        LONGEST if roughly else cut.duration,
+        LONGEST if roughly else duration,
     )
     if isinstance(times, str):
         found.infeasible[name] = times
     else:
-        found.tokens[name], found.words[name] = times.tokens, times.words
+        found.words[name], found.tokens[name] = spans_of_recording(times, sound)
 
 
 def _rough_words(

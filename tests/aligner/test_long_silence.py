@@ -7,8 +7,8 @@ from letters_model import RATE, TOKENS, LettersModel
 
 from espnet_ottc.aligner import aligner as aligner_module
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
-from espnet_ottc.aligner.steady_sound import Shortened
 from espnet_ottc.alignment.aligners import BOUNDARY
+from espnet_ottc.alignment.steady_sound import Shortened
 from espnet_ottc.bin import align
 
 SILENCE = 10.0

@@ -8,9 +8,9 @@ from letters_model import LettersModel
 from torch import Tensor
 
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
-from espnet_ottc.aligner.steady_sound import steady_stretches, without_steady_sound
 from espnet_ottc.alignment.aligned import AlignedWord
 from espnet_ottc.alignment.spans import FrameGrid, Span
+from espnet_ottc.alignment.steady_sound import steady_stretches, without_steady_sound
 from espnet_ottc.alignment.windows import FrameOutputs
 
 RATE = 16_000

@@ -6,7 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import soundfile
 import torch
+from lhotse import Recording as Audio
+from lhotse import SupervisionSegment
 from tone_words import aligned
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.boundary import features as features_of_sound
 from espnet_ottc.alignment.boundary import session
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.cuts import align_cuts
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import columns_of, make_graph
 from espnet_ottc.alignment.boundary.material import SpokenText
@@ -94,6 +98,30 @@ def test_planted_words_are_found_from_equal_shares_of_the_frames(
             assert closes[0] <= span.end <= closes[1]
     assert sum(errors) / len(errors) < 0.012
     assert sum(inside) / len(inside) > 0.9
+
+
+def test_words_of_cuts_stay_where_they_are_about_a_long_pause(
+    trained: tuple[BoundaryModel, list[Round]], tmp_path: Path
+) -> None:
+    (one, times), (other, later) = _utterance(100), _utterance(101)
+    samples = one.load()[0]
+    pause = 0.02 * torch.randn(5 * RATE, generator=torch.Generator().manual_seed(0))
+    soundfile.write(tmp_path / "x.wav", torch.cat([samples, pause, other.load()[0]]).numpy(), RATE)
+    cut = Audio.from_file(tmp_path / "x.wav").to_cut()
+    text = " ".join((*one.words, *other.words))
+    cut.supervisions = [SupervisionSegment("x", "x", 0, cut.duration, text=text)]
+    found, durations = align_cuts(trained[0], [cut])
+    assert durations == {cut.id: cut.duration}
+    offset = len(samples) / RATE + 5
+    expected = [*times, *((start + offset, end + offset) for start, end in later)]
+    for span, (start, end) in zip(found.words[cut.id], expected, strict=True):
+        assert span.start == pytest.approx(start, abs=0.05)
+        assert span.end == pytest.approx(end, abs=0.05)
+    tokens = iter(found.tokens[cut.id])
+    for word in found.words[cut.id]:
+        for letter, token in zip(word.symbol, tokens, strict=False):
+            assert token.symbol == letter
+            assert word.start - 0.02 < token.start <= token.end < word.end + 0.02
 
 
 def test_intervals_are_longer_where_less_is_known(

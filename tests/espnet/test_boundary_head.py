@@ -6,10 +6,11 @@ import zipfile
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from espnet2.tasks.asr import ASRTask
-from lhotse import CutSet
+from lhotse import CutSet, Recording, SupervisionSegment
 
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.alignment.aligners import make_aligner
@@ -101,6 +102,26 @@ def test_the_command_aligns_by_the_head_and_keeps_confidences(lab, headed, model
     assert gaps.search == "viterbi"
     with pytest.raises(ValueError, match="knows no gaps"):
         AlignerOptions(search="boundary", allow_gaps=True)
+
+
+def test_a_cut_with_a_long_pause_has_the_commands_times(lab, headed, model, tmp_path):
+    one, other = list(CutSet.from_file(lab.valid.cuts))[:2]
+    hiss = 0.02 * np.random.default_rng(0).standard_normal(3 * 16000)
+    samples = np.concatenate([one.load_audio()[0], hiss, other.load_audio()[0]])
+    soundfile.write(tmp_path / "x.wav", samples, 16000)
+    cut = Recording.from_file(tmp_path / "x.wav").to_cut()
+    text = f"{lab.valid.texts[one.id]} {lab.valid.texts[other.id]}"
+    cut.supervisions = [SupervisionSegment("x", "x", 0, cut.duration, text=text)]
+    times = model.align([cut]).times["boundary"]
+    found = Aligner.from_pretrained(str(headed)).align(tmp_path / "x.wav", text)
+    pause = (one.duration, one.duration + 3)
+    assert len(times.words["x"]) == len(found.words)
+    for span, word in zip(times.words["x"], found.words, strict=True):
+        assert (span.symbol, span.start, span.end) == (word.text, word.start, word.end)
+        assert span.end < pause[0] + 0.2 or span.start > pause[1] - 0.2
+    heard = [token for word in found.words for token in word.tokens]
+    assert len(times.tokens["x"]) == len(heard)
+    assert all(token.end <= cut.duration for token in times.tokens["x"])
 
 
 def test_a_long_cut_is_searched_in_pieces_with_the_same_times(lab, model, monkeypatch):

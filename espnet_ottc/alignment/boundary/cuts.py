@@ -7,10 +7,12 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import align_features
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.cut_sound import cut_sound
+from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound
 from espnet_ottc.alignment.writing import Times
 
 
@@ -25,7 +27,7 @@ def spoken_cut(cut: Cut) -> SpokenText:
 
 
 def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[str, float]]:
-    """Times of the words of cuts by a boundary model alone.
+    """Times of the words of cuts by a boundary model alone; long steady sound is left out for the search.
 
     Args:
         model: to align with.
@@ -44,13 +46,27 @@ def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[s
             times.words[cut.id], times.tokens[cut.id] = [], []
             continue
         rate = model.sampling_rate
-        features = model.features(_samples(cut, rate), rate)
-        found = align_features(model, features, words, cut.duration)
+        sound = without_steady_sound(_samples(cut, rate), rate)
+        duration = cut.duration - seconds_left_out(sound, rate)
+        found = align_features(model, model.features(sound.samples, rate), words, duration)
         if isinstance(found, str):
             times.infeasible[cut.id] = found
         else:
-            times.words[cut.id], times.tokens[cut.id] = found.words, found.tokens
+            times.words[cut.id], times.tokens[cut.id] = spans_of_recording(found, sound)
     return times, durations
+
+
+def seconds_left_out(sound: Shortened, sampling_rate: int) -> float:
+    """How much shorter what is left is than the recording."""
+    return sound.duration - len(sound.samples) / sampling_rate
+
+
+def spans_of_recording(found: BoundaryAlignment, sound: Shortened) -> tuple[list[Span], list[Span]]:
+    """Words and tokens that were found in what is left of a recording, where they are in the recording."""
+    clocks = [sound.clock(word.start, word.end) for word in found.words]
+    words = [word.retimed(clock) for word, clock in zip(found.words, clocks, strict=True)]
+    tokens = zip(found.tokens, found.token_words, strict=True)
+    return words, [token.retimed(clocks[owner]) for token, owner in tokens]
 
 
 def _words(cut: Cut) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,9 +52,13 @@ class Shortened:
 
     def word(self, found: AlignedWord) -> AlignedWord:
         """A word of what is left as it is in the recording: whole in one piece, that of its middle."""
-        piece = self._piece((found.start + found.end) / 2)
-        begin, end = (*self.begins, math.inf)[piece : piece + 2]
-        return found.retimed(lambda seconds: min(max(seconds, begin), end) + self.left_out[piece])
+        return found.retimed(self.clock(found.start, found.end))
+
+    def clock(self, start: float, end: float) -> Callable[[float], float]:
+        """When moments of a word are in the recording: all in the piece of its middle."""
+        piece = self._piece((start + end) / 2)
+        begin, stop = (*self.begins, math.inf)[piece : piece + 2]
+        return lambda seconds: min(max(seconds, begin), stop) + self.left_out[piece]
 
     def _piece(self, seconds: float) -> int:
         return max(bisect_right(self.begins, seconds) - 1, 0)
