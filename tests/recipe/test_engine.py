@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ottc.recipe import jobs
+from espnet_ottc.recipe import clusters, jobs
 from espnet_ottc.recipe.clusters import Clusters, Need
 from espnet_ottc.recipe.engine import TRIES, Engine
 from espnet_ottc.recipe.marks import StepError
@@ -190,12 +190,12 @@ def test_a_cluster_that_cannot_be_is_refused(tmp_path, text, message):
 def test_what_differs_for_trainings_wins(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text("{cluster: slurm, workers: 4, cores: 8, train: {workers: 2, gpus: 1}}")
-    clusters = Clusters(path)
-    assert clusters.workers("").resources == {"cores": 8}
-    trains = clusters.workers("train")
+    named = Clusters(path)
+    assert named.workers("").resources == {"cores": 8}
+    trains = named.workers("train")
     assert (trains.workers, trains.resources) == (2, {"cores": 8, "gpus": 1})
     with pytest.raises(ValueError, match="workers of 8 cores cannot run a unit of 9 threads"):
-        clusters.fitting(9, Need("train"))
+        named.fitting(9, Need("train"))
 
 
 def test_a_queue_leaves_signals_to_the_command(tmp_path):
@@ -212,6 +212,29 @@ def test_a_queue_leaves_signals_to_the_command(tmp_path):
     )
     pytest.importorskip("dask_jobqueue")
     subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_cluster_s_dashboard_is_named_where_it_can_be_shown(
+    tmp_path, monkeypatch, capsys, installed
+):
+    from distributed import LocalCluster
+
+    path = tmp_path / "cluster.yaml"
+    path.write_text("cluster: slurm")
+    asked = []
+    monkeypatch.setattr(clusters, "find_spec", lambda name: asked.append(name) or installed or None)
+    monkeypatch.setattr(
+        clusters,
+        "_queue",
+        lambda _: LocalCluster(n_workers=0, processes=False, dashboard_address="localhost:0"),
+    )
+    with Clusters(path).open(Need()):
+        said = capsys.readouterr().out
+    assert asked == ["bokeh"]
+    assert re.fullmatch(
+        r"  the cluster's dashboard: http://\S+:\d+/status\n" if installed else "", said
+    )
 
 
 def test_units_run_by_a_scheduler_that_runs_already(tmp_path):
