@@ -19,7 +19,7 @@ from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
     from espnet_ottc.aligner.aligner import AlignerOptions
-    from espnet_ottc.aligner.utterance import Utterance
+    from espnet_ottc.aligner.utterance import Failure, Utterance
 
 _LISTED = 5
 # In --out: what --train makes of a --model.
@@ -64,6 +64,8 @@ def align(options: argparse.Namespace) -> None:
     gathered = gather(options.inputs, reading)
     if not gathered.utterances and not gathered.failures:
         raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
+    if not gathered.utterances and (options.train or options.calibrate is not None):
+        raise ValueError(f"there is nothing to learn from:\n  {_first_of(gathered.failures)}")
     given = None if options.calibration is None else Calibration.load(options.calibration)
     how = AlignerOptions(
         search=options.aligner,
@@ -90,13 +92,10 @@ def align(options: argparse.Namespace) -> None:
     earlier = f", {kept} of an earlier run" if kept else ""
     say(f"{outcome.summary.as_text()}{earlier}: {where}")
     if outcome.failures:
-        lines = [f"{one.source or one.id}: {one.reason}" for one in outcome.failures[:_LISTED]]
-        more = len(outcome.failures) - len(lines)
-        lines += [f"and {more} more"] if more else []
         total = len(gathered.utterances) + len(gathered.failures)
         failed = (options.out or Path()) / FAILED
         raise UserError(
-            f"{len(outcome.failures)} of {total} failed ({failed}):\n  " + "\n  ".join(lines)
+            f"{len(outcome.failures)} of {total} failed ({failed}):\n  {_first_of(outcome.failures)}"
         )
     if outcome.summary.exceeds(options.max_doubtful):
         share = 100 * outcome.summary.doubtful_share
@@ -105,6 +104,13 @@ def align(options: argparse.Namespace) -> None:
             "is it the text of these recordings?",
             status=3,
         )
+
+
+def _first_of(failures: "Sequence[Failure]") -> str:
+    """The first of them, a line each, and how many more there are."""
+    lines = [f"{one.source or one.id}: {one.reason}" for one in failures[:_LISTED]]
+    more = len(failures) - len(lines)
+    return "\n  ".join([*lines, *([f"and {more} more"] if more else [])])
 
 
 def _share(text: str) -> float:
