@@ -380,7 +380,7 @@ def _once_each(found: Gathered) -> None:
     for one in found.utterances:
         if one.id in seen:
             source = None if one.recording.path is None else str(one.recording.path)
-            found.failures.append(Failure(one.id, "another utterance has this id", source))
+            found.failures.append(Failure(one.id, f"another utterance has the id {one.id}", source))
         else:
             seen.add(one.id)
             kept.append(one)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from espnet_ottc.utils.faults import pytorchs_reason
+
 # What ESPnet's reporter keeps of the epochs so far: durations and numbers of NumPy's.
 _NUMBER = np.float64(0).__reduce__()[0]
 _RECORDS: list[Any] = [
@@ -53,7 +55,7 @@ def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
     except _FAULTS as fault:
         raise ValueError(
             f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
-            f"code; PyTorch says: {(str(fault) or repr(fault)).splitlines()[0]}"
+            f"code; PyTorch says: {pytorchs_reason(fault)}"
         ) from fault
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: parameters must be a mapping, got {type(content).__name__}")

@@ -321,19 +321,27 @@ def _find_files(args: argparse.Namespace, directory: Path) -> None:
     """Let relative paths of a configuration mean what they did where the training was started.
 
     That was the current directory or, so that a model can be used from elsewhere, one above the model's.
+
+    Raises:
+        FileNotFoundError: the statistics for normalising are in none of them.
     """
 
-    def found(path: str) -> str:
-        if Path(path).exists():  # absolute ones too
-            return path
-        places = (parent / path for parent in directory.resolve().parents)
-        return str(next((place for place in places if place.exists()), path))
+    def found(path: str) -> Path | None:
+        places = (parent / path for parent in (Path(), *directory.resolve().parents))
+        return next((place for place in places if place.exists()), None)
 
+    # Some tokenizers have a name in its place.
     if getattr(args, "bpemodel", None):
-        args.bpemodel = found(args.bpemodel)
+        args.bpemodel = str(found(args.bpemodel) or args.bpemodel)
     conf = getattr(args, "normalize_conf", None) or {}
     if "stats_file" in conf:
-        args.normalize_conf = {**conf, "stats_file": found(conf["stats_file"])}
+        path = found(conf["stats_file"])
+        if path is None:
+            raise FileNotFoundError(
+                f"{directory / 'config.yaml'} names {conf['stats_file']}, which lies neither in the current "
+                "folder nor in one above the model's; copy it to such a place under the same name"
+            )
+        args.normalize_conf = {**conf, "stats_file": str(path)}
 
 
 def _load(model: nn.Module, path: Path) -> None:

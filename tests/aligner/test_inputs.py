@@ -248,7 +248,7 @@ def test_cuts_keep_recording_place_and_channel_and_one_id_is_named(tmp_path: Pat
     twice = _gather(manifest, manifest)
     assert len(twice.utterances) == 4
     assert {one.id for one in twice.failures} == {"a", "b-s0", "b-s1", "c"}
-    assert twice.failures[0].reason == "another utterance has this id"
+    assert twice.failures[0].reason == "another utterance has the id a"
 
 
 def test_each_channel_is_an_utterance(tmp_path: Path) -> None:

@@ -172,9 +172,12 @@ def test_parameters_that_run_code_are_refused(
 ) -> None:
     path = tmp_path / "harm.pt"
     path.write_bytes(pickle.dumps(_Harmful()))
-    with pytest.raises(ValueError, match="tensors alone"):
+    with pytest.raises(ValueError, match="tensors alone") as refused:
         load_model("torchaudio:MMS_FA", weights=path)
     assert "run" not in capsys.readouterr().out
+    # PyTorch would have it run, in bold type.
+    assert "weights_only" not in str(refused.value)
+    assert str(refused.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,11 @@ def test_names_that_are_no_model_are_refused(
 ) -> None:
     with pytest.raises(kind, match=message):
         load_model(name)
+
+
+def test_a_folder_without_a_model_is_told_what_one_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="a model's folder is the output of a training"):
+        load_model(str(tmp_path))
 
 
 def test_devices_that_are_not_there_are_refused() -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from espnet2.tasks.asr import ASRTask
 from espnet_lab import cut_of
 from lhotse import CutSet
@@ -198,6 +199,16 @@ class _Hostile:
 
     def __reduce__(self):
         return (open, (str(self.path), "w"))
+
+
+def test_statistics_that_a_copied_model_lacks_are_asked_for(ottc, tmp_path):
+    for name in ("config.yaml", "valid.loss.best.pth"):
+        shutil.copy(ottc.directory / name, tmp_path / name)
+    path = tmp_path / "config.yaml"
+    config = {**yaml.safe_load(path.read_text()), "normalize": "global_mvn"}
+    path.write_text(yaml.safe_dump({**config, "normalize_conf": {"stats_file": "exp/stats.npz"}}))
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml names exp/stats\.npz, .*copy it"):
+        TrainedModel(tmp_path)
 
 
 def test_parameters_that_would_run_code_are_refused_before_they_do(lab, ottc, tmp_path, capsys):

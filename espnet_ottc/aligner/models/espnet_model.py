@@ -99,8 +99,13 @@ def _checkpoint(place: Path, name: str) -> Path:
         averages = sorted(place.glob("valid.*.ave*.pth")) + sorted(place.glob("valid.*.best.pth"))
         if not averages:
             trained = sorted(one.parent for one in place.glob("**/config.yaml"))
-            hint = f"; there are models in {', '.join(map(str, trained[:3]))}" if trained else ""
-            raise FileNotFoundError(f"--model {name}: there is no {path}{hint}")
+            hint = (
+                f"there are models in {', '.join(map(str, trained[:3]))}"
+                if trained
+                else "a model's folder is the output of a training of ESPnet, of save_pretrained of "
+                "transformers (config.json), or what --train or ottc-tune kept"
+            )
+            raise FileNotFoundError(f"--model {name}: there is no {path}; {hint}")
         path = averages[0]
     if not (path.parent / "config.yaml").is_file():
         raise FileNotFoundError(

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from espnet_ottc.utils.faults import pytorchs_reason
+
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors by name, from a file of safetensors or of `torch.save`.
@@ -28,7 +30,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as fault:
         raise ValueError(
             f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
-            f"code; PyTorch says: {str(fault).splitlines()[0]}"
+            f"code; PyTorch says: {pytorchs_reason(fault)}"
         ) from fault
     if not isinstance(content, Mapping) or not all(
         isinstance(value, Tensor) for value in content.values()
