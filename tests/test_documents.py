@@ -1,5 +1,6 @@
 """The tools that check the documents, and the site that is made of them."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -174,3 +175,32 @@ def test_links_that_leave_the_documents_lead_to_the_sites_pages(site: ModuleType
     assert (
         site.relinked("[r](../../README.md)", "docs/howto/x.md", "howto/x.md") == "[r](../index.md)"
     )
+
+
+def test_names_that_pages_give_are_in_their_modules() -> None:
+    """As in: `name` of `espnet_ottc.module`."""
+    given = re.compile(r"`(\w+)(?:\([^`]*\))?` (?:of|in|from) `(espnet_ottc[.\w]*)`")
+    count = 0
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for name, module in given.findall(page.read_text(encoding="utf-8")):
+            place = ROOT.joinpath(*module.split("."))
+            file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            assert file.is_file(), f"{page.name}: there is no {module}"
+            top = ast.parse(file.read_text(encoding="utf-8")).body
+            assert name in _names(top), f"{page.name}: {module} has no {name}"
+            count += 1
+    assert count
+
+
+def _names(statements: list[ast.stmt]) -> set[str]:
+    found = set()
+    for one in statements:
+        if isinstance(one, ast.FunctionDef | ast.ClassDef):
+            found.add(one.name)
+        elif isinstance(one, ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in one.names}
+        elif isinstance(one, ast.Assign):
+            found |= {target.id for target in one.targets if isinstance(target, ast.Name)}
+        elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+            found.add(one.target.id)
+    return found

@@ -22,9 +22,9 @@ from espnet_ottc.alignment.aligned import (
     Summary,
 )
 from espnet_ottc.alignment.formats import read_ctm, read_spans
-from espnet_ottc.alignment.outputs import FORMATS, write_outputs
+from espnet_ottc.alignment.outputs import FORMATS, read_alignment, write_outputs
 from espnet_ottc.alignment.outputs.captions import CaptionRules, captions_of
-from espnet_ottc.alignment.outputs.json_file import alignment_values, read_alignment, schema
+from espnet_ottc.alignment.outputs.json_file import alignment_values, schema
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.utils.escapes import escaped, file_for, file_name_of, id_of_file_name, unescaped
 

@@ -6,7 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 from espnet_ottc.alignment.aligned import AlignedUtterance
+from espnet_ottc.alignment.outputs.json_file import read_alignment
 from espnet_ottc.utils.escapes import file_for
+
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Format", "read_alignment", "write_outputs"]
 
 Write = Callable[[Path, Sequence[AlignedUtterance]], None]
 

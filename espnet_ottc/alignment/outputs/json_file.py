@@ -1,4 +1,4 @@
-"""An alignment as JSON, by the schema in `alignment.schema.json` (docs/reference/alignment_json.md)."""
+"""An alignment as JSON, by the schema in `alignment.schema.json` (docs/reference/outputs.md)."""
 
 import json
 from collections.abc import Sequence
