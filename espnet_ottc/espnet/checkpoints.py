@@ -1,8 +1,6 @@
 """Files of parameters, read without running what else they may hold."""
 
 import datetime
-import pickle
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from espnet_ottc.utils.faults import pytorchs_reason
+from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 
 # What ESPnet's reporter keeps of the epochs so far: durations and numbers of NumPy's.
 _NUMBER = np.float64(0).__reduce__()[0]
@@ -28,17 +26,9 @@ _RECORDS: list[Any] = [
     (_NUMBER, "numpy._core.multiarray.scalar"),
 ]
 
-# What PyTorch raises for a file that it did not write.
-_FAULTS = (
-    *(RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError),
-    *(AttributeError, ArithmeticError, AssertionError, struct.error),
-)
-
 
 def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
-    """The content of a file that `torch.save` wrote, tensors and plain containers alone.
-
-    Such files are pickles, which could run any code; PyTorch's `weights_only` reads them without.
+    """The content of a file that `torch.save` wrote, tensors and plain containers alone, by name.
 
     Args:
         path: of the file.
@@ -48,15 +38,7 @@ def load_parameters(path: Path, *, map_location: str = "cpu") -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it holds anything else, or is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of parameters {path}")
-    try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
-    except _FAULTS as fault:
-        raise ValueError(
-            f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
-            f"code; PyTorch says: {pytorchs_reason(fault)}"
-        ) from fault
+    content = load_tensors_alone(path, map_location)
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: parameters must be a mapping, got {type(content).__name__}")
     return dict(content)

@@ -1,13 +1,11 @@
 """Files of parameters, read without running what else they may hold."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from espnet_ottc.utils.faults import pytorchs_reason
+from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -21,17 +19,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: it holds anything but tensors by name, or is no such file.
         ImportError: safetensors is not installed.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of parameters {path}")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.is_file():
         return _safetensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as fault:
-        raise ValueError(
-            f"{path}: a file of parameters must hold tensors alone, since loading anything else can run "
-            f"code; PyTorch says: {pytorchs_reason(fault)}"
-        ) from fault
+    content = load_tensors_alone(path)
     if not isinstance(content, Mapping) or not all(
         isinstance(value, Tensor) for value in content.values()
     ):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.perceptron import perceptron
 from espnet_ottc.alignment.boundary.units import OTHER, Units
+from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
 
@@ -35,8 +35,13 @@ _EQUAL = 1e-5
 
 # What files raise that nobody wrote as a model.
 _FAULTS = (
-    *(KeyError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, IndexError),
-    *(EOFError, pickle.UnpicklingError),
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    ArithmeticError,
+    IndexError,
 )
 
 
@@ -266,7 +271,7 @@ class BoundaryModel:
             )
         try:
             description = read_json_object(folder / _DESCRIPTION)
-            parameters = torch.load(folder / _PARAMETERS, map_location="cpu", weights_only=True)
+            parameters = load_tensors_alone(folder / _PARAMETERS)
             return cls._of(description, parameters)
         except _FAULTS as fault:
             raise ValueError(f"{folder}: not a readable boundary model: {fault}") from fault

@@ -21,6 +21,7 @@ from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.targets import Contexts, Targets, UnitTargets, likeliest
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
+from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 from espnet_ottc.ops.chains import best_paths, sum_paths
 from espnet_ottc.utils.files import written_aside
 
@@ -385,7 +386,7 @@ class _Training:
         """Where a checkpoint stopped; the beginning where there is none."""
         if not path.exists():
             return self.begin()
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors_alone(path)
         if content.get("training") != self.key():
             raise ValueError(
                 f"{path} is of another training: other recordings, texts or settings; remove it to begin anew"

@@ -3,7 +3,6 @@
 import difflib
 import inspect
 import logging
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
+from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 from espnet_ottc.espnet.checkpoints import load_parameters
 
 # Which attention an architecture has shows in the names of its sizes: WavLM has relative positions.
@@ -114,9 +114,9 @@ def load_file(model: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"weights: there is no file {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as fault:
-        raise ValueError(f"{path}: {_RULE}; torch.load says: {fault}") from fault
+        state = load_tensors_alone(path)
+    except ValueError as fault:
+        raise ValueError(f"{fault}; {_RULE}") from fault
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: {_RULE}; got {_describe(state)}")
     state = dict(state)
