@@ -176,6 +176,8 @@ def _checked(entry: Any, utterance: str, path: Path, vocabulary: int) -> Mapping
         raise ValueError(f"{rule}, got {len(alpha)}, {len(labels)} and {len(starts)}")
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in (*alpha, *starts)):
         raise ValueError(f"{rule}; they must be finite numbers")
+    if starts != sorted(starts) or not 0 <= starts[0] <= starts[-1] <= len(alpha):
+        raise ValueError(f"{rule}; starts must be in order and among the frames, got {starts}")
     if not all(isinstance(label, int) and 0 <= label < vocabulary for label in labels):
         raise ValueError(f"{rule}; labels must be ids below {vocabulary}, got {labels}")
     return entry

@@ -197,7 +197,7 @@ def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
     """
     if not _has_lines(path):
         for cut in read_manifest(path, "cuts"):
-            yield cut.id, cut.duration, bool(reference_words(cut))
+            yield cut.id, cut.duration, _is_timed(cut, str(path))
         return
     find = fields_of(_Look)
     for number, line in manifest_lines(path):
@@ -206,9 +206,16 @@ def _looks(path: Path) -> Iterator[tuple[str, float, bool]]:
         if found is None or timed is None:
             place = f"{path}, line {number}"
             cut = item_of(object_of(line, place), place)
-            yield cut.id, cut.duration, bool(reference_words(cut))
+            yield cut.id, cut.duration, _is_timed(cut, place)
         else:
             yield found.id, found.duration, timed
+
+
+def _is_timed(cut: Cut, place: str) -> bool:
+    try:
+        return bool(reference_words(cut))
+    except ValueError as fault:
+        raise ValueError(f"{place}: {fault}") from fault
 
 
 class _Supervision(msgspec.Struct):

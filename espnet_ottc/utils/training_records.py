@@ -73,12 +73,14 @@ def read_epochs(directory: Path) -> list[EpochRecord]:
     """
     records = {}
     for number, content in _read(directory / EPOCHS):
+        rule = f"{directory / EPOCHS}, line {number}: must be the record of an epoch"
         try:
             record = EpochRecord(**{**content, "warnings": tuple(content.get("warnings", ()))})
         except TypeError as fault:
-            raise ValueError(
-                f"{directory / EPOCHS}, line {number}: must be the record of an epoch: {fault}"
-            ) from fault
+            raise ValueError(f"{rule}: {fault}") from fault
+        for epoch in (record.epoch, record.max_epoch):
+            if not isinstance(epoch, int):
+                raise ValueError(f"{rule}: epochs must be whole numbers, got {epoch!r}")
         records[record.epoch] = record
     return [records[epoch] for epoch in sorted(records)]
 
@@ -99,12 +101,14 @@ def read_position(directory: Path) -> Position | None:
     if not found:
         return None
     number, content = found[-1]
+    rule = f"{directory / BATCHES}, line {number}: must be a position"
     try:
-        return Position(**content)
+        position = Position(**content)
     except TypeError as fault:
-        raise ValueError(
-            f"{directory / BATCHES}, line {number}: must be a position: {fault}"
-        ) from fault
+        raise ValueError(f"{rule}: {fault}") from fault
+    if not all(isinstance(value, int) for value in position):
+        raise ValueError(f"{rule} in whole numbers, got {content}")
+    return position
 
 
 def finite(value: float) -> float | None:

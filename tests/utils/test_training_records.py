@@ -35,7 +35,10 @@ def test_a_line_that_is_still_written_does_not_count(tmp_path):
     assert read_epochs(tmp_path) == [RECORD]
 
 
-@pytest.mark.parametrize("line", ["{}", "[1]", "{", '{"epoch": 1, "loss": 2}'])
+_WORD = '{"epoch": "1", "max_epoch": 2, "train": {}, "valid": {}}'
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "{", '{"epoch": 1, "loss": 2}', _WORD])
 def test_a_whole_line_that_is_no_record_is_named(tmp_path, line):
     append_epoch(tmp_path, RECORD)
     with (tmp_path / "epochs.jsonl").open("a") as file:
@@ -56,3 +59,10 @@ def test_the_last_position_counts_until_a_run_starts(tmp_path):
 def test_values_have_seven_digits_and_are_finite_or_none():
     assert finite(1 / 3) == 0.3333333
     assert finite(float("nan")) is finite(float("inf")) is None
+
+
+@pytest.mark.parametrize("line", ["{}", '{"epoch": "", "max_epoch": 2, "batch": 1}'])
+def test_what_is_no_position_is_named(tmp_path, line):
+    (tmp_path / "batches.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"batches\.jsonl, line 1: must be a position"):
+        read_position(tmp_path)
