@@ -11,7 +11,9 @@ of a system and seed that are there already are replaced.  Rulers:
 * digits: sequences of spoken digits, against clip edges outside and the clips' loud part inside;
 * digits_40: the same, trained on 40 utterances;
 * digits_<speaker>: the same, this speaker never heard in training;
-* sentences: LibriSpeech's; silver times of words on which two aligners agree, MFA's, a set made by hand;
+* sentences: LibriSpeech's; silver times of words on which two aligners agree, MFA's with and without words
+  that it lets end where the recording does, a set made by hand.  The system `silver` is the silver times
+  against MFA's: how far two references agree;
 * sentences_alone: its test-other, trained on itself;
 * synthetic_sentences, synthetic_timit, synthetic_ami: the synthetic data that the recipes make where they
   are given no corpus, in their folders' `data/` after stage 2, against the synthesiser's times;
@@ -66,6 +68,7 @@ SYNTHETIC = {
 }
 SPEAKERS = ("george", "jackson", "nicolas", "theo")
 _FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
+_AT_THE_END = 0.02  # seconds
 Times = dict[str, list[Span]]
 # What a recogniser says about an utterance: samples and their rate to its outputs.
 Recogniser = Callable[[Tensor, int], WideOutputs]
@@ -81,6 +84,7 @@ class Ruler:
         references: by set the true times.
         inner: by set the inner references, where there are some.
         phones: whether the words are phones, so that none is spelled.
+        given: by system that is only read, by set the times that it has.
     """
 
     train: Sequence[SpokenText]
@@ -88,6 +92,7 @@ class Ruler:
     references: dict[str, Times]
     inner: dict[str, Times] = field(default_factory=dict)
     phones: bool = False
+    given: dict[str, dict[str, Times]] = field(default_factory=dict)
 
 
 def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Ruler:
@@ -129,7 +134,9 @@ def sentences(corpora: Path, alone: bool = False) -> Ruler:
     other = list(_librispeech(folder / "LibriSpeech" / "test-other"))
     silver = _table(folder / "silver_test-other.tsv")
     mfa = _table(folder / "mfa_test-other.tsv")
-    sets = {"test-other-silver": (other, silver), "test-other-mfa": (other, mfa)}
+    of_mfa = {"test-other-mfa": mfa, "test-other-mfa-inside": _ending_inside(other, mfa)}
+    sets = {"test-other-silver": (other, silver)}
+    sets |= {name: (other, times) for name, times in of_mfa.items()}
     if not alone:
         dev = list(_librispeech(folder / "LibriSpeech" / "dev-clean"))
         sets["dev-clean-silver"] = (dev, _table(folder / "silver_dev-clean.tsv"))
@@ -139,6 +146,9 @@ def sentences(corpora: Path, alone: bool = False) -> Ruler:
         train,
         {name: [u for u in heard if u.name in times] for name, (heard, times) in sets.items()},
         {name: times for name, (_, times) in sets.items()},
+        given={
+            "silver": dict.fromkeys(of_mfa, _table(folder / "silver_test-other.tsv", disputed=True))
+        },
     )
 
 
@@ -231,22 +241,44 @@ def measure(
     (decoder,) = system.aligners
     for name, heard in ruler.heard.items():
         aligned = {one.name: _aligned(learnt.model, one, recogniser) for one in heard}
-        outer, inner = ruler.references[name], ruler.inner.get(name)
-        report = score_times(
-            outer,
-            {utterance: found.words for utterance, found in aligned.items()},
-            TimesScoringOptions(ignore_case=True),
-            inner=inner,
-        )
-        scores = report.as_json()
         yield {
             **{"system": system.name, "seed": seed, "decoder": decoder, "set": name},
-            **{metric: scores[metric] for metric in TIME_METRICS},
-            "counts": {"times": {count: scores[count] for count in _WORD_COUNTS}},
-            "intervals": scores["intervals"],
-            "inside_interval": _inside(aligned, outer, inner),
+            **_scored(ruler, name, {one: found.words for one, found in aligned.items()}),
+            "inside_interval": _inside(aligned, ruler.references[name], ruler.inner.get(name)),
             "provenance": about,
         }
+
+
+def measure_given(ruler: Ruler, system: str, command: str = "") -> Iterator[dict[str, Any]]:
+    """Score times that a ruler is given: a row for each set that has some.
+
+    Args:
+        ruler: to be measured by.
+        system: among those that it is given.
+        command: that does it, for the record.
+    """
+    about = {**provenance(), "command": command, "seed": 1, "times_only": True}
+    for name, times in ruler.given[system].items():
+        yield {
+            **{"system": system, "seed": 1, "decoder": "given", "set": name},
+            **_scored(ruler, name, {one: times[one] for one in ruler.references[name]}),
+            "inside_interval": None,
+            "provenance": about,
+        }
+
+
+def _scored(ruler: Ruler, name: str, times: Times) -> dict[str, Any]:
+    scores = score_times(
+        ruler.references[name],
+        times,
+        TimesScoringOptions(ignore_case=True),
+        inner=ruler.inner.get(name),
+    ).as_json()
+    return {
+        **{metric: scores[metric] for metric in TIME_METRICS},
+        "counts": {"times": {count: scores[count] for count in _WORD_COUNTS}},
+        "intervals": scores["intervals"],
+    }
 
 
 def _inside(
@@ -347,12 +379,29 @@ def _speaker_ids(path: Path) -> dict[str, str]:
     return {row[-1].strip(): row[0].strip() for row in rows}
 
 
-def _table(path: Path) -> Times:
-    """Words with times by utterance, in order of time; without those on which the aligners disagree."""
+def _ending_inside(heard: Sequence[SpokenText], times: Times) -> Times:
+    """Without words that end with their recording: an aligner can have taken its last silence for speech."""
+    found = {}
+    for utterance in heard:
+        samples, rate = utterance.load()
+        last = len(samples) / rate - _AT_THE_END
+        kept = [span for span in times.get(utterance.name, []) if span.end < last]
+        if kept:
+            found[utterance.name] = kept
+    return found
+
+
+def _table(path: Path, disputed: bool = False) -> Times:
+    """Words with times by utterance, in order of time.
+
+    Args:
+        path: of the table.
+        disputed: whether with words on which the aligners that made it disagree.
+    """
     found: Times = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            if row.get("agreed", "1") == "1":
+            if disputed or row.get("agreed", "1") == "1":
                 span = Span(row["word"], float(row["start"]), float(row["end"]))
                 found.setdefault(row["utterance"], []).append(span)
     return {name: sorted(spans, key=lambda one: one.start) for name, spans in found.items()}
@@ -402,18 +451,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.rulers:
         ruler = rulers[name]()
         learned = functools.cache(functools.partial(learn, ruler))
-        for system in (read_system(CONF / "mini", one, CONF) for one in options.systems):
-            for seed in options.seeds:
+        for one in options.systems:
+            for seed in [1] if one in ruler.given else options.seeds:
                 # Without folders, which differ from machine to machine.
-                command = f"python benchmarks/bench_times.py {name} --systems {system.name} --seeds {seed}"
-                recogniser = recogniser_of(system, seed, options.recognisers)
-                rows = list(
-                    measure(ruler, system, seed, command, recogniser=recogniser, learned=learned)
-                )
+                command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds {seed}"
+                if one in ruler.given:
+                    rows = list(measure_given(ruler, one, command))
+                else:
+                    system = read_system(CONF / "mini", one, CONF)
+                    said = recogniser_of(system, seed, options.recognisers)
+                    rows = list(
+                        measure(ruler, system, seed, command, recogniser=said, learned=learned)
+                    )
                 _add(options.results / f"times_{options.name or name}.jsonl", rows)
                 for row in rows:
                     print(
-                        f"{name} {system.name} {seed} {row['set']}: {row['boundary_mae_ms']:.1f} ms, "
+                        f"{name} {one} {seed} {row['set']}: {row['boundary_mae_ms']:.1f} ms, "
                         f"median {row['boundary_median_ms']:.1f}, beyond 50 ms "
                         f"{100 - row['within_50ms']:.1f} %",
                         flush=True,

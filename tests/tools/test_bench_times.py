@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from espnet_ottc.alignment.boundary.wide import WideOutputs
-from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.report.results import read_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_times.py"
@@ -158,3 +158,36 @@ def test_a_speaker_who_is_left_out_is_not_learned_from_and_alone_is_tested(
     assert {u.name.split("-")[0] for u in ruler.heard["test-clean"]} == {"12"}
     assert ruler.references["test-clean"].keys() == ruler.inner["test-clean"].keys()
     assert len(ruler.references["test-clean"]) == 3
+
+
+def test_times_that_are_given_are_measured_as_a_system_is(bench: ModuleType, corpora: Path) -> None:
+    ruler = bench.digits(corpora)
+    truth = ruler.references["test-clean"]
+    later = {
+        name: [Span(span.symbol, span.start, span.end + 0.01) for span in spans]
+        for name, spans in truth.items()
+    }
+    given = bench.Ruler(
+        ruler.train, ruler.heard, ruler.references, given={"other": {"test-clean": later}}
+    )
+    (row,) = bench.measure_given(given, "other", "a command")
+    assert (row["system"], row["set"], row["provenance"]["command"]) == (
+        "other",
+        "test-clean",
+        "a command",
+    )
+    assert row["end_bias_ms"] == pytest.approx(10)
+    assert row["boundary_mae_ms"] == pytest.approx(5)
+
+
+def test_words_that_end_with_their_recording_can_be_left_out(
+    bench: ModuleType, corpora: Path
+) -> None:
+    ruler = bench.digits(corpora)
+    heard, truth = ruler.heard["test-clean"], ruler.references["test-clean"]
+    assert bench._ending_inside(heard, truth) == truth
+    samples, rate = heard[0].load()
+    name, spans = heard[0].name, truth[heard[0].name]
+    to_the_end = [*spans[:-1], Span(spans[-1].symbol, spans[-1].start, len(samples) / rate)]
+    assert bench._ending_inside(heard, {**truth, name: to_the_end}) == {**truth, name: spans[:-1]}
+    assert bench._ending_inside(heard, {name: to_the_end[-1:]}) == {}
