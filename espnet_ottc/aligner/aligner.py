@@ -13,11 +13,11 @@ from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
 from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
-from espnet_ottc.aligner.search import InfeasibleError, aligned_words, default_search
+from espnet_ottc.aligner.search import aligned_words, default_search
 from espnet_ottc.aligner.speech_activity import (
     KEPT_END,
     LONG_END,
-    covered_pauses,
+    misleading_pauses,
     spoken_frames,
     spoken_part,
 )
@@ -326,7 +326,7 @@ class Aligner:
         length = len(part.samples) / rate
         found = self._found(part.samples, utterance.text, length, outputs, noisy=part.cut)
         if self.options.vad and utterance.text is not None:
-            found = self._without_covered_pauses(found, part, utterance.text)
+            found = self._without_misleading_pauses(found, part, utterance.text)
         found = found.moved(part.first / rate)
         if part.lacks(found.words):
             # The detector does not hear every quiet word.
@@ -353,22 +353,24 @@ class Aligner:
             source=None if path is None else str(path),
         )
 
-    def _without_covered_pauses(self, found: Assembled, part: "_Part", text: str) -> Assembled:
-        """The words again, where one reaches into a long pause of music or the like; else as they are."""
+    def _without_misleading_pauses(self, found: Assembled, part: "_Part", text: str) -> Assembled:
+        """The words again, where a long pause of music or the like may have misled them; else as they are."""
+        rate = self.sampling_rate
         spans = [(word.start, word.end) for word in found.words]
-        pauses = covered_pauses(spans, part.samples, self.sampling_rate)
+        if found.status == DOUBTFUL:
+            doubtful = [(0.0, len(part.samples) / rate)]
+        else:
+            doubtful = [(word.start, word.end) for word in found.words if _is_doubtful(word)]
+            if doubtful:
+                doubtful += [(gap.start, gap.end) for gap in found.gaps]
+        pauses = misleading_pauses(spans, part.samples, rate, doubtful)
         if not pauses:
             return found
-        sound = without_stretches(part.samples, self.sampling_rate, pauses)
+        sound = without_stretches(part.samples, rate, pauses)
         try:
-            again = self._found(
-                sound.samples,
-                text,
-                len(sound.samples) / self.sampling_rate,
-                None,
-                noisy=part.cut,
-            )
-        except InfeasibleError:
+            length = len(sound.samples) / rate
+            again = self._found(sound.samples, text, length, None, noisy=part.cut)
+        except ValueError:  # too little is left for the text
             return found
         again = replace(
             again,

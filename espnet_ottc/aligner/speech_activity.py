@@ -27,7 +27,7 @@ _PIECE, _BEFORE = 30.0, 2.0
 LONG_END, KEPT_START, KEPT_END = 3.0, 0.2, 0.1
 # Seconds of a pause between words that is left out, and of a word that may cover one.
 _PAUSE, _LONG_WORD = 1.0, 1.0
-# Seconds that are heard first at either end.
+# Seconds that are heard first at either end, and about what is doubtful.
 _LOOK = 10.0
 
 
@@ -99,43 +99,53 @@ def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     return first, len(samples) - last
 
 
-def covered_pauses(
-    words: Sequence[tuple[float, float]], samples: Tensor, sampling_rate: int
+def misleading_pauses(
+    words: Sequence[tuple[float, float]],
+    samples: Tensor,
+    sampling_rate: int,
+    doubtful: Sequence[tuple[float, float]] = (),
 ) -> list[tuple[int, int]]:
-    """Stretches between the words of a text in which nobody speaks, though a word was found there.
+    """Stretches in which nobody speaks, though a word was found there, or words about them are doubtful.
 
-    Little is heard: no more than what lies about words of a second and longer, and about pauses of 3 s.
+    Little is heard: no more than what lies about words of a second and longer, about pauses of 3 s, and
+    about what is doubtful.
 
     Args:
         words: starts and ends in seconds, in order of time.
         samples: (N,) in [-1, 1].
         sampling_rate: Hz.
+        doubtful: starts and ends in seconds where words may be wrong.
 
     Returns:
         Of each stretch of a second and more the first sample, and the one behind the last; in order of time.
-        None where no word reaches into one of them.
+        None where no word reaches into one of them and nothing is doubtful, or where nobody is heard.
     """
     duration = len(samples) / sampling_rate
     steps = [
-        (max(start - _BEFORE, 0.0), min(after + _BEFORE, duration))
+        (start - _BEFORE, after + _BEFORE)
         for (start, end), (after, _) in itertools.pairwise([*words, (duration, duration)])
         if end - start >= _LONG_WORD or after - start >= LONG_END
     ]
+    steps += [(start - _LOOK, end + _LOOK) for start, end in doubtful]
+    steps = sorted((max(start, 0.0), min(end, duration)) for start, end in steps)
     pauses: list[tuple[float, float]] = []
+    somebody = False
     for begin, end in _joined(steps):
         part = samples[round(begin * sampling_rate) : round(end * sampling_rate)]
         heard = [
             (begin + start, begin + stop) for start, stop in speech_stretches(part, sampling_rate)
         ]
+        somebody = somebody or bool(heard)
         for (_, before), (behind, _) in itertools.pairwise([(begin, begin), *heard, (end, end)]):
             first, last = before + KEPT_END, behind - KEPT_START
             if last - first >= _PAUSE:
                 pauses.append((first, last))
-    if not any(
+    covered = any(
         min(stop, last) - max(start, first) > KEPT_START
         for first, last in pauses
         for start, stop in words
-    ):
+    )
+    if not somebody or not (covered or doubtful):
         return []
     return [(round(first * sampling_rate), round(last * sampling_rate)) for first, last in pauses]
 

@@ -146,7 +146,7 @@ def test_a_word_in_what_the_detector_takes_for_a_pause_is_found_all_the_same(
     assert {word.status for word in expected.words} == {"ok"}
     pause = (len(pieces[0]), len(pieces[0]) + len(pieces[1]))
     monkeypatch.setattr(aligner_module, "spoken_part", lambda *_: (0, len(sound)))
-    monkeypatch.setattr(aligner_module, "covered_pauses", lambda *_: [pause])
+    monkeypatch.setattr(aligner_module, "misleading_pauses", lambda *_: [pause])
     aligner = Aligner(LettersModel())  # type: ignore[arg-type]
     assert aligner.align(sound, text, sampling_rate=RATE) == expected
     # Without that word, what is found around it is right.
@@ -154,3 +154,29 @@ def test_a_word_in_what_the_detector_takes_for_a_pause_is_found_all_the_same(
     assert [word.start for word in found] == pytest.approx(
         [word.start for word in expected.words if word.text != "dead"], abs=0.1
     )
+
+
+@pytest.mark.usefixtures("_unshortened")
+@pytest.mark.parametrize("gaps", [False, True])
+def test_what_is_doubtful_beside_sound_without_speech_is_sought_without_it(
+    monkeypatch: pytest.MonkeyPatch, gaps: bool
+) -> None:
+    # The sounds of no letter, and of letters that are in no word.
+    pieces = [_said("bad cafe", 0.0), _said("fcfcfc" * 6, 0.0), _said("dead face", 0.0)]
+    sound, text = np.concatenate(pieces), "bad cafe dead face"
+    pause = (len(pieces[0]), len(pieces[0]) + len(pieces[1]))
+    monkeypatch.setattr(aligner_module, "spoken_part", lambda *_: (0, len(sound)))
+    monkeypatch.setattr(
+        aligner_module,
+        "misleading_pauses",
+        lambda words, samples, rate, doubtful: [pause] if doubtful else [],
+    )
+    heard = Aligner(LettersModel(), AlignerOptions(allow_gaps=gaps, vad=False))  # type: ignore[arg-type]
+    whole = heard.align(sound, text, sampling_rate=RATE)
+    assert whole.status != "ok" or any(word.status != "ok" for word in whole.words)
+    found = Aligner(LettersModel(), AlignerOptions(allow_gaps=gaps)).align(  # type: ignore[arg-type]
+        sound, text, sampling_rate=RATE
+    )
+    assert {found.status, *(word.status for word in found.words)} == {"ok"}
+    for word, start in zip(found.words, (0.1, 0.38, pause[1] / RATE + 0.1), strict=False):
+        assert word.start == pytest.approx(start, abs=0.1)

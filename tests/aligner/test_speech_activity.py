@@ -15,7 +15,7 @@ from espnet_ottc.aligner import speech_activity
 from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.audio import resampled
 from espnet_ottc.aligner.speech_activity import (
-    covered_pauses,
+    misleading_pauses,
     speech_probabilities,
     speech_stretches,
     spoken_frames,
@@ -150,13 +150,28 @@ def test_a_pause_is_found_where_a_word_covers_it(name: str) -> None:
     samples = torch.cat([speech, pause, speech])
     begin, end = len(speech) / RATE, (len(speech) + len(pause)) / RATE
     word = 0.4
-    ((first, last),) = covered_pauses([(0, word), (word, end), (end, end + word)], samples, RATE)
+    ((first, last),) = misleading_pauses([(0, word), (word, end), (end, end + word)], samples, RATE)
     assert begin < first / RATE < begin + 0.6
     assert end - 0.7 < last / RATE < end
     beside = [(0.0, begin), (end, end + word)]
-    assert covered_pauses(beside, samples, RATE) == []
-    assert covered_pauses([(0, begin), (begin, end)], torch.cat([speech] * 3), RATE) == []
-    assert covered_pauses([], samples, RATE) == []
+    assert misleading_pauses(beside, samples, RATE) == []
+    assert misleading_pauses([(0, begin), (begin, end)], torch.cat([speech] * 3), RATE) == []
+    assert misleading_pauses([], samples, RATE) == []
+
+
+def test_a_pause_is_found_near_doubtful_words() -> None:
+    pause = SOUNDS["music"][: 2 * RATE]
+    samples = torch.cat([_speech(), pause, *[_speech()] * 20])
+    begin, end = len(_speech()) / RATE, (len(_speech()) + len(pause)) / RATE
+    duration = len(samples) / RATE
+    behind = [(end + k / 2, end + k / 2 + 0.4) for k in range(int(2 * (duration - end)))]
+    words = [(begin - 0.4, begin), *behind]
+    assert misleading_pauses(words, samples, RATE) == []
+    ((first, last),) = misleading_pauses(words, samples, RATE, [words[0]])
+    assert begin < first / RATE < last / RATE < end
+    assert misleading_pauses(words, samples, RATE, [(duration - 0.5, duration)]) == []
+    # Where nobody is heard the text may be said more quietly than the detector hears.
+    assert misleading_pauses([(0.0, 1.0)], pause, RATE, [(0.0, 2.0)]) == []
 
 
 def test_no_word_is_said_in_music_between_others() -> None:
