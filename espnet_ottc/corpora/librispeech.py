@@ -20,9 +20,9 @@ from espnet_ottc.corpora.manifests import (
     CorpusError,
     PartSummary,
     Problem,
+    encoding_problems,
     matched_manifests,
 )
-from espnet_ottc.utils.encodings import decoded
 from espnet_ottc.utils.files import files_below, written_aside
 
 SAMPLING_RATE = 16000
@@ -170,11 +170,7 @@ def _file_problems(part: Path, alignments: Path) -> Iterator[Problem]:
 
 def _transcript_problems(path: Path, part: Path, seen: set[str]) -> Iterator[Problem]:
     """Faults of one transcript and of the audio it names; its ids are added to `seen`."""
-    try:
-        decoded(path, "utf-8")
-    except ValueError as fault:
-        yield Problem(str(path), str(fault))
-        return
+    yield from encoding_problems(path)
     for number, line in enumerate(_lines(path), 1):
         fields = line.split(maxsplit=1)
         if not fields:
@@ -209,6 +205,7 @@ def _audio_problems(name: str, path: Path) -> Iterator[Problem]:
 
 
 def _alignment_problems(path: Path) -> Iterator[Problem]:
+    yield from encoding_problems(path)
     for number, line in enumerate(_lines(path), 1):
         fields = line.split()
         if len(fields) != 3:

@@ -28,6 +28,7 @@ from lhotse.supervision import AlignmentItem
 from espnet_ottc.alignment.formats import read_manifest, text_tier
 from espnet_ottc.alignment.formats.manifests import item_of, json_lines
 from espnet_ottc.alignment.formats.shar import shar_part
+from espnet_ottc.utils.encodings import no_utf8
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
 
@@ -46,6 +47,14 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
+
+
+def encoding_problems(path: Path) -> Iterator[Problem]:
+    """That a text of a corpus is no UTF-8, with its line: Lhotse's recipes read nothing else."""
+    fault = no_utf8(path)
+    if fault is not None:
+        line, byte = fault
+        yield Problem(f"{path}:{line}", f"must be UTF-8 text, got the byte 0x{byte:02X}")
 
 
 class CorpusError(ValueError):

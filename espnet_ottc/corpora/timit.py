@@ -25,6 +25,7 @@ from espnet_ottc.corpora.manifests import (
     Problem,
     alignment_problems,
     cut_of,
+    encoding_problems,
     matched_manifests,
     part_paths,
     write_part,
@@ -199,6 +200,8 @@ def _faults(path: Path, files: _Files) -> Iterator[Problem]:
                 f"must have samples at {SAMPLING_RATE} Hz in one channel, got {header.frames} "
                 f"samples at {header.samplerate} Hz in {header.channels}",
             )
+    for ending in (".TXT", *_TIERS):
+        yield from encoding_problems(files[ending])
     for ending in _TIERS:
         lines = files[ending].read_text(encoding="utf-8", errors="replace").splitlines()
         if not lines:

@@ -55,13 +55,30 @@ def decoded_bytes(raw: bytes, name: str, encoding: str | None = None) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as fault:
-        line = raw.count(b"\n", 0, fault.start) + 1
         raise ValueError(
-            f"{name}:{line}: must be {encoding} text, got the byte 0x{raw[fault.start]:02X} "
-            "(--encoding names another encoding)"
+            f"{name}:{_line(raw, fault)}: must be {encoding} text, got the byte "
+            f"0x{raw[fault.start]:02X} (--encoding names another encoding)"
         ) from fault
     except LookupError as fault:
         raise ValueError(f"{name}: there is no encoding {encoding!r}") from fault
+
+
+def no_utf8(path: Path) -> tuple[int, int] | None:
+    """The line, from 1, of the first byte of a file that is no UTF-8, and the byte; None where all is.
+
+    Args:
+        path: the file.
+    """
+    raw = path.read_bytes()
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        return _line(raw, fault), raw[fault.start]
+    return None
+
+
+def _line(raw: bytes, fault: UnicodeDecodeError) -> int:
+    return raw.count(b"\n", 0, fault.start) + 1
 
 
 def encoding_of(raw: bytes) -> str:

@@ -354,9 +354,15 @@ def test_real_digits_are_prepared_with_their_word_times(part: str, tmp_path: Pat
     )
 
 
-def test_a_byte_that_is_no_utf8_is_named_with_file_and_line(corpus: Path, tmp_path: Path) -> None:
-    path = chapter(corpus, "11-5.trans.txt")
+@pytest.mark.parametrize("name", ["11-5.trans.txt", "11-5.alignment.txt"])
+def test_a_byte_that_is_no_utf8_is_named_with_file_and_line(
+    corpus: Path, tmp_path: Path, name: str
+) -> None:
+    path = chapter(corpus, name)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1].replace(b"GO", b"G\xd6") + b"".join(lines[2:]))
-    with pytest.raises(CorpusError, match=r"11-5\.trans\.txt:2: must be utf-8 text, got the byte"):
+    with pytest.raises(CorpusError) as caught:
         prepare_part(corpus, PART, tmp_path / "out")
+    assert list(map(str, caught.value.problems)) == [
+        f"{path}:2: must be UTF-8 text, got the byte 0xD6"
+    ]

@@ -275,3 +275,18 @@ def test_the_command_prepares_it_from_a_relative_path(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("TRAIN: 3 utterances")
     assert printed[-1].startswith("TEST: 3 cuts")
+
+
+@pytest.mark.parametrize("ending", [".TXT", ".WRD"])
+def test_a_byte_that_is_no_utf8_is_named_with_file_and_line(
+    corpus: Path, tmp_path: Path, ending: str
+) -> None:
+    path = sentence(corpus, ending)
+    lines = path.read_bytes().splitlines()
+    lines[-1] += b"\xe9"
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(CorpusError) as caught:
+        prepare(corpus, tmp_path)
+    assert list(map(str, caught.value.problems)) == [
+        f"{path}:{len(lines)}: must be UTF-8 text, got the byte 0xE9"
+    ]
