@@ -247,14 +247,19 @@ class BoundaryModel:
             lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
         units = Units(description["units"], lexicon)
         columns = columns_of(len(units.names), config)
+        tensors = parameters["network"]
+        if config.networks * config.layers + config.neighbours > len(tensors):
+            raise ValueError(f"it describes more than the {len(tensors)} tensors that it has")
         network: BoundaryNetwork | ContextNetwork | MixtureNetwork
-        if config.mixture:
-            network = MixtureNetwork(config, columns)
-        elif config.neighbours:
-            network = ContextNetwork(config, config.context, config.neighbours, units.silence)
-        else:
-            network = BoundaryNetwork(config, config.context, columns)
-        network.load_state_dict(parameters["network"])
+        # Nothing is filled before it fits: a damaged description may want a lot of memory.
+        with torch.device("meta"):
+            if config.mixture:
+                network = MixtureNetwork(config, columns)
+            elif config.neighbours:
+                network = ContextNetwork(config, config.context, config.neighbours, units.silence)
+            else:
+                network = BoundaryNetwork(config, config.context, columns)
+        network.to_empty(device="cpu").load_state_dict(tensors)
         return cls(config, units, network.eval(), parameters[_PRIOR], parameters[_STAYS])
 
     @classmethod

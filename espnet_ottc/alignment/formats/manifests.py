@@ -165,8 +165,9 @@ def _deserialized(path: Path, only: Collection[str] | None) -> Iterator[tuple[st
         except (*READING_FAULTS, OSError, YAMLError) as fault:
             raise ValueError(f"{path}: must be a manifest of Lhotse's: {fault!r}") from fault
         for item in manifest:
+            place = f"{path}: {getattr(item, 'id', '')}"
             if only is None or getattr(item, "id", None) in only:
-                yield f"{path}: {getattr(item, 'id', '')}", item
+                yield place, _with_times(item, place)
         return
     for number, line in _lines(path):
         if only is not None and (named := _named()(line)) is not None and named.id not in only:
@@ -190,9 +191,26 @@ def item_of(content: Mapping[str, Any], place: str) -> Any:
     from lhotse.serialization import deserialize_item
 
     try:
-        return deserialize_item(dict(content))
+        item = deserialize_item(dict(content))
     except READING_FAULTS as fault:
         raise ValueError(f"{place}: {_words(fault)}") from fault
+    return _with_times(item, place)
+
+
+def _with_times(item: Any, place: str) -> Any:
+    """The item; Lhotse takes anything for the seconds of cuts and supervisions.
+
+    Raises:
+        ValueError: they are no numbers.
+    """
+    try:
+        for one in (item, *getattr(item, "supervisions", ())):
+            for name in ("start", "duration"):
+                if not isinstance(value := getattr(one, name, 0.0), int | float):
+                    raise ValueError(f"{name} must be seconds, got {value!r}")
+    except READING_FAULTS as fault:
+        raise ValueError(f"{place}: {_words(fault)}") from fault
+    return item
 
 
 def _words(fault: Exception) -> str:
