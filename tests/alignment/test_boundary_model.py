@@ -475,3 +475,47 @@ def test_a_training_again_takes_neither_the_model_nor_the_checkpoint_that_is_the
         found = session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True, again=again)
         assert found.fresh == fresh
     assert begun == [True, False]
+
+
+@pytest.mark.parametrize("median", [True, False])
+def test_phones_that_are_silence_have_all_of_it(median: bool) -> None:
+    # As TIMIT's texts are: h# at both ends, pau within, and phones that fill the time between.
+    def utterance(number: int) -> tuple[SpokenText, list[tuple[float, float]]]:
+        spoken, times = _utterance(number)
+        samples, _ = spoken.load()
+        words, spans, now = [], [], 0.0
+        for word, (start, end) in zip(spoken.words, times, strict=True):
+            if start > now:
+                words.append("pau" if now else "h#")
+                spans.append((now, start))
+            words.append(word)
+            spans.append((start, end))
+            now = end
+        words.append("h#")
+        spans.append((now, len(samples) / RATE))
+        return SpokenText(spoken.name, tuple(words), spoken.load), spans
+
+    utterances = [utterance(i)[0] for i in range(24)]
+    # Only what is silence is a unit of its own; the others are spelled by their letters.
+    lexicon = {word: ((word,),) for word in ("h#", "pau")}
+    config = replace(CONFIG, median=median)
+    model, _ = train_boundary_model(utterances, config, lexicon=lexicon)
+    errors = []
+    for number in range(100, 110):
+        one, times = utterance(number)
+        found = aligned(model, one)
+        assert found.words[0].start == 0.0
+        assert found.words[-1].end == pytest.approx(times[-1][1], abs=CONFIG.hop / 2)
+        for place, (word, (start, end)) in enumerate(zip(one.words, times, strict=True)):
+            if word not in lexicon:
+                continue
+            span, token = found.words[place], found.tokens[found.token_words.index(place)]
+            errors += [abs(span.start - start), abs(span.end - end)]
+            errors += [abs(token.start - start), abs(token.end - end)]
+            if place:
+                assert span.start == pytest.approx(found.words[place - 1].end)
+            if place + 1 < len(times):
+                assert span.end == pytest.approx(found.words[place + 1].start)
+            low, high = found.end_intervals[place]
+            assert low <= span.end <= high
+    assert sum(errors) / len(errors) < 0.02

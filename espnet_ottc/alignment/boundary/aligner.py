@@ -11,7 +11,7 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.boundary.units import ANYTHING
+from espnet_ottc.alignment.boundary.units import ANYTHING, PAUSES
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.ops.chains import best_paths, sum_paths
 
@@ -160,22 +160,23 @@ def _alignment(
     # Anything has what it is like; of a letter in context nobody counts how often it comes.
     priors = pad(model.log_prior, (0, 1))[graph.letters[columns]]
     probabilities = (scores + priors).exp().clamp(max=1.0)
-    of_word = graph.words[path]
     spans = []
     count = len(words)
-    shifts = _shifts(of_word, count, model.config)
+    pauses = _pauses(model, graph, words)
+    of_word = _with_pauses(graph.words[path], pauses)
+    shifts = _shifts(of_word, pauses, model.config)
     runs = _runs(of_word)
     means = runs.means(scores)
-    begins, ends = runs.starts.double(), runs.ends.double()
+    bounds = torch.cat([runs.starts, runs.ends]).double()
     if model.config.median:
-        begins, ends = found.medians.split(count)
-    begins, ends = begins + shifts[:, 0], ends + shifts[:, 1]
+        bounds = found.medians
+    begins, ends = _filled(bounds + shifts, pauses, len(path)).split(count)
     for name, start, end, score in zip(
         words, begins.tolist(), ends.tolist(), runs.means(probabilities), strict=True
     ):
         spans.append(axis.span(name, start, max(start, end), score, duration=duration))
     tokens, token_words, symbols = [], [], (*model.units.symbols, ANYTHING)
-    runs = _runs(graph.tokens[path])
+    runs = _runs(_tokens(graph, path, of_word))
     for token, start, end, score in zip(
         runs.values.tolist(),
         runs.starts.tolist(),
@@ -187,9 +188,8 @@ def _alignment(
         token_words.append(graph.token_words[token])
         tokens.append(axis.span(name, float(start), float(end), score, duration=duration))
     places = [span.start for span in spans] + [span.end for span in spans]
-    intervals = _intervals(
-        model.config, found.intervals + shifts.T.reshape(-1, 1), places, duration
-    )
+    within = _filled(found.intervals + shifts[:, None], pauses, len(path))
+    intervals = _intervals(model.config, within, places, duration)
     return BoundaryAlignment(
         words=spans,
         tokens=tokens,
@@ -199,6 +199,50 @@ def _alignment(
         word_scores=means,
         score=float(scores.mean()),
     )
+
+
+def _pauses(model: BoundaryModel, graph: UtteranceGraph, words: Sequence[str]) -> list[bool]:
+    """Which words are silence themselves, as TIMIT's h# is among its phones."""
+    spelled: list[list[str]] = [[] for _ in words]
+    symbols = (*model.units.symbols, ANYTHING)
+    for unit, word in zip(graph.units, graph.token_words, strict=True):
+        spelled[word].append(symbols[unit])
+    return [word in PAUSES and units == [word] for word, units in zip(words, spelled, strict=True)]
+
+
+def _with_pauses(of_word: Tensor, pauses: Sequence[bool]) -> Tensor:
+    """The (T,) words of the frames, where silence beside a word that is silence is its own."""
+    values, lengths = of_word.unique_consecutive(return_counts=True)
+    runs = values.tolist()
+    for place, word in enumerate(runs):
+        if word == NO_WORD:
+            beside = [runs[place - 1]] if place else []
+            beside += runs[place + 1 : place + 2]
+            values[place] = next((one for one in beside if pauses[one]), NO_WORD)
+    return values.repeat_interleave(lengths)
+
+
+def _tokens(graph: UtteranceGraph, path: Tensor, of_word: Tensor) -> Tensor:
+    """The (T,) places of the frames' units, where words that are silence have the silence beside them."""
+    tokens = graph.tokens[path]
+    taken = (graph.words[path] == NO_WORD) & (of_word != NO_WORD)
+    if bool(taken.any()):
+        units = {word: token for token, word in enumerate(graph.token_words)}
+        tokens[taken] = torch.tensor([units[word] for word in of_word[taken].tolist()])
+    return tokens
+
+
+def _filled(positions: Tensor, pauses: Sequence[bool], frames: int) -> Tensor:
+    """(2 words, ...) frames of all starts, then of all ends; words that are silence fill the time between.
+
+    Their boundaries are those of the words beside them, or the utterance's own.
+    """
+    count, positions = len(pauses), positions.clone()
+    for word in (place for place, own in enumerate(pauses) if own):
+        positions[word] = positions[count + word - 1] if word else 0.0
+        last = word + 1 == count
+        positions[count + word] = float(frames) if last else positions[word + 1]
+    return positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,17 +284,19 @@ def _intervals(
     ]
 
 
-def _shifts(of_word: Tensor, count: int, config: BoundaryConfig) -> Tensor:
-    """(words, 2) frames by which starts and ends move, at silence and where two words meet."""
-    shifts = torch.zeros(count, 2, dtype=torch.float64)
+def _shifts(of_word: Tensor, pauses: Sequence[bool], config: BoundaryConfig) -> Tensor:
+    """(2 words,) frames by which starts, then ends, move, at silence and where two words meet."""
+    shifts = torch.zeros(2, len(pauses), dtype=torch.float64)
+    quiet = torch.tensor([*pauses, True])  # silence behind all words: it has the number −1
     edges = torch.cat([torch.tensor([NO_WORD]), of_word, torch.tensor([NO_WORD])])
+    edges = torch.where(quiet[edges], NO_WORD, edges)
     opens = (edges[:-1] == NO_WORD) & (edges[1:] != NO_WORD)
     closes = (edges[:-1] != NO_WORD) & (edges[1:] == NO_WORD)
     # not at the utterance's own ends: there is nothing that a window could meet too early
     opens[0] = closes[-1] = False
-    shifts[edges[1:][opens], 0] = config.start_shift / config.hop
-    shifts[edges[:-1][closes], 1] = -config.end_shift / config.hop
+    shifts[0, edges[1:][opens]] = config.start_shift / config.hop
+    shifts[1, edges[:-1][closes]] = -config.end_shift / config.hop
     meets = (edges[:-1] != NO_WORD) & (edges[1:] != NO_WORD) & (edges[:-1] != edges[1:])
-    shifts[edges[1:][meets], 0] = -config.join_shift / config.hop
-    shifts[edges[:-1][meets], 1] = -config.join_shift / config.hop
-    return shifts
+    shifts[0, edges[1:][meets]] = -config.join_shift / config.hop
+    shifts[1, edges[:-1][meets]] = -config.join_shift / config.hop
+    return shifts.flatten()

@@ -11,6 +11,8 @@ from espnet_ottc.alignment.formats.kaldi import fields_of, numbered_lines
 from espnet_ottc.alignment.text.spelling import WILDCARD
 
 SILENCE = "<sil>"
+# Words of texts of phones that are silence: TIMIT's, HTK's and MFA's, BAS's.
+PAUSES = frozenset({"h#", "pau", "epi", "sil", "sp", "SIL", "<p:>"})
 # What rare letters and words without letters are.
 OTHER = "<other>"
 # What nobody can spell; it stands behind all names, and only in searches.
