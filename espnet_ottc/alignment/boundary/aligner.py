@@ -219,7 +219,8 @@ def _with_pauses(of_word: Tensor, pauses: Sequence[bool]) -> Tensor:
             beside = [runs[place - 1]] if place else []
             beside += runs[place + 1 : place + 2]
             values[place] = next((one for one in beside if pauses[one]), NO_WORD)
-    return values.repeat_interleave(lengths)
+    joined: Tensor = values.repeat_interleave(lengths)
+    return joined
 
 
 def _tokens(graph: UtteranceGraph, path: Tensor, of_word: Tensor) -> Tensor:
