@@ -56,7 +56,7 @@ class AlignedWord:
 
     def moved(self, seconds: float) -> "AlignedWord":
         """The same so much later."""
-        return self.retimed(lambda moment: moment + seconds)
+        return self.retimed(lambda moment: moment + seconds) if seconds else self
 
     def retimed(self, time: Callable[[float], float]) -> "AlignedWord":
         """The same at other times: `time` of its own."""

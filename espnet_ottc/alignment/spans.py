@@ -52,7 +52,7 @@ class Span:
 
     def moved(self, seconds: float) -> "Span":
         """The same so much later."""
-        return self.retimed(lambda moment: moment + seconds)
+        return self.retimed(lambda moment: moment + seconds) if seconds else self
 
     def retimed(self, time: Callable[[float], float]) -> "Span":
         """The same at other times: `time` of its own."""

@@ -13,7 +13,7 @@ from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.units import ANYTHING, PAUSES
 from espnet_ottc.alignment.spans import Span
-from espnet_ottc.ops.chains import best_paths, sum_paths
+from espnet_ottc.ops.chains import best_paths, side_by_side, sum_paths
 
 # The ends of the interval that holds a boundary in nine cases of ten.
 INTERVAL = (0.05, 0.95)
@@ -114,6 +114,7 @@ def align_together(
     if any(model.units.anything in graphs[place].units for place in fitting):
         narrow = {place: pad(one, (0, 1)) for place, one in narrow.items()}
         scores = [pad(one, (0, 1)) for one in scores]
+    scores = side_by_side(scores)
     chains = [graphs[place].chain for place in fitting]
     marks = [[*graphs[place].word_starts, *graphs[place].word_ends] for place in fitting]
     paths = best_paths(scores, chains).states
@@ -137,7 +138,9 @@ def align_together(
 def _with_wide(narrow: Tensor, wide: Tensor | None, share: float, graph: UtteranceGraph) -> Tensor:
     if wide is None:
         return narrow
-    return narrow + share * (wide if graph.windows is None else wide[:, graph.letters[:-1]])
+    if graph.windows is not None:
+        wide = wide.index_select(1, graph.letters[:-1])
+    return torch.add(narrow, wide, alpha=share)
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,8 @@ def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:
     stays = torch.tensor([stay if stays else NO_ARC for stays in builder.stays])
     # A state that cannot stay is left for nothing.
     out = [leave if stays else 0.0 for stays in builder.stays]
-    moves, enter, final = (torch.full((S,), NO_ARC) for _ in range(3))
+    enter, final = (torch.full((S,), NO_ARC) for _ in range(2))
+    moves = [NO_ARC] * S
     skips = []
     for source, target in builder.arcs:
         if source == target - 1:
@@ -269,7 +270,7 @@ def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:
     return Chain(
         columns=torch.tensor(builder.columns, dtype=torch.int32),
         stay=stays,
-        move=moves,
+        move=torch.tensor(moves),
         enter=enter,
         leave=final,
         skip_sources=torch.tensor([source for _, source in skips], dtype=torch.int32),

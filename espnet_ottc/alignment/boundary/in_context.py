@@ -63,8 +63,7 @@ class ContextNetwork(nn.Module):
 
         They are right but for a number for each frame.
         """
-        scores: Tensor = self.frames(frames) @ vectors[:, :-1].T + vectors[:, -1]
-        return scores
+        return _products(self.frames(frames), vectors)
 
     def vectors(self, windows: Tensor) -> Tensor:
         """(N, 2 n + 1) units to (N states + silence's, D + 1)."""
@@ -107,10 +106,10 @@ class ContextNetwork(nn.Module):
         vectors, references = self.vectors(windows), self._reference_vectors()
         found = []
         for frames in with_context(features, self.context).split(_FRAMES_AT_ONCE):
-            scores = self(frames, torch.cat([vectors, references]))
-            ours, others = scores.split([len(vectors), len(references)], 1)
-            found.append(ours - (others.logsumexp(1, keepdim=True) - math.log(_REFERENCES)))
-        return torch.cat(found)
+            hidden = self.frames(frames)
+            common = _products(hidden, references).logsumexp(1, keepdim=True)
+            found.append(_products(hidden, vectors).sub_(common - math.log(_REFERENCES)))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def _reference_vectors(self) -> Tensor:
         spoken = self.references[:, self.neighbours] < self.silence
@@ -119,3 +118,8 @@ class ContextNetwork(nn.Module):
         rows = torch.arange(len(of_letters)).view(-1, self.states)
         place = states[spoken][:, None]
         return torch.cat([of_letters[rows.gather(1, place)[:, 0]], self.quiet[states[~spoken]]])
+
+
+def _products(hidden: Tensor, vectors: Tensor) -> Tensor:
+    """(F, N) of (F, D) and (N, D + 1), whose last number is added."""
+    return (hidden @ vectors[:, :-1].T).add_(vectors[:, -1])

@@ -25,7 +25,7 @@ from espnet_ottc.ops.chains import best_paths
 
 # Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one, and
 # there by a model of letters between neighbours, which has more scores.
-LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 60.0, 600.0, 120.0
+LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 30.0, 600.0, 120.0
 # Of the rough search: probability of staying in a state, and frames whose scores are computed at a time.
 _ROUGH_STAY, _BLOCK = 0.55, 1 << 14
 
