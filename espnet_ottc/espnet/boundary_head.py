@@ -122,7 +122,7 @@ def train_head(model: nn.Module, args: argparse.Namespace) -> None:
         words = (word for utterance in utterances for word in utterance.words)
         whole = getattr(args, "token_type", None) in WHOLE_WORDS
         lexicon = options.lexicon(words, whole=whole)
-        config = options.suited(utterance.words for utterance in utterances)
+        config = options.suited((utterance.words for utterance in utterances), lexicon)
         trained = train_into(directory / BOUNDARY_MODEL, utterances, config, lexicon)
     except NotConvergedError as fault:
         logging.warning("the model gets no boundary head: %s", fault)

@@ -18,6 +18,7 @@ from espnet2.tasks.abs_task import AbsTask
 from espnet2.train.trainer import Trainer
 from espnet2.utils.types import str2bool
 
+from espnet_ottc.espnet.boundary_head import wants_head
 from espnet_ottc.espnet.building import build_criterion, criteria_of, token_lists
 from espnet_ottc.espnet.checkpoints import check_parameters
 from espnet_ottc.espnet.criteria.base import Criterion
@@ -201,6 +202,8 @@ def _build_optimizers(original: Callable[..., Any]) -> Any:
         optimizers: list[torch.optim.Optimizer] = original(cls, args, model)
         if isinstance(model, OTTCASRModel) and not (args.collect_stats or args.dry_run):
             model.prepare_transfer(args)
+            if wants_head(model):
+                model.boundary_options.check_dictionary()
         if isinstance(encoder, PackageEncoder):
             encoder.prepare_training(args)
             names = dict(encoder.named_parameters())

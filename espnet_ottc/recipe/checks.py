@@ -146,8 +146,8 @@ def _check_times_only(recipe: Recipe, system: System) -> None:
             f"{system.path}: a system of times has boundary_conf and tune, got {', '.join(unknown)}"
         )
     try:
-        parse_boundary_conf(system.boundary_conf)
-    except ValueError as error:
+        parse_boundary_conf(system.boundary_conf).check_dictionary()
+    except (OSError, ValueError) as error:
         raise ValueError(f"{system.path}: {error}") from error
     name = system.tunes
     known = name is None or name in [one.name for one in recipe.recognisers]

@@ -25,7 +25,7 @@ def _write(folder: Path, number: int, said: bool = True) -> Times:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "suited_config", lambda texts: small_config())
+    monkeypatch.setattr(session, "suited_config", lambda texts, **_: small_config())
 
 
 @pytest.mark.usefixtures("_small")

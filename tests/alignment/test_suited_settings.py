@@ -1,5 +1,7 @@
 """Which settings a training takes by itself."""
 
+from pathlib import Path
+
 import pytest
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
@@ -21,6 +23,36 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
         assert [stage.neighbours for stage in config.stages] == [0, 2]
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
+
+
+def test_phones_of_a_lexicon_move_joints_less_and_phones_that_are_words_do_not() -> None:
+    spelled = suited_config(FREE).join_shift
+    pronounced = {word: (("a", "b"),) for text in FREE for word in text}
+    assert suited_config(FREE, lexicon=pronounced).join_shift == spelled / 2 > 0
+    assert suited_config(FREE, lexicon=pronounced).context > suited_config(FREE).context
+    # One word that the lexicon lacks, or that is more than itself, makes them words.
+    phones = {word: ((word,),) for text in FREE for word in text}
+    assert suited_config(FREE, lexicon=phones).join_shift == 0
+    del phones["the"]
+    assert suited_config(FREE, lexicon=phones).join_shift == spelled / 2
+    assert suited_config(FREE, {"join_shift": 0.001}, pronounced).join_shift == 0.001
+    # A plain start finds no words of a few phones each.
+    few = suited_config(DIGITS, lexicon={"one": (("w", "ah", "n"),)})
+    assert few.gaussian_rounds == suited_config(SENTENCES).gaussian_rounds > 0
+    assert suited_config(DIGITS, lexicon={w: ((w,),) for w in DIGITS[0]}) == BoundaryConfig()
+
+
+def test_the_options_name_a_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("the dh ah\nthe(2) dh iy\n")
+    options = parse_boundary_conf({"lexicon": str(path)})
+    assert options.lexicon(["the", "cat"], whole=False) == {"the": (("dh", "ah"), ("dh", "iy"))}
+    assert parse_boundary_conf({}).lexicon(["the", "cat"], whole=False) is None
+    with pytest.raises(ValueError, match="a lexicon says what the units are; got units 'words'"):
+        parse_boundary_conf({"lexicon": str(path), "units": "words"})
+    for wrong in ("", 3, ["a"]):
+        with pytest.raises(ValueError, match="lexicon must be the name of a file, got"):
+            parse_boundary_conf({"lexicon": wrong})
 
 
 def test_what_is_given_goes_before_what_suits() -> None:

@@ -80,7 +80,7 @@ def _tones(monkeypatch: pytest.MonkeyPatch) -> None:
     module.load = _load  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "espnet_ottc.aligner.models.tone_model", module)
     monkeypatch.setitem(registry.SOURCES, "tone", ("tone_model", "anything"))
-    monkeypatch.setattr(session, "suited_config", lambda texts: small_config())
+    monkeypatch.setattr(session, "suited_config", lambda texts, **_: small_config())
 
 
 def _write(folder: Path, number: int, count: int = 4) -> Times:

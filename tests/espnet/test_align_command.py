@@ -213,7 +213,7 @@ def test_a_ctc_experiment_of_espnet_is_tuned_and_aligns_as_one_model(
 ):
     stages = (Stage(rounds=3, epochs=2),)
     small = partial(BoundaryConfig, width=32, gaussian_rounds=3, least_count=1, stages=stages)
-    monkeypatch.setattr(session, "suited_config", lambda texts: small())
+    monkeypatch.setattr(session, "suited_config", lambda texts, **_: small())
     before = {path.name: path.read_bytes() for path in ctc.glob("*.pth")}
     tuned = tmp_path / "tuned"
     data = str(lab.data["train"].cuts)

@@ -246,3 +246,13 @@ def test_phones_that_are_words_are_units_by_themselves(token_type, words, units,
 def test_options_that_are_wrong_are_errors_before_anything_is_trained(lab, conf, message):
     with pytest.raises(ValueError, match=f"boundary_conf.*{message}"):
         lab.train("wrong", ctc_conf=OTTC, model_conf={**MODEL, "boundary_conf": conf})
+
+
+def test_a_dictionary_that_is_not_there_is_an_error_before_anything_is_trained(lab, tmp_path):
+    conf = {**BOUNDARY, "lexicon": str(tmp_path / "nowhere.txt")}
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        lab.train("wrong", ctc_conf=OTTC, model_conf={**MODEL, "boundary_conf": conf})
+    # Whoever gets no head needs none.
+    lab.train(
+        "none", ctc_conf=OTTC, model_conf={**MODEL, "boundary_head": False, "boundary_conf": conf}
+    )

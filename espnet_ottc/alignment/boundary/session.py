@@ -69,7 +69,7 @@ def train_into(
         ValueError: no utterance that can be learned from.
         OSError: the folder cannot be written.
     """
-    config = config or suited_config(utterance.words for utterance in utterances)
+    config = config or suited_config((one.words for one in utterances), lexicon=lexicon)
     key = _key(utterances, config, lexicon)
     record = None if again else _read_record(folder, key)
     if record is not None:
