@@ -459,7 +459,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for seed in [1] if one in ruler.given else options.seeds:
                 # Without folders, which differ from machine to machine.
                 command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds {seed}"
-                if options.lexicon is not None:
+                if options.lexicon is not None and one not in ruler.given:
                     command += f" --lexicon {options.lexicon.name}"
                 if one in ruler.given:
                     rows = list(measure_given(ruler, one, command))
@@ -469,8 +469,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     rows = list(
                         measure(ruler, system, seed, command, recogniser=said, learned=learned)
                     )
-                if options.lexicon is not None:
-                    rows = [{**row, "system": f"{row['system']}{_BY_PHONES}"} for row in rows]
+                    if options.lexicon is not None:
+                        rows = [{**row, "system": f"{row['system']}{_BY_PHONES}"} for row in rows]
                 _add(options.results / f"times_{options.name or name}.jsonl", rows)
                 for row in rows:
                     print(
