@@ -7,7 +7,9 @@ Each recording is aligned with its own text, with that of the next one (which ge
 pair), with a third of its words deleted, and with a third replaced by words of others.  A word is right if
 the cut has it where it was found.  The rival is a threshold on the log-probability of the text per frame by
 CTC's sum, chosen so that it errs least: on the set itself, or on the sets of the other models.  Beside the
-calibration that a model comes with stands one that was fitted to it on a further set (`--fit`).
+calibration that a model comes with stands one that was fitted to it on a further set (`--fit`).  With
+`--copies` each recording is heard again as an MP3, and so on (recording_copies.py).  Results that are not
+measured again stay.
 
 Writes results/confidence.jsonl, docs/benchmarks_confidence.md, and the table of docs/reference/confidence.md.
 """
@@ -16,6 +18,7 @@ import argparse
 import json
 import re
 import statistics
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from typing import Any
 
 import torch
 from common import environment, provenance_lines, write
+from recording_copies import COPIES, copy_of
 from torch import Tensor
 
 from espnet_ottc.aligner import Aligner
@@ -76,9 +80,19 @@ class _Listening:
         return self.last
 
 
-def scored(aligner: Aligner, cuts: Path, limit: int) -> list[Scored]:
-    """Every recording of a set that has word times, with each kind of text."""
+def scored(aligner: Aligner, cuts: Path, limit: int, kind: str | None = None) -> list[Scored]:
+    """Every recording of a set that has word times, or a copy of it, with each kind of text."""
     utterances, references = with_references(cuts, limit)
+    if kind is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            copies = [copy_of(one, aligner, kind, Path(folder)) for one in utterances]
+            return _scored(aligner, copies, references)
+    return _scored(aligner, utterances, references)
+
+
+def _scored(
+    aligner: Aligner, utterances: Sequence[Utterance], references: Sequence[Sequence[Any]]
+) -> list[Scored]:
     listening = _Listening(aligner)
     found = []
     for trial in trials(listening, utterances, references):  # type: ignore[arg-type]
@@ -184,7 +198,7 @@ def summary(rows: Sequence[dict[str, object]]) -> str:
     return _table(rows, columns)
 
 
-def page_of(rows: Sequence[dict[str, object]], about: dict[str, Any]) -> str:
+def page_of(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a page of the documents."""
     rival = [
         (f"{title}: {shown}", f"{prefix}_{kind}")
@@ -197,7 +211,7 @@ def page_of(rows: Sequence[dict[str, object]], about: dict[str, Any]) -> str:
         "its own text, with that of another recording, with a third of its words deleted, and with a third "
         "of them replaced. All figures are in percent. [Confidence](reference/confidence.md) says what is "
         "measured.",
-        "\n".join(provenance_lines(about, "1 round")),
+        *("\n".join(provenance_lines(about, "1 round")) for about in _sources(rows)),
         "## Confidence and status",
         summary(rows),
         "## A threshold on the score of CTC",
@@ -206,6 +220,15 @@ def page_of(rows: Sequence[dict[str, object]], about: dict[str, Any]) -> str:
         _table([row for row in rows if "own_threshold_right" in row], rival),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _sources(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How rows were measured, each way once."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if row["provenance"] not in found:
+            found.append(row["provenance"])
+    return found
 
 
 def _table(rows: Sequence[dict[str, object]], columns: Sequence[tuple[str, str]]) -> str:
@@ -234,6 +257,7 @@ def main() -> None:
     parser.add_argument("--fit", nargs=3, action="append", default=[],
                         metavar=("NAME", "MODEL", "CUTS"),
                         help="fit the model's calibration on these cuts first")  # fmt: skip
+    parser.add_argument("--copies", nargs="+", default=[], choices=COPIES)
     parser.add_argument("--limit", type=int, default=100, help="recordings of each set")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
@@ -254,6 +278,8 @@ def main() -> None:
                 replace(one, score=None)  # the rival knows no calibration
                 for one in scored(again, Path(cuts), options.limit)
             ]
+        for kind in options.copies:
+            found[f"{name}, {kind}", model] = scored(aligner, Path(cuts), options.limit, kind)
         print(f"{name}, {model}: done", flush=True)
         # What is there stays if a later set fails.
         _publish(found, options, about)
@@ -269,10 +295,15 @@ def _publish(
         rows.append(row_of(name, model, mine, others))
     shown = " ".join(f"--set {name} {model} FOLDER CUTS" for name, model, *_ in options.sets)
     shown += "".join(f" --fit {name} {model} CUTS" for name, model, _ in options.fit)
+    shown += f" --copies {' '.join(options.copies)}" if options.copies else ""
     about["command"] = f"python benchmarks/bench_confidence.py {shown} --limit {options.limit}"
-    lines = (json.dumps({"record": "confidence", **row, "provenance": about}) for row in rows)
-    write(options.results, "".join(f"{line}\n" for line in lines))
-    write(options.page, page_of(rows, about))
+    rows = [{"record": "confidence", **row, "provenance": about} for row in rows]
+    kept = []
+    if options.results.exists():
+        kept = [json.loads(line) for line in options.results.read_text("utf-8").splitlines()]
+    rows = [row for row in kept if (row["set"], row["model"]) not in found] + rows
+    write(options.results, "".join(f"{json.dumps(row)}\n" for row in rows))
+    write(options.page, page_of(rows))
     text = options.reference.read_text(encoding="utf-8")
     filled = _PLACE.sub(lambda place: f"{place[1]}\n{summary(rows)}\n\n{place[2]}", text)
     write(options.reference, filled)

@@ -19,6 +19,7 @@ from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.cut_sound import cut_sound
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 from espnet_ottc.alignment.writing import Times
+from espnet_ottc.espnet.as_trained import AsTrained
 from espnet_ottc.espnet.boundary_head import BoundaryHead
 from espnet_ottc.espnet.checkpoints import load_parameters
 from espnet_ottc.espnet.criteria.base import BLANK, Criterion
@@ -77,6 +78,7 @@ class TrainedModel:
         self.grid = frame_grid(self.model, self.sampling_rate)
         self.stride = round(self.grid.shift * self.sampling_rate)
         self.least_samples = self.stride
+        self._as_trained = AsTrained.of(self.model, self.sampling_rate)
         head = getattr(self.model, "boundary_head", None)
         self.boundary_model: BoundaryModel | None = (
             head.model() if isinstance(head, BoundaryHead) else None
@@ -202,8 +204,8 @@ class TrainedModel:
         return frame_outputs(self, samples, windows)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """As they are; see `FrameModel`."""
-        return samples
+        """As the training would have had them, see `AsTrained`; as they are where it left no statistics."""
+        return samples if self._as_trained is None else self._as_trained(samples)
 
     @torch.no_grad()
     def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:

@@ -47,7 +47,7 @@ class ESPnetModel:
         self.romanize: Callable[[str], str] | None = None
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """As they are."""
+        """See `TrainedModel.prepare`."""
         return self.trained.prepare(samples)
 
     def outputs(self, stretches: Sequence[Tensor]) -> list[FrameOutputs]:

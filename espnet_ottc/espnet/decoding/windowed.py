@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.alignment.windows import Window, Windows
+from espnet_ottc.espnet.as_trained import AsTrained
 from espnet_ottc.espnet.encoders.frame_grid import frame_grid
 
 
 class WindowedEncoding:
     """Takes the place of the method `encode` of ESPnet's model, for one utterance at a time.
 
-    A recording that is longer than a window is encoded by windows, as the aligner does it.  ESPnet's own
-    method needs memory that grows with the square of the length.
+    A recording is heard as in training, see `AsTrained`.  One that is longer than a window is encoded by
+    windows, as the aligner does it.  ESPnet's own method needs memory that grows with the square of the
+    length.
 
     Args:
         model: ESPnet's ASR model in evaluation mode.
@@ -27,6 +29,7 @@ class WindowedEncoding:
         self.model, self.whole = model, model.encode
         self.sampling_rate = sampling_rate
         self.windows = windows or Windows()
+        self._as_trained = AsTrained.of(model, sampling_rate)
 
     @cached_property
     def stride(self) -> int:
@@ -39,6 +42,8 @@ class WindowedEncoding:
 
     def __call__(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Any, Tensor]:
         """The encoder's output for (1, N) samples, and its length, in the form that ESPnet's method has."""
+        if self._as_trained is not None:
+            speech = self._as_trained(speech[0])[None]
         count = speech.shape[1]
         if count <= self.windows.length * self.sampling_rate:
             encoded, lengths = self.whole(speech, speech_lengths)
