@@ -11,6 +11,7 @@ import torch
 from espnet2.asr.frontend.default import DefaultFrontend
 from espnet2.layers.global_mvn import GlobalMVN
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 # Nats of power by which the loudness of right recordings differs from the training's, which is left alone.
 _ALIKE = 2.3
@@ -20,11 +21,13 @@ _LEAST_RANGE, _RANGE = 1.0, 8.0
 # Nats below the loudest frames within which a frame is sound.
 _SOUND = 5.0
 # Standard deviations: a band is empty whose loudest frames stay below the first; what is added to others,
-# whose quiet frames may be as empty, lies at the second.
+# whose quiet frames may be as empty, lies at the second, and so does what is added where it is quiet.
 _EMPTY, _FLOOR = -1.0, -2.5
 _LOUD, _QUIET = 0.98, 0.1
 # Seconds of a long recording that are looked at: pieces of one length, evenly apart.
 _PIECE, _PIECES = 2.0, 32
+# Bands beside an empty one that tell how loud it might be.
+_BESIDE = 8
 # Seconds after which the noise begins again.
 _PERIOD = 30.0
 
@@ -70,7 +73,7 @@ class AsTrained:
         if len(samples) < self.frontend.stft.n_fft:
             return samples
         mean, std = self._statistics()
-        above = self._features(samples) - mean
+        above = self._features(self._pieces(samples)) - mean
         frames = above.median(1).values
         loudest, quiet = frames.quantile(_LOUD), frames.quantile(_QUIET)
         # With twice as much silence as sound a recording is not taken for a quiet one.
@@ -85,23 +88,51 @@ class AsTrained:
                 gain = math.exp(-level / 2)
             else:
                 heard = level
-        if not bool(empty.any()):
+        if not bool(empty.any()) or bool(empty.all()):
             return samples if gain == 1.0 else samples * gain
-        noise = self._noise(heard + torch.where(empty, mean, mean + _FLOOR * std)).to(samples)
-        filled = samples * gain
-        for block in filled.split(len(noise)):
-            block += noise[: len(block)]
-        return filled
+        return self._filled(samples * gain, heard, empty)
+
+    def _filled(self, samples: Tensor, level: float, empty: Tensor) -> Tensor:
+        """(N,) samples with noise in empty bands, as loud as the sound in the bands beside them.
+
+        Args:
+            samples: (N,); they are changed.
+            level: nats by which they are louder than the training.
+            empty: (mels,) bool.
+        """
+        mean, std = self._statistics()
+        known = (~empty).nonzero()[:, 0]
+        below = empty & (torch.arange(len(empty)) < known[0])
+        sides = [
+            (side, beside, float(std[side].mean()))
+            for side, beside in ((below, known[:_BESIDE]), (empty & ~below, known[-_BESIDE:]))
+            if bool(side.any())
+        ]
+        nothing = torch.tensor(-math.inf)
+        floor = self._noise(torch.where(empty, nothing, level + mean + _FLOOR * std))
+        noises = [self._noise(torch.where(side, level + mean, nothing)) for side, _, _ in sides]
+        for block in samples.tensor_split(-(-len(samples) // len(floor))):
+            above = (self._features(block) - mean - level) / std
+            for noise, (_, beside, spread) in zip(noises, sides, strict=True):
+                loudness = above[:, beside].mean(1).clamp(min=_FLOOR) * spread / 2
+                course = interpolate(loudness.exp()[None, None], len(block), mode="linear")[0, 0]
+                block += course.to(block) * noise[: len(block)].to(block)
+            block += floor[: len(block)].to(block)
+        return samples
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         return self.normalize.mean.float().cpu(), self.normalize.std.float().cpu()
 
-    def _features(self, samples: Tensor) -> Tensor:
-        """(frames, mels) log-mel features of the recording, or of pieces of a long one."""
+    def _pieces(self, samples: Tensor) -> Tensor:
+        """The recording, or pieces of a long one."""
         size = round(_PIECE * self.sampling_rate)
-        if len(samples) > _PIECES * size:
-            starts = torch.linspace(0, len(samples) - size, _PIECES).long().tolist()
-            samples = torch.cat([samples[start : start + size] for start in starts])
+        if len(samples) <= _PIECES * size:
+            return samples
+        starts = torch.linspace(0, len(samples) - size, _PIECES).long().tolist()
+        return torch.cat([samples[start : start + size] for start in starts])
+
+    def _features(self, samples: Tensor) -> Tensor:
+        """(frames, mels) log-mel features."""
         samples = samples.to(self.frontend.logmel.melmat.device)
         features, _ = self.frontend(samples[None], torch.tensor([len(samples)]))
         found: Tensor = features[0].float().cpu()
