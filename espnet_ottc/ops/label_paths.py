@@ -86,6 +86,50 @@ def ctc_path(
     return None if found is None else (states[found[0]], found[1])
 
 
+def rough_path(
+    scores: Tensor, columns: Tensor, jumps: Tensor, *, width: int = _WIDTH
+) -> Tensor | None:
+    """The best path along states of which some are optional; of a long recording within a band.
+
+    The band is made wider until the path is no longer another one, which proves nothing: where scores are
+    poor, no band could be proved to be wide enough.
+
+    Args:
+        scores: (T, N) log-scores of one utterance on the CPU.
+        columns: (S,) column of each state; the first and the last state are optional.
+        jumps: (S,) bool: a state may be come to from two states before.
+        width: states of the band in which a search begins.
+
+    Returns:
+        (T,) int64 state of each frame; None where there is no path.
+
+    Raises:
+        MemoryError: it does not fit into memory.
+    """
+    T, S = len(scores), len(columns)
+    ends = (min(2, S), min(2, S))
+    if not T:
+        return None
+    if T * S < _LONG:
+        return _whole(scores, columns, jumps, ends)
+    try:
+        from espnet_ottc.ops.kernels import band_cpu
+    except ImportError:
+        return _whole(scores, columns, jumps, ends)
+    nothing = torch.zeros(T + 1, dtype=torch.float64)
+    before = None
+    while True:
+        width = min(max(width, 4), S)
+        found = band_cpu.best(scores, columns.int(), jumps, nothing, ends, width)
+        states = found.states.long() if found.total > NO_ARC else None
+        if width == S or (
+            states is not None and before is not None and torch.equal(states, before)
+        ):
+            return states
+        before = states
+        width *= _WIDENED
+
+
 def _best(
     scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int], width: int | None
 ) -> tuple[Tensor, float] | None:

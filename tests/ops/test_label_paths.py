@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops import label_paths
 from espnet_ottc.ops.label_paths import ctc_path, sequence_path
 
 band_cpu = pytest.importorskip(
@@ -122,3 +123,33 @@ def test_what_has_no_path_is_said(width: int | None) -> None:
     assert sequence_path(log_probs[:0], torch.tensor([1]), width=width) is None
     log_probs[:, 2] = -torch.inf
     assert sequence_path(log_probs, torch.tensor([1, 2]), width=width) is None
+
+
+def test_a_rough_path_is_the_best_one_where_scores_tell_states_apart(monkeypatch) -> None:
+    monkeypatch.setattr(label_paths, "_LONG", 0)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        U = int(torch.randint(20, 60, (1,), generator=draw))
+        # Silence is optional between every third label and the next, and at both ends.
+        columns, over = [0], [False]
+        for label in range(U):
+            silent = label % 3 == 0 and label > 0
+            columns += [0] * silent + [1 + int(torch.randint(5, (1,), generator=draw))]
+            over += [False] * silent + [silent]
+        columns.append(0)
+        over.append(False)
+        states, jumps = torch.tensor(columns), torch.tensor(over)
+        path = torch.arange(len(states)).repeat_interleave(4)
+        scores = torch.randn(len(path), 6, generator=draw)
+        scores[torch.arange(len(path)), states[path]] += 4
+        exact = label_paths._whole(scores, states, jumps, (2, 2))
+        found = label_paths.rough_path(scores, states, jumps, width=4)
+        assert torch.equal(found, exact)
+
+
+def test_a_rough_path_needs_a_frame_for_each_state_that_is_not_optional() -> None:
+    states = torch.tensor([0, 1, 2, 0])
+    nowhere = torch.zeros(4, dtype=torch.bool)
+    for frames, there in ((0, False), (1, False), (2, True)):
+        found = label_paths.rough_path(torch.zeros(frames, 3), states, nowhere)
+        assert (found is not None) == there

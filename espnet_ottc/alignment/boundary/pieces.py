@@ -1,7 +1,7 @@
 """Long utterances in pieces, cut in pauses that another search found: the memory is that of a piece.
 
 The other search is a recogniser's, or a rough one: it has a state for a unit, and one frame for as many as
-the unit has states, so that it goes through a ninth of the cells.
+the unit has states, and keeps to a band of states.
 """
 
 import itertools
@@ -21,13 +21,13 @@ from espnet_ottc.alignment.boundary.aligner import (
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph, spelled_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.ops.chains import best_paths
+from espnet_ottc.ops.label_paths import rough_path
 
 # Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one, and
 # there by a model of letters between neighbours, which has more scores.
 LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 30.0, 600.0, 120.0
-# Of the rough search: probability of staying in a state, and frames whose scores are computed at a time.
-_ROUGH_STAY, _BLOCK = 0.55, 1 << 14
+# Frames whose scores are computed at a time for the rough search.
+_BLOCK = 1 << 14
 
 Times = tuple[float, float]
 # Gives (frames, columns) of the frames of a range, for `Spoken.wide`.
@@ -123,11 +123,13 @@ def rough_times(
         words: as there.
         duration: as there.
     """
-    coarse = replace(model.config, states=1, silence_states=1, minimum_frames=1, stay=_ROUGH_STAY)
-    spellings = [model.units.spell(word, wildcards=True) for word in words]
+    coarse = replace(model.config, states=1, silence_states=1, minimum_frames=1)
+    # One spelling of each, so that silence alone is optional.
+    spellings = [model.units.spell(word, wildcards=True)[:1] for word in words]
     graph = spelled_graph(spellings, model.units.silence, coarse, 0, alone=True)
-    scores = _pooled(model, features, graph)
-    (path,) = best_paths([scores], [graph.chain]).states
+    optional = torch.zeros(graph.chain.states, dtype=torch.bool)
+    optional[graph.chain.skip_targets.long()] = True
+    path = rough_path(_pooled(model, features, graph), graph.chain.columns, optional)
     if path is None:
         return None
     axis, frames = grid(model.config), model.config.states
