@@ -46,7 +46,7 @@ mapfile -t all < <(with "${untaught[@]}" "${taught[@]}")
     --train_args "$(arguments 12)"
 going=("${options[@]}" --conf conf/transfer_continued --expdir "$exp" --seed 1 2 3 --decoders greedy)
 for criterion in $criteria; do
-    start="$(arguments 2) --init_param ${exp}_start/$criterion/seed1/valid.loss.best.pth"
+    start="$(arguments 2) --init_param ${exp}_start/$criterion/seed1/valid.loss.ave.pth"
     ./run.sh "${going[@]}" --train_args "$start" --stop_stage 7 --systems "${untaught[@]/#/$criterion}"
     if [ ${#taught[@]} -gt 0 ]; then
         ./run.sh "${going[@]}" --train_args "$start --model_conf transfer_conf.after_epoch=0 --postencoder_conf feed_back=true" --stop_stage 7 \

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ottc.utils.commands import quiet_imports, run, say
+from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     options.add_argument("--experiment", type=Path, required=True, help="with config.yaml")
-    options.add_argument("--checkpoint", default="valid.loss.best.pth", help="its parameters")
+    options.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, help="its parameters")
     options.add_argument("--out", type=Path, required=True, help="directory of the new model")
     return options
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ottc.recipe.corpora import CORPORA, Corpus
+from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
 
 LAST_STAGE = 11
 # Utterances of a shard: fewer are not worth a process, which takes seconds to start.
@@ -113,8 +114,8 @@ def _add_training_options(training: argparse._ArgumentGroup) -> None:
                           help="folder or URL with a folder of Lhotse Shar for each set, by name, in the "
                           "order of its cuts: stages 2 to 9 read audio from these, as streams")  # fmt: skip
     training.add_argument("--train_args", default="", help="more of asr_train's options, quoted")
-    training.add_argument("--inference_model", default="valid.loss.best.pth",
-                          help="parameters to decode with")  # fmt: skip
+    training.add_argument("--inference_model", default=DEFAULT_CHECKPOINT,
+                          help="parameters to decode with; none: the mean of the best epochs")  # fmt: skip
     training.add_argument("--teacher_text", type=Path, nargs="+", metavar="FILE",
                           help="text for the language model that teaches the `..._transfer` systems, "
                           "a sentence a line, as in transcripts; none: those of the training")  # fmt: skip

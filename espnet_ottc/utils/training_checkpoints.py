@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 CHECKPOINT = "checkpoint.pth"
-# The parameters that are used unless others are named.
-DEFAULT_CHECKPOINT = "valid.loss.best.pth"
+# The parameters that are used unless others are named: the mean of the best epochs that were kept.
+DEFAULT_CHECKPOINT = "valid.loss.ave.pth"
 # A boundary head that was trained with the model, in the folder of the training.
 BOUNDARY_MODEL = "boundary_model"
 KEPT_CHECKPOINT = "checkpoint.kept.pth"

@@ -140,7 +140,7 @@ class Lab:
     def decode(self, experiment: Path, name: str, *options: str) -> dict[str, str]:
         out = self.folder / name
         command = ["--asr_train_config", str(experiment / "config.yaml")]
-        command += ["--asr_model_file", str(experiment / "valid.loss.best.pth")]
+        command += ["--asr_model_file", str(experiment / "valid.loss.ave.pth")]
         command += ["--data_path_and_name_and_type", f"{self.valid.cuts},speech,lhotse"]
         command += ["--output_dir", str(out), "--num_workers", "0", *options]
         asr_inference.main(command)

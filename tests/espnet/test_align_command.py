@@ -77,7 +77,7 @@ def test_recognised_words_get_times(lab, model, recordings, tmp_path, capsys):
 def test_words_are_recognised_greedily_if_asked(lab, model, recordings, tmp_path):
     # With so high a price of a change the two decoders are not of one mind, which would show nothing.
     costly = shutil.copytree(model, tmp_path / "costly")
-    path = costly / "valid.loss.best.pth"
+    path = costly / "valid.loss.ave.pth"
     state = torch.load(path, weights_only=True)
     errors = state["ctc.transition_scale.errors"]
     errors[:], errors[-1] = 1, 0
@@ -114,11 +114,11 @@ def test_a_model_is_used_from_another_folder_than_it_was_trained_in(
     config = yaml.safe_load((moved / "config.yaml").read_text())
     config |= {"normalize": "global_mvn", "normalize_conf": {"stats_file": "exp/stats.npz"}}
     (moved / "config.yaml").write_text(yaml.safe_dump(config))
-    state = torch.load(moved / "valid.loss.best.pth", weights_only=True)
+    state = torch.load(moved / "valid.loss.ave.pth", weights_only=True)
     mean = np.load(stats)["sum"] / np.load(stats)["count"]
     for name in ("mean", "std"):
         state[f"normalize.{name}"] = torch.from_numpy(mean).float()
-    torch.save(state, moved / "valid.loss.best.pth")
+    torch.save(state, moved / "valid.loss.ave.pth")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("A\n")
     assert _align("recipe/exp/seed1", tmp_path / "out", recordings[0], "--text", "text") == 0
@@ -130,10 +130,10 @@ def test_a_packed_archive_gives_the_times_of_its_experiment(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache" / "torch"))
     archive = tmp_path / "model.zip"
     with zipfile.ZipFile(archive, "w") as file:
-        for name in ("valid.loss.best.pth", "config.yaml"):
+        for name in ("valid.loss.ave.pth", "config.yaml"):
             file.write(model / name, f"exp/asr/{name}")
         meta = {
-            "files": {"asr_model_file": "exp/asr/valid.loss.best.pth"},
+            "files": {"asr_model_file": "exp/asr/valid.loss.ave.pth"},
             "yaml_files": {"asr_train_config": "exp/asr/config.yaml"},
         }
         file.writestr("meta.yaml", yaml.safe_dump(meta))
@@ -199,7 +199,7 @@ def test_transport_is_refused_with_the_reason(model, recordings, capsys):
 
 
 def test_cuts_keep_their_recording_and_their_place_on_it_with_a_ctc_model_too(lab, ctc, tmp_path):
-    assert _align(ctc / "valid.loss.best.pth", tmp_path, lab.valid.cuts) == 0
+    assert _align(ctc / "valid.loss.ave.pth", tmp_path, lab.valid.cuts) == 0
     assert _texts(tmp_path) == lab.valid.texts
     found = _found(tmp_path)
     for cut in CutSet.from_file(lab.valid.cuts):

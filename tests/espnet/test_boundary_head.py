@@ -188,7 +188,7 @@ def test_a_packed_model_has_its_head(headed, tmp_path):
 
 def test_espnet_loads_it_and_trains_from_it(lab, headed):
     built, _ = ASRTask.build_model_from_file(
-        str(headed / "config.yaml"), str(headed / "valid.loss.best.pth"), "cpu"
+        str(headed / "config.yaml"), str(headed / "valid.loss.ave.pth"), "cpu"
     )
     assert built.boundary_head.model() is not None
     start = ["--init_param", str(headed / "latest.pth")]

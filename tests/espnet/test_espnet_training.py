@@ -89,7 +89,7 @@ def test_viterbi_reads_the_tones_too_and_is_greedy_for_ctc(lab, ottc, ctc):
 
 
 def test_the_saved_price_of_a_change_is_that_of_the_fewest_errors_in_validation(lab, ottc):
-    state = torch.load(ottc / "valid.loss.best.pth", weights_only=True)
+    state = torch.load(ottc / "valid.loss.ave.pth", weights_only=True)
     errors = state["ctc.transition_scale.errors"]
     found = lab.decode(ottc, "viterbi_of_price", "--viterbi", "true")
     wrong = [
@@ -257,7 +257,7 @@ def test_deepspeed_is_refused_where_it_would_train_without_ottcs_trainer(lab):
 
 
 def test_a_ctc_model_initialises_ottc(lab, ctc, caplog):
-    checkpoint = ctc / "valid.loss.best.pth"
+    checkpoint = ctc / "valid.loss.ave.pth"
     with caplog.at_level(logging.INFO):
         experiment = lab.train(
             "from_ctc", "--init_param", str(checkpoint), ctc_conf={"ctc_type": "ottc"},
@@ -354,7 +354,7 @@ def test_an_alignment_that_does_not_spell_the_text_is_named(lab):
 def test_a_packed_model_unpacks_and_decodes(lab, ottc, tmp_path, capsys):
     archive = tmp_path / "model.zip"
     command = ["asr", "--asr_train_config", str(ottc / "config.yaml"), "--outpath", str(archive)]
-    pack.main([*command, "--asr_model_file", str(ottc / "valid.loss.best.pth")])
+    pack.main([*command, "--asr_model_file", str(ottc / "valid.loss.ave.pth")])
     files = unpack(archive, tmp_path / "unpacked")
     model, _ = ASRTask.build_model_from_file(files["asr_train_config"], files["asr_model_file"])
     assert isinstance(model, OTTCASRModel)
@@ -446,7 +446,7 @@ def test_parameters_of_another_model_are_refused(lab, ottc, ctc):
     other = lab.folder / "mixed"
     other.mkdir()
     (other / "config.yaml").write_text((ottc / "config.yaml").read_text())
-    (other / "ctc.pth").write_bytes((ctc / "valid.loss.best.pth").read_bytes())
+    (other / "ctc.pth").write_bytes((ctc / "valid.loss.ave.pth").read_bytes())
     with pytest.raises(ValueError, match=r"missing: \['ctc.frame_head"):
         TrainedModel(other, "ctc.pth")
 

@@ -37,7 +37,7 @@ def model(tmp_path_factory):
 def recogniser(lab) -> OTTCSpeech2TextStreaming:
     directory = lab.folder / "ottc"
     return OTTCSpeech2TextStreaming(
-        directory / "config.yaml", directory / "valid.loss.best.pth", ctc_weight=1.0
+        directory / "config.yaml", directory / "valid.loss.ave.pth", ctc_weight=1.0
     )
 
 
@@ -75,7 +75,7 @@ def test_the_command_writes_what_the_class_finds(model, tmp_path):
     directory, out = model.folder / "ottc", tmp_path / "decoded"
     data = f"{model.valid.cuts},speech,lhotse"
     command = ["--asr_train_config", str(directory / "config.yaml")]
-    command += ["--asr_model_file", str(directory / "valid.loss.best.pth")]
+    command += ["--asr_model_file", str(directory / "valid.loss.ave.pth")]
     command += ["--data_path_and_name_and_type", data, "--num_workers", "0"]
     command += ["--ctc_weight", "1.0", "--sim_chunk_length", "8000", "--output_dir", str(out)]
     asr_inference_streaming.main(command)
@@ -90,6 +90,6 @@ def test_ctc_keeps_the_search_of_espnet(model):
     model.train("ctc", **{**CONFIG, **ENCODER, "max_epoch": 1})
     directory = model.folder / "ctc"
     found = OTTCSpeech2TextStreaming(
-        directory / "config.yaml", directory / "valid.loss.best.pth", ctc_weight=1.0
+        directory / "config.yaml", directory / "valid.loss.ave.pth", ctc_weight=1.0
     )
     assert type(found.beam_search).__name__ == "BatchBeamSearchOnline"

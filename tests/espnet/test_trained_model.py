@@ -126,7 +126,7 @@ def test_long_recordings_go_by_windows_on_every_way(lab, ottc, ctc, tmp_path, mo
         torch.testing.assert_close(found.log_probs, expected, atol=1e-3, rtol=0)
         assert model.align([cut]).times[model.default_aligner].words[cut.id]
     folder = ottc.directory
-    decoder = ViterbiSpeech2Text(folder / "config.yaml", folder / "valid.loss.best.pth")
+    decoder = ViterbiSpeech2Text(folder / "config.yaml", folder / "valid.loss.ave.pth")
     decoder.asr_model.normalize = None
     decoder.asr_model.encode.whole = watched(SimpleNamespace(encode=decoder.asr_model.encode.whole))
     (said, *_) = decoder(cut.load_audio()[0])[0]
@@ -202,7 +202,7 @@ class _Hostile:
 
 
 def test_statistics_that_a_copied_model_lacks_are_asked_for(ottc, tmp_path):
-    for name in ("config.yaml", "valid.loss.best.pth"):
+    for name in ("config.yaml", "valid.loss.ave.pth"):
         shutil.copy(ottc.directory / name, tmp_path / name)
     path = tmp_path / "config.yaml"
     config = {**yaml.safe_load(path.read_text()), "normalize": "global_mvn"}
@@ -212,7 +212,7 @@ def test_statistics_that_a_copied_model_lacks_are_asked_for(ottc, tmp_path):
 
 
 def test_parameters_that_would_run_code_are_refused_before_they_do(lab, ottc, tmp_path, capsys):
-    ran, path = tmp_path / "ran", tmp_path / "valid.loss.best.pth"
+    ran, path = tmp_path / "ran", tmp_path / "valid.loss.ave.pth"
     torch.save({"ctc.ctc_lo.weight": _Hostile(ran)}, path)
     (tmp_path / "config.yaml").write_text((ottc.directory / "config.yaml").read_text())
     with pytest.raises(ValueError, match="must hold tensors alone"):

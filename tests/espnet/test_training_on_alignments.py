@@ -99,7 +99,7 @@ def test_a_model_with_other_tokens_cannot_align(
 ) -> None:
     tokens = folder / "data" / "token_list" / "char" / "tokens.txt"
     tokens.write_text(tokens.read_text().replace("B\n", "E\n"))
-    assert driver.main(["forced_alignment", *_words(source / "valid.loss.best.pth")]) == 1
+    assert driver.main(["forced_alignment", *_words(source / "valid.loss.ave.pth")]) == 1
     assert "token 4 is 'B' there and 'E' here" in capsys.readouterr().err
     assert not (folder / "exp" / "ali_from" / "train-clean-100" / "ali").exists()
 

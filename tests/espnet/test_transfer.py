@@ -53,7 +53,7 @@ def taught(lab, teacher) -> Path:
     )
 
 
-def parameters(experiment: Path, name: str = "valid.loss.best.pth") -> dict:
+def parameters(experiment: Path, name: str = "valid.loss.ave.pth") -> dict:
     return torch.load(experiment / name, weights_only=True)
 
 
@@ -139,7 +139,7 @@ def test_statistics_and_a_dry_run_need_no_teacher_and_a_training_says_that_it_do
 
 def test_an_adapter_of_scale_zero_changes_nothing_so_that_a_model_goes_on(lab, tmp_path):
     before = lab.train("before", ctc_conf=OTTC, max_epoch=2)
-    init = ("--init_param", str(before / "valid.loss.best.pth"))
+    init = ("--init_param", str(before / "valid.loss.ave.pth"))
     rates = {"optim_conf": {"lr": 0.0, "weight_decay": 0.0}}
     on = lab.train("goes_on", *init, **transfer(), **rates, ctc_conf=OTTC, max_epoch=1)
     off = lab.train("goes_off", *init, **rates, ctc_conf=OTTC, max_epoch=1)
@@ -158,7 +158,7 @@ def test_without_feeding_back_nothing_is_left_at_inference(lab):
     conf = yaml.safe_load((experiment / "config.yaml").read_text())
     conf.update(postencoder=None, postencoder_conf={}, model_conf={"ctc_weight": 1.0})
     (experiment / "config.yaml").write_text(yaml.safe_dump(conf))
-    path = experiment / "valid.loss.best.pth"
+    path = experiment / "valid.loss.ave.pth"
     left = {n: v for n, v in parameters(experiment).items() if not n.startswith("postencoder.")}
     assert len(left) == len(parameters(experiment)) - 2
     torch.save(left, path)
@@ -218,7 +218,7 @@ def test_a_model_of_espnets_lm_task_teaches(lab, tmp_path):
     for part in lab.data:
         command += [f"--{part}_shape_file", str(tmp_path / "stats" / part / "text_shape")]
     lm_train.main([*command, "--output_dir", str(tmp_path / "lm")])
-    path = tmp_path / "lm" / "valid.loss.best.pth"
+    path = tmp_path / "lm" / "valid.loss.ave.pth"
     config = transfer(path, teacher="espnet_lm")
     records = read_epochs(lab.train("by_espnet_lm", **config, ctc_conf=OTTC, max_epoch=2))
     assert records[1].train["loss_align"] < records[0].train["loss_align"]
@@ -373,7 +373,7 @@ def test_tokens_stand_where_they_are_written():
 
 
 def test_positions_of_a_criterion_run_through_the_text(taught):
-    model, _ = ASRTask.build_model_from_file(taught / "config.yaml", taught / "valid.loss.best.pth")
+    model, _ = ASRTask.build_model_from_file(taught / "config.yaml", taught / "valid.loss.ave.pth")
     model.eval()
     spelling = Spelling(TOKENS)
     encoded = torch.randn(2, 40, model.encoder.output_size())

@@ -104,7 +104,7 @@ def test_weights_are_loaded_for_a_training_and_never_again(lab, tmp_path, monkey
     }
     torch.save(weights, file)
     first = lab.train("pretrained", **config)
-    best = first / "valid.loss.best.pth"
+    best = first / "valid.loss.ave.pth"
     state = torch.load(best, weights_only=True)
     for name, value in weights.items():
         torch.testing.assert_close(state[f"encoder.model.{name}"], value, rtol=0, atol=1e-6)
@@ -114,7 +114,7 @@ def test_weights_are_loaded_for_a_training_and_never_again(lab, tmp_path, monkey
     lab.train("pretrained", "--resume", "true", **{**config, "max_epoch": 2})
     assert (first / "2epoch.pth").exists()
     other = lab.train("from_ctc", "--init_param", str(best), ctc_conf=OTTC, **config)
-    again = torch.load(other / "valid.loss.best.pth", weights_only=True)
+    again = torch.load(other / "valid.loss.ave.pth", weights_only=True)
     name = "encoder.model.feature_extractor.conv_layers.0.conv.weight"
     assert torch.equal(again[name], state[name])
     with pytest.raises(FileNotFoundError, match=r"tiny\.pth"):

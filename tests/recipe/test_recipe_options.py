@@ -100,7 +100,7 @@ def test_the_corpus_comes_from_the_option_or_the_environment(folder, monkeypatch
         ("--synthetic_hours -1", "must be a positive number, got -1"),
         ("--ngpu 99", "--ngpu 99: this machine has"),
         ("--ali_from nowhere", "there is no nowhere"),
-        ("--ali_from conf", "there is no conf/valid.loss.best.pth"),
+        ("--ali_from conf", "there is no conf/valid.loss.ave.pth"),
         ("--alignments .", "--alignments has no meaning without a corpus"),
         ("--shar a,b", "--shar: ESPnet cannot take this path, got 'a,b'"),
         (
@@ -245,7 +245,7 @@ def test_a_system_that_trains_on_an_alignment_needs_somebody_to_align(folder, ca
     assert "alignment of ctc, and there is no exp/ctc/seed1/" in capsys.readouterr().err
     assert checked(["--systems", "new", "ctc"]) == 0
     assert checked(["--systems", "new", "--stage", "8"]) == 0
-    model = folder / "exp/ctc/seed1/valid.loss.best.pth"
+    model = folder / "exp/ctc/seed1/valid.loss.ave.pth"
     model.parent.mkdir(parents=True)
     model.touch()
     assert checked(["--systems", "new"]) == 0
