@@ -88,15 +88,23 @@ def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:
     Returns:
         The first sample, and the one behind the last.
     """
-    before = _seconds_before_speech(samples, sampling_rate, from_end=False)
-    after = _seconds_before_speech(samples, sampling_rate, from_end=True)
+    N, duration = len(samples), len(samples) / sampling_rate
+    if duration <= LONG_END:
+        return 0, N
+    if duration <= _LOOK:
+        # Both ends at once.
+        found = speech_stretches(samples, sampling_rate)
+        before, after = (found[0][0], duration - found[-1][1]) if found else (None, None)
+    else:
+        before = _seconds_before_speech(samples, sampling_rate, from_end=False)
+        after = _seconds_before_speech(samples, sampling_rate, from_end=True)
     if before is None or after is None:
-        return 0, len(samples)
+        return 0, N
     first, last = (
         round((end - kept) * sampling_rate) if end > LONG_END else 0
         for end, kept in ((before, KEPT_START), (after, KEPT_END))
     )
-    return first, len(samples) - last
+    return first, N - last
 
 
 def misleading_pauses(
