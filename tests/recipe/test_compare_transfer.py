@@ -56,7 +56,7 @@ def test_all_go_on_from_one_model_and_who_has_a_teacher_is_taught_from_the_first
     for name, call in trained.items():
         criterion = name.partition("_")[0]
         assert (
-            f"--init_param {start.expdir}/{criterion}/seed1/valid.loss.best.pth" in call.train_args
+            f"--init_param {start.expdir}/{criterion}/seed1/valid.loss.ave.pth" in call.train_args
         )
         conf = resolve_system(CONTINUED, name).values["model_conf"]
         assert ("after_epoch=0" in call.train_args) == ("transfer_conf" in conf)
