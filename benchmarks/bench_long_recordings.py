@@ -27,7 +27,7 @@ from common import environment, provenance_lines, write
 # Where searches are called: those of the model's labels, and those of a boundary model.
 _SEARCHES = (
     "espnet_ottc.ops.label_paths._best",
-    "espnet_ottc.alignment.boundary.pieces.best_paths",
+    "espnet_ottc.alignment.boundary.pieces.rough_path",
     "espnet_ottc.alignment.boundary.aligner.best_paths",
     "espnet_ottc.alignment.boundary.aligner.sum_paths",
 )
