@@ -11,12 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.threads import in_threads
 from espnet_ottc.ops.transport import frame_weights
 
 # Windows start at a multiple of so many frames, so that encoders that pool frames pool the same ones.
 _GRID = 16
 # So many windows share a forward pass on a GPU; on a CPU more than one cost memory and save nothing.
 _TOGETHER_ON_GPU = 8
+# So many passes are made at once on a CPU, since a small model alone leaves its other cores idle.
+_AT_ONCE_ON_CPU = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +164,7 @@ def check_length(model: FrameModel, samples: Tensor) -> None:
 def frame_outputs(
     model: FrameModel, recordings: Sequence[Tensor], windows: Windows | None = None
 ) -> list[FrameOutputs]:
-    """Run a model on recordings; memory beyond the result is that of one forward pass.
+    """Run a model on recordings; memory beyond the result is that of one forward pass, of four on a CPU.
 
     Args:
         model: whose frames are `stride` samples apart.
@@ -189,10 +192,21 @@ def frame_outputs(
     found: dict[int, FrameOutputs] = {}
     # The longest first: those of about one length share a pass.
     order = sorted(range(len(pieces)), key=lambda place: -sizes[place])
-    for batch in together(order, sizes, budget, equal=not model.pads):
-        stretches = [prepared[n][w.start : w.stop] for n, w in (pieces[place] for place in batch)]
-        for place, outputs in zip(batch, model.outputs(stretches), strict=True):
-            found[place] = outputs
+    batches = list(together(order, sizes, budget, equal=not model.pads))
+
+    def pass_over(batch: Sequence[int]) -> list[FrameOutputs]:
+        return model.outputs(
+            [prepared[n][w.start : w.stop] for n, w in (pieces[place] for place in batch)]
+        )
+
+    at_once = _AT_ONCE_ON_CPU if model.device.type == "cpu" else 1
+    # The first alone: it is the longest, and a model may keep what it makes for it, as a table of positions.
+    passes = [
+        *map(pass_over, batches[:1]),
+        *in_threads(pass_over, batches[1:], at_once),
+    ]
+    for batch, made in zip(batches, passes, strict=True):
+        found.update(zip(batch, made, strict=True))
     parts: list[list[FrameOutputs]] = [[] for _ in recordings]
     for place, (number, window) in enumerate(pieces):
         outputs = found.pop(place)

@@ -249,42 +249,16 @@ def _inputs(
     )
 
 
-def side_by_side(scores: Sequence[Tensor]) -> list[Tensor]:
-    """The same scores as parts of one tensor, which several searches need not copy.
-
-    Args:
-        scores: of each utterance (T, N) log-scores; N may differ.
-
-    Returns:
-        Of each (T, widest) float32; zeros in the columns that it does not have.
-    """
-    return list(_rows(scores).split([len(x) for x in scores]))
-
-
 def _rows(scores: Sequence[Tensor]) -> Tensor:
     """(all frames, N) float32, contiguous; not copied where they are that already, as they may be large."""
     lengths, widest = [len(x) for x in scores], max((x.shape[1] for x in scores), default=1)
     if len(scores) == 1:
         return scores[0].detach().float().contiguous()
-    if _are_side_by_side(scores, widest):
-        return scores[0].detach().as_strided((sum(lengths), widest), (widest, 1))
     rows = torch.empty(sum(lengths), widest)
     for piece, x in zip(rows.split(lengths), scores, strict=True):
         piece[:, : x.shape[1]] = x.detach()
         piece[:, x.shape[1] :] = 0.0
     return rows
-
-
-def _are_side_by_side(scores: Sequence[Tensor], widest: int) -> bool:
-    if not scores:
-        return False
-    memory, place = scores[0].untyped_storage().data_ptr(), scores[0].data_ptr()
-    for x in scores:
-        whole = x.dtype == torch.float32 and x.is_contiguous() and x.shape[1] == widest
-        if not whole or (x.untyped_storage().data_ptr(), x.data_ptr()) != (memory, place):
-            return False
-        place += x.nbytes
-    return True
 
 
 def _band(

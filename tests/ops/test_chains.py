@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from espnet_ottc.ops import chains as chain_searches
-from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths, side_by_side, sum_paths
+from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths, sum_paths
 from espnet_ottc.ops.kernels.chains import ChainSumsWanted, choose
 
 LEVELS = (0.05, 0.5, 0.95)
@@ -226,26 +226,6 @@ def test_utterances_have_scores_of_columns_of_their_own() -> None:
     # A column that another utterance has is none of this one's.
     with pytest.raises(ValueError, match=r"utterance 0: the chain's columns must lie in \[0, 1\)"):
         best_paths([scores[0][:, :1], scores[1]], [chains[0], chains[1]])
-
-
-def test_scores_side_by_side_are_searched_as_they_are() -> None:
-    chains = [_chain(seed, 4 + seed, 2 + seed) for seed in range(3)]
-    scores = [_scores(seed, 20 + seed, 2 + seed) for seed in range(3)]
-    together = side_by_side(scores)
-    assert [part.shape for part in together] == [(20, 4), (21, 4), (22, 4)]
-    assert side_by_side(together)[0].data_ptr() == together[0].data_ptr()  # no copy
-    # Others that lie in one tensor, but not behind one another, are no such parts.
-    apart = [together[2], together[0][:, :3], together[1]]
-    order = [chains[2], chains[0], chains[1]]
-    for parts, of in ((together, chains), (apart, order)):
-        expected = best_paths([part.clone() for part in parts], of)
-        found = best_paths(parts, of)
-        assert found.totals.equal(expected.totals)
-        for path, right in zip(found.states, expected.states, strict=True):
-            assert path is not None
-            assert right is not None
-            assert path.equal(right)
-    assert side_by_side([]) == []
 
 
 def test_a_long_utterance_loses_no_digits() -> None:

@@ -13,28 +13,10 @@ from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.units import ANYTHING, PAUSES
 from espnet_ottc.alignment.spans import Span
-from espnet_ottc.ops.chains import best_paths, side_by_side, sum_paths
+from espnet_ottc.ops.chains import best_paths, sum_paths
 
 # The ends of the interval that holds a boundary in nine cases of ten.
 INTERVAL = (0.05, 0.95)
-
-
-@dataclass(frozen=True, eq=False)
-class Spoken:
-    """What is known of an utterance.
-
-    Attributes:
-        features: (T, mels) of the boundary model.
-        words: what is said.
-        duration: seconds.
-        wide: (T, the units' columns) log-probabilities of a model that sees more, at the same frames; its
-            share is added to the scores.
-    """
-
-    features: Tensor
-    words: Sequence[str]
-    duration: float
-    wide: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -72,67 +54,38 @@ def align_features(
 
     Args:
         model: a trained boundary model.
-        features: see `Spoken`, as for the others.
-        words: what is said.
+        features: (T, mels) of the model.
+        words: what is said, at least one word.
         duration: seconds.
-        wide: what a model that sees more says, if any.
+        wide: (T, the units' columns) log-probabilities of a model that sees more, at the same frames; its
+            share is added to the scores.
 
     Returns:
         The times, or why there are none.
     """
-    return align_together(model, [Spoken(features, words, duration, wide)])[0]
-
-
-def align_together(
-    model: BoundaryModel, utterances: Sequence[Spoken]
-) -> list[BoundaryAlignment | str]:
-    """Align several utterances, as many at a time as PyTorch has threads.
-
-    Args:
-        model: a trained boundary model.
-        utterances: each with at least one word.
-
-    Returns:
-        Of each the times, or why there are none.
-    """
     config = model.config
-    found: list[BoundaryAlignment | str] = ["no path through its words fits it"] * len(utterances)
-    graphs = [
-        model.graph(one.words, frames=len(one.features), wildcards=True) for one in utterances
-    ]
-    fitting = []
-    for place, (one, graph) in enumerate(zip(utterances, graphs, strict=True)):
-        if graph.shortest <= len(one.features):
-            fitting.append(place)
-        else:
-            found[place] = f"its words need {graph.shortest} frames, got {len(one.features)}"
-    narrow = {place: model.scores(utterances[place].features, graphs[place]) for place in fitting}
-    scores = [
-        _with_wide(narrow[place], utterances[place].wide, config.wide_share, graphs[place])
-        for place in fitting
-    ]
-    if any(model.units.anything in graphs[place].units for place in fitting):
-        narrow = {place: pad(one, (0, 1)) for place, one in narrow.items()}
-        scores = [pad(one, (0, 1)) for one in scores]
-    scores = side_by_side(scores)
-    chains = [graphs[place].chain for place in fitting]
-    marks = [[*graphs[place].word_starts, *graphs[place].word_ends] for place in fitting]
-    paths = best_paths(scores, chains).states
-    medians, intervals = (
-        sum_paths(scores, chains, marks=marks, levels=levels, scale=scale, around=paths).quantiles
+    graph = model.graph(words, frames=len(features), wildcards=True)
+    if graph.shortest > len(features):
+        return f"its words need {graph.shortest} frames, got {len(features)}"
+    narrow = model.scores(features, graph)
+    scores = _with_wide(narrow, wide, config.wide_share, graph)
+    if model.units.anything in graph.units:
+        narrow, scores = pad(narrow, (0, 1)), pad(scores, (0, 1))
+    (path,) = best_paths([scores], [graph.chain]).states
+    if path is None:
+        return "no path through its words fits it"
+    marks = [*graph.word_starts, *graph.word_ends]
+    (medians,), (intervals,) = (
+        sum_paths(
+            [scores], [graph.chain], marks=[marks], levels=levels, scale=scale, around=[path]
+        ).quantiles
         for levels, scale in (
             ((0.5,), config.boundary_scale),
             (INTERVAL, config.interval_scale),
         )
     )
-    for number, (place, path) in enumerate(zip(fitting, paths, strict=True)):
-        if path is not None:
-            searched = _Found(
-                graphs[place], path, narrow[place], medians[number][:, 0], intervals[number]
-            )
-            one = utterances[place]
-            found[place] = _alignment(model, searched, one.words, one.duration)
-    return found
+    found = _Found(graph, path, narrow, medians[:, 0], intervals)
+    return _alignment(model, found, words, duration)
 
 
 def _with_wide(narrow: Tensor, wide: Tensor | None, share: float, graph: UtteranceGraph) -> Tensor:

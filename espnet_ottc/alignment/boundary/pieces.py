@@ -14,13 +14,12 @@ from torch.nn.functional import pad
 
 from espnet_ottc.alignment.boundary.aligner import (
     BoundaryAlignment,
-    Spoken,
     align_features,
-    align_together,
 )
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph, spelled_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.threads import in_threads
 from espnet_ottc.ops.label_paths import rough_path
 
 # Seconds; an utterance that is not longer is searched as a whole, beside a recogniser and without one, and
@@ -30,7 +29,7 @@ LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 30.0, 600.0, 120.0
 _BLOCK = 1 << 14
 
 Times = tuple[float, float]
-# Gives (frames, columns) of the frames of a range, for `Spoken.wide`.
+# Gives (frames, columns) of the frames of a range, for `align_features`.
 WideOf = Callable[[range], Tensor]
 
 
@@ -61,28 +60,26 @@ def align_long(
         said = None if wide is None else wide(whole)
         return align_features(model, features, words, duration, said)
     axis = grid(model.config)
-    cut = _pieces(roughly, duration, longest)
-    pieces: list[tuple[BoundaryAlignment, int]] = []
-    at_once = torch.get_num_threads()
-    for place in range(0, len(cut), at_once):
-        spoken, offsets = [], []
-        for first, last, begin, end in cut[place : place + at_once]:
-            frames = whole[round(axis.position(begin)) : round(axis.position(end))]
-            offset = axis.seconds(frames.start)
-            offsets.append((offset, first))
-            spoken.append(
-                Spoken(
-                    features[frames.start : frames.stop],
-                    words[first:last],
-                    min(duration - offset, axis.seconds(frames.stop) - offset),
-                    None if wide is None else wide(frames),
-                )
-            )
-        for one, found, where in zip(spoken, align_together(model, spoken), offsets, strict=True):
-            if isinstance(found, str):
-                said = None if wide is None else wide(whole)
-                return align_features(model, features, words, duration, said)
-            pieces.append((_moved(found, *where), len(one.features)))
+
+    def aligned(piece: tuple[int, int, float, float]) -> tuple[BoundaryAlignment, int] | None:
+        first, last, begin, end = piece
+        frames = whole[round(axis.position(begin)) : round(axis.position(end))]
+        offset = axis.seconds(frames.start)
+        found = align_features(
+            model,
+            features[frames.start : frames.stop],
+            words[first:last],
+            min(duration - offset, axis.seconds(frames.stop) - offset),
+            None if wide is None else wide(frames),
+        )
+        return None if isinstance(found, str) else (_moved(found, offset, first), len(frames))
+
+    pieces = []
+    for one in in_threads(aligned, _pieces(roughly, duration, longest)):
+        if one is None:
+            said = None if wide is None else wide(whole)
+            return align_features(model, features, words, duration, said)
+        pieces.append(one)
     return _joined(pieces)
 
 
