@@ -22,165 +22,39 @@ of a system and seed that are there already are replaced.  Rulers:
 """
 
 import argparse
-import csv
 import functools
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
+from times_rulers import ROOT, Ruler, Times, of_recipe, rulers
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
-from espnet_ottc.alignment.boundary.cuts import spoken_cut
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import train_into
-from espnet_ottc.alignment.boundary.units import Pronunciations, read_lexicon
+from espnet_ottc.alignment.boundary.units import read_lexicon
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
-from espnet_ottc.alignment.formats import (
-    read_ctm,
-    read_manifest,
-    read_textgrid,
-    spans_of,
-    text_tier,
-)
 from espnet_ottc.alignment.scoring import TimesScoringOptions, score_times
-from espnet_ottc.alignment.spans import Span
 from espnet_ottc.recipe.results import TIME_METRICS
 from espnet_ottc.recipe.systems import System, read_system
 from espnet_ottc.report.records import read_results, results_text
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.provenance import provenance
 
-ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
-# Of the recipes: training set, sets to align.
-SYNTHETIC = {
-    "sentences": ("librispeech", "train-clean-100", ("dev-clean", "test-clean")),
-    "timit": ("timit", "TRAIN", ("DEV", "TEST")),
-    "ami": ("ami", "train", ("dev", "test")),
-}
-SPEAKERS = ("george", "jackson", "nicolas", "theo")
-_FEW, _WORD_COUNTS = 40, ("utterances", "reference_words", "matched_words", "boundaries")
-_AT_THE_END = 0.02  # seconds
+_WORD_COUNTS = ("utterances", "reference_words", "matched_words", "boundaries")
 _BY_PHONES = "_phones"  # behind a system's name, where a lexicon has the words' phones
-Times = dict[str, list[Span]]
 # What a recogniser says about an utterance: samples and their rate to its outputs.
 Recogniser = Callable[[Tensor, int], WideOutputs]
-
-
-@dataclass(frozen=True)
-class Ruler:
-    """What systems are measured against.
-
-    Attributes:
-        train: to learn from.
-        heard: by set what is aligned.
-        references: by set the true times.
-        inner: by set the inner references, where there are some.
-        lexicon: pronunciations of the words; None where they are spelled by letters.
-        given: by system that is only read, by set the times that it has.
-    """
-
-    train: Sequence[SpokenText]
-    heard: dict[str, Sequence[SpokenText]]
-    references: dict[str, Times]
-    inner: dict[str, Times] = field(default_factory=dict)
-    lexicon: Pronunciations | None = None
-    given: dict[str, dict[str, Times]] = field(default_factory=dict)
-
-
-def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Ruler:
-    """Sequences of spoken digits.
-
-    Args:
-        corpora: with `digits/`.
-        left_out: a speaker who is not trained on, and alone is tested.
-        few: train on 40 utterances.
-    """
-    parts = corpora / "digits" / "LibriSpeech"
-    names = _speaker_ids(parts / "SPEAKERS.TXT")
-    speaker = None if left_out is None else names[left_out]
-    train = [u for u in _librispeech(parts / "train-clean-100") if u.name.split("-")[0] != speaker]
-    if few:
-        draw = torch.Generator().manual_seed(1)
-        train = [
-            train[i] for i in sorted(torch.randperm(len(train), generator=draw)[:_FEW].tolist())
-        ]
-    ruler = Ruler(train, {}, {})
-    for name in ("dev-clean", "test-clean"):
-        heard = [u for u in _librispeech(parts / name) if speaker in (None, u.name.split("-")[0])]
-        kept = {u.name for u in heard}
-        outer = {u: spans for u, spans in _clip_edges(parts / name).items() if u in kept}
-        inner = read_ctm(corpora / "digits" / "trimmed" / f"{name}.ctm")
-        ruler.heard[name], ruler.references[name] = heard, outer
-        ruler.inner[name] = {u: list(inner[u]) for u in outer}
-    return ruler
-
-
-def sentences(corpora: Path, alone: bool = False) -> Ruler:
-    """Read sentences; of silver times only the words on which both aligners agree.
-
-    Args:
-        corpora: with `libri_pieces/` and `emu_ae/`.
-        alone: train on test-other itself.
-    """
-    folder = corpora / "libri_pieces"
-    other = list(_librispeech(folder / "LibriSpeech" / "test-other"))
-    silver = _table(folder / "silver_test-other.tsv")
-    mfa = _table(folder / "mfa_test-other.tsv")
-    of_mfa = {"test-other-mfa": mfa, "test-other-mfa-inside": _ending_inside(other, mfa)}
-    sets = {"test-other-silver": (other, silver)}
-    sets |= {name: (other, times) for name, times in of_mfa.items()}
-    if not alone:
-        dev = list(_librispeech(folder / "LibriSpeech" / "dev-clean"))
-        sets["dev-clean-silver"] = (dev, _table(folder / "silver_dev-clean.tsv"))
-        sets["emu-hand"] = _emu(corpora / "emu_ae")
-    train = other if alone else list(_librispeech(folder / "LibriSpeech" / "train-clean-100"))
-    return Ruler(
-        train,
-        {name: [u for u in heard if u.name in times] for name, (heard, times) in sets.items()},
-        {name: times for name, (_, times) in sets.items()},
-        given={
-            "silver": dict.fromkeys(of_mfa, _table(folder / "silver_test-other.tsv", disputed=True))
-        },
-    )
-
-
-def of_recipe(data: Path, train: str, sets: Sequence[str], phones: bool = False) -> Ruler:
-    """The cuts of a recipe.
-
-    Args:
-        data: its data folder.
-        train: name of the training set.
-        sets: names of those to align.
-        phones: whether its words are phones.
-    """
-    cuts = {
-        name: list(read_manifest(data / name / "cuts.jsonl.gz", "cuts")) for name in (train, *sets)
-    }
-    references = {}
-    for name in sets:
-        references[name] = {
-            cut.id: list(spans_of(cut.supervisions[0], tier))
-            for cut in cuts[name]
-            if (tier := text_tier(cut.supervisions[0]))
-        }
-    texts = [spoken_cut(cut) for cut in cuts[train]]
-    return Ruler(
-        texts,
-        {name: [spoken_cut(cut) for cut in cuts[name]] for name in sets},
-        references,
-        lexicon={word: ((word,),) for one in texts for word in one.words} if phones else None,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,93 +224,6 @@ def _at_rate(samples: Tensor, rate: int, wanted: int) -> Tensor:
     return torch.from_numpy(soxr.resample(samples.numpy(), rate, wanted))
 
 
-def _librispeech(part: Path) -> Iterator[SpokenText]:
-    for path in sorted(part.rglob("*.trans.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, *words = line.split()
-            yield SpokenText(name, tuple(words), _reader(path.parent / f"{name}.flac"))
-
-
-def _reader(path: Path) -> Callable[[], tuple[Tensor, int]]:
-    def load() -> tuple[Tensor, int]:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        return torch.from_numpy(samples.mean(1)), rate
-
-    return load
-
-
-def _clip_edges(part: Path) -> Times:
-    found: Times = {}
-    for path in sorted(part.rglob("*.alignment.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            name, words, ends = (one.strip('"') for one in line.split(" ", 2))
-            stops = [float(one) for one in ends.split(",")]
-            spans = zip(words.split(","), [0.0, *stops], stops, strict=False)
-            found[name] = [Span(word, start, end) for word, start, end in spans if word]
-    return found
-
-
-def _speaker_ids(path: Path) -> dict[str, str]:
-    rows = [line.split("|") for line in path.read_text().splitlines() if not line.startswith(";")]
-    return {row[-1].strip(): row[0].strip() for row in rows}
-
-
-def _ending_inside(heard: Sequence[SpokenText], times: Times) -> Times:
-    """Without words that end with their recording: an aligner can have taken its last silence for speech."""
-    found = {}
-    for utterance in heard:
-        samples, rate = utterance.load()
-        last = len(samples) / rate - _AT_THE_END
-        kept = [span for span in times.get(utterance.name, []) if span.end < last]
-        if kept:
-            found[utterance.name] = kept
-    return found
-
-
-def _table(path: Path, disputed: bool = False) -> Times:
-    """Words with times by utterance, in order of time.
-
-    Args:
-        path: of the table.
-        disputed: whether with words on which the aligners that made it disagree.
-    """
-    found: Times = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if disputed or row.get("agreed", "1") == "1":
-                span = Span(row["word"], float(row["start"]), float(row["end"]))
-                found.setdefault(row["utterance"], []).append(span)
-    return {name: sorted(spans, key=lambda one: one.start) for name, spans in found.items()}
-
-
-def _emu(folder: Path) -> tuple[list[SpokenText], Times]:
-    heard, times = [], {}
-    for path in sorted(folder.glob("*.TextGrid")):
-        spans = [one for one in read_textgrid(path, "Text") if one.symbol.strip("* ")]
-        words = tuple(one.symbol for one in spans)
-        heard.append(SpokenText(path.stem, words, _reader(path.with_suffix(".wav"))))
-        times[path.stem] = list(spans)
-    return heard, times
-
-
-def _rulers(options: argparse.Namespace) -> dict[str, Callable[[], Ruler]]:
-    corpora = options.corpora
-    return {
-        "digits": lambda: digits(corpora),
-        "digits_40": lambda: digits(corpora, few=True),
-        **{f"digits_{name}": (lambda one=name: digits(corpora, left_out=one)) for name in SPEAKERS},
-        "sentences": lambda: sentences(corpora),
-        "sentences_alone": lambda: sentences(corpora, alone=True),
-        **{
-            f"synthetic_{name}": functools.partial(
-                of_recipe, ROOT / "egs2" / f"{corpus}_ottc" / "data", train, sets, name == "timit"
-            )
-            for name, (corpus, train, sets) in SYNTHETIC.items()
-        },
-        "recipe": lambda: of_recipe(options.data, options.train_set, options.sets),
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = _parser()
@@ -447,39 +234,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.add is not None:
         taken = [row for _, row in read_results(options.add) if row["boundary_mae_ms"] is not None]
         _add(options.results / f"times_{options.name}.jsonl", taken)
-    rulers = _rulers(options)
-    if unknown := set(options.rulers) - rulers.keys():
-        parser.error(f"rulers must be of {', '.join(rulers)}; got {', '.join(sorted(unknown))}")
+    known = rulers(
+        options.corpora, lambda: of_recipe(options.data, options.train_set, options.sets)
+    )
+    if unknown := set(options.rulers) - known.keys():
+        parser.error(f"rulers must be of {', '.join(known)}; got {', '.join(sorted(unknown))}")
     for name in options.rulers:
-        ruler = rulers[name]()
-        if options.lexicon is not None:
-            ruler = replace(ruler, lexicon=read_lexicon(options.lexicon))
-        learned = functools.cache(functools.partial(learn, ruler))
-        for one in options.systems:
-            for seed in [1] if one in ruler.given else options.seeds:
-                # Without folders, which differ from machine to machine.
-                command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds {seed}"
-                if options.lexicon is not None and one not in ruler.given:
-                    command += f" --lexicon {options.lexicon.name}"
-                if one in ruler.given:
-                    rows = list(measure_given(ruler, one, command))
-                else:
-                    system = read_system(CONF / "mini", one, CONF)
-                    said = recogniser_of(system, seed, options.recognisers)
-                    rows = list(
-                        measure(ruler, system, seed, command, recogniser=said, learned=learned)
-                    )
-                    if options.lexicon is not None:
-                        rows = [{**row, "system": f"{row['system']}{_BY_PHONES}"} for row in rows]
-                _add(options.results / f"times_{options.name or name}.jsonl", rows)
-                for row in rows:
-                    print(
-                        f"{name} {one} {seed} {row['set']}: {row['boundary_mae_ms']:.1f} ms, "
-                        f"median {row['boundary_median_ms']:.1f}, beyond 50 ms "
-                        f"{100 - row['within_50ms']:.1f} %",
-                        flush=True,
-                    )
+        for rows in _measured(name, known[name](), options):
+            _add(options.results / f"times_{options.name or name}.jsonl", rows)
+            for row in rows:
+                print(
+                    f"{name} {row['system']} {row['seed']} {row['set']}: {row['boundary_mae_ms']:.1f} ms, "
+                    f"median {row['boundary_median_ms']:.1f}, beyond 50 ms "
+                    f"{100 - row['within_50ms']:.1f} %",
+                    flush=True,
+                )
     return 0
+
+
+def _measured(
+    name: str, ruler: Ruler, options: argparse.Namespace
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each system and seed that the options name."""
+    if options.lexicon is not None:
+        ruler = replace(ruler, lexicon=read_lexicon(options.lexicon))
+    learned = functools.cache(functools.partial(learn, ruler))
+    for one in options.systems:
+        # Without folders, which differ from machine to machine.
+        command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds"
+        if one in ruler.given:
+            yield list(measure_given(ruler, one, f"{command} 1"))
+            continue
+        system, by_phones = read_system(CONF / "mini", one, CONF), options.lexicon is not None
+        said_by = f" --lexicon {options.lexicon.name}" if by_phones else ""
+        for seed in options.seeds:
+            said = recogniser_of(system, seed, options.recognisers)
+            shown = f"{command} {seed}{said_by}"
+            yield [
+                {**row, "system": f"{one}{_BY_PHONES}" if by_phones else one}
+                for row in measure(ruler, system, seed, shown, recogniser=said, learned=learned)
+            ]
 
 
 def _add(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -496,10 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    speakers = [f"digits_{name}" for name in SPEAKERS]
-    synthetic = [f"synthetic_{name}" for name in SYNTHETIC]
-    known = ["digits", "digits_40", *speakers, "sentences", "sentences_alone", *synthetic, "recipe"]
-    parser.add_argument("rulers", nargs="*", metavar="RULER", help=", ".join(known))
+    parser.add_argument("rulers", nargs="*", metavar="RULER", help="see above")
     parser.add_argument("--add", type=Path, metavar="FILE",
                         help="results.jsonl of a recipe, whose rows with times are put beside them, into "
                         "the file of --name")  # fmt: skip

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import soundfile
 import torch
+from times_rulers import Ruler, digits, ending_inside
 
 from espnet_ottc.alignment.boundary.wide import WideOutputs
 from espnet_ottc.alignment.spans import FrameGrid, Span
@@ -111,7 +112,7 @@ def _system(bench: ModuleType) -> object:
 def test_a_planted_corpus_is_measured_against_both_of_its_references(
     bench: ModuleType, corpora: Path, tmp_path: Path
 ) -> None:
-    ruler = bench.digits(corpora)
+    ruler = digits(corpora)
     assert len(ruler.train) == 20
     learned = cache(partial(bench.learn, ruler))
     rows = list(bench.measure(ruler, _system(bench), 3, learned=learned))
@@ -120,7 +121,7 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
     assert rows[1]["boundary_mae_ms"] < 8
     assert 85 < rows[1]["inside_interval"] <= 100
     # Without the inner reference, sounds that begin behind the clip's edge count as late.
-    plain = bench.Ruler(ruler.train, ruler.heard, ruler.references)
+    plain = Ruler(ruler.train, ruler.heard, ruler.references)
     edges = list(bench.measure(plain, _system(bench), 3, learned=learned))
     assert edges[1]["boundary_mae_ms"] > rows[1]["boundary_mae_ms"] + 5
 
@@ -153,7 +154,7 @@ def test_a_system_that_tunes_a_recogniser_needs_the_folder_of_recognisers(
 def test_a_speaker_who_is_left_out_is_not_learned_from_and_alone_is_tested(
     bench: ModuleType, corpora: Path
 ) -> None:
-    ruler = bench.digits(corpora, left_out="theo")
+    ruler = digits(corpora, left_out="theo")
     assert {u.name.split("-")[0] for u in ruler.train} == {"11"}
     assert {u.name.split("-")[0] for u in ruler.heard["test-clean"]} == {"12"}
     assert ruler.references["test-clean"].keys() == ruler.inner["test-clean"].keys()
@@ -161,13 +162,13 @@ def test_a_speaker_who_is_left_out_is_not_learned_from_and_alone_is_tested(
 
 
 def test_times_that_are_given_are_measured_as_a_system_is(bench: ModuleType, corpora: Path) -> None:
-    ruler = bench.digits(corpora)
+    ruler = digits(corpora)
     truth = ruler.references["test-clean"]
     later = {
         name: [Span(span.symbol, span.start, span.end + 0.01) for span in spans]
         for name, spans in truth.items()
     }
-    given = bench.Ruler(
+    given = Ruler(
         ruler.train, ruler.heard, ruler.references, given={"other": {"test-clean": later}}
     )
     (row,) = bench.measure_given(given, "other", "a command")
@@ -183,11 +184,11 @@ def test_times_that_are_given_are_measured_as_a_system_is(bench: ModuleType, cor
 def test_words_that_end_with_their_recording_can_be_left_out(
     bench: ModuleType, corpora: Path
 ) -> None:
-    ruler = bench.digits(corpora)
+    ruler = digits(corpora)
     heard, truth = ruler.heard["test-clean"], ruler.references["test-clean"]
-    assert bench._ending_inside(heard, truth) == truth
+    assert ending_inside(heard, truth) == truth
     samples, rate = heard[0].load()
     name, spans = heard[0].name, truth[heard[0].name]
     to_the_end = [*spans[:-1], Span(spans[-1].symbol, spans[-1].start, len(samples) / rate)]
-    assert bench._ending_inside(heard, {**truth, name: to_the_end}) == {**truth, name: spans[:-1]}
-    assert bench._ending_inside(heard, {name: to_the_end[-1:]}) == {}
+    assert ending_inside(heard, {**truth, name: to_the_end}) == {**truth, name: spans[:-1]}
+    assert ending_inside(heard, {name: to_the_end[-1:]}) == {}
