@@ -29,7 +29,8 @@ class MissingExtraError(ImportError):
     def __init__(self, what: str, extra: str, missing: Sequence[str]) -> None:
         names = ", ".join(missing)
         super().__init__(
-            f"{what} needs the extra [{extra}]: pip install 'espnet-ottc[{extra}]' (missing: {names})",
+            f"{what} needs the extra [{extra}]: pip install 'espnet-ottc[{extra}]', or '.[{extra}]' in a "
+            f"clone (missing: {names})",
             name=missing[0] if missing else None,
         )
 
