@@ -56,7 +56,10 @@ def test_what_formats_and_scores_need_is_named_when_they_are_used(code: str, pac
     imports = "from pathlib import Path; from espnet_ottc.alignment import formats, scoring\n"
     result = run_without(package, imports + code)
     assert result.returncode == 1
-    assert f"pip install 'espnet-ottc[align]', or '.[align]' in a clone (missing: {package})" in result.stderr
+    assert (
+        f"pip install 'espnet-ottc[align]', or '.[align]' in a clone (missing: {package})"
+        in result.stderr
+    )
 
 
 def test_text_and_ctm_need_no_extra(tmp_path: Path) -> None:
