@@ -300,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(render(resolve_system(options.folder, options.system)), end="")
             return 0
         for name, path in system_files(options.folder).items():
-            print(f"{name:24}{path}")
+            print(f"{name:<32} {path}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
