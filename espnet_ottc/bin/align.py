@@ -266,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("--aligner", type=_searching, metavar="NAME",
                          help=f"one of {', '.join(_searches())}; by default boundary where there is a "
                          "boundary head, else viterbi for OTTC, ctc for CTC")  # fmt: skip
-    results.add_argument("--processes", type=int, help="by default as many as help")
+    results.add_argument("--processes", type=int,
+                         help="how many; none: one, and one more for each ten minutes of sound, as far as "
+                         "there are GPUs (--device cuda) or cores")  # fmt: skip
     results.add_argument(
         "--debug", action="store_true", help="stop at the first fault, with its traceback"
     )

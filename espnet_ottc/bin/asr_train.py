@@ -50,7 +50,9 @@ def _help() -> argparse.ArgumentParser:
         "  --ctc_conf ctc_type=ottc      the OTTC loss in the place of CTC's\n"
         "  --model ottc                  an ASR model that reads frame alignments too\n"
         "  --encoder dilated_conv        or torchaudio_wav2vec2: encoders that ESPnet does not bring\n"
-        "  ...cuts.jsonl.gz,speech,lhotse  a data type: audio straight from Lhotse cuts",
+        "  --postencoder linguistic_adapter  an encoder that a language model teaches\n"
+        "  ...cuts.jsonl.gz,speech,lhotse  a data type: audio straight from Lhotse cuts\n"
+        "  ...DIR,speech,shar            another: a stream of Lhotse Shar, with its texts",
     )
     parser.add_argument("--output_dir", metavar="DIR", help="folder of the experiment")
     parser.add_argument(

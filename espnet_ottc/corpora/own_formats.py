@@ -111,12 +111,13 @@ def read_kaldi(directory: Path) -> Collected:
 
 
 def read_folder(directory: Path) -> Collected:
-    """A folder, searched through: `x.wav` (FLAC, MP3, ...) with `x.txt`, `x.lab` or `x.TextGrid` beside it.
+    """A folder, searched through: `x.wav` (FLAC, MP3, ...) with `x.TextGrid`, `x.lab` or `x.txt` beside it.
 
-    A text file holds the text of the whole recording.  In a TextGrid a tier `words` holds the words and
-    their times; without such a tier every interval is an utterance, and its tier's name the speaker.
-    Otherwise the folder that holds a recording is its speaker, where there are several such folders.  Ids
-    are the paths below the directory, with `-` for `/` and `_` for white space.
+    Of several texts the first of these counts.  A text file holds the text of the whole recording.  In a
+    TextGrid a tier `words`, or what other tools call it (`tiers_called`), holds the words and their times;
+    one such as `ann - words` holds those of a speaker.  Without such a tier every interval is an utterance,
+    and its tier's name the speaker.  Otherwise the folder that holds a recording is its speaker, where there
+    are several such folders.  Ids are the paths below the directory, with `-` for `/` and `_` for spaces.
     """
     found = Collected()
     files = sorted(path for path in files_below(directory) if path.suffix.lower() in AUDIO)
