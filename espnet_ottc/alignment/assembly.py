@@ -91,28 +91,13 @@ def assemble(
     ]
     evidence = word_evidence(alignment, said, owners, len(words), silence)
     calibration = calibration or Calibration()
-    found = []
     owned: dict[int, list[Span]] = {}
     for span, owner in zip(spans, owners, strict=True):
         owned.setdefault(owner, []).append(span)
-    for index, word in enumerate(words):
-        tokens = tuple(owned[index])
-        confidence = calibration.word(evidence.words[index])
-        status = calibration.word_status(confidence, wildcard=word.has_wildcard)
-        spoken = " ".join(word.spoken).replace(WILDCARD, WILDCARD_TOKEN)
-        found.append(
-            AlignedWord(
-                word.given,
-                tokens[0].start,
-                tokens[-1].end,
-                confidence,
-                status,
-                spoken,
-                tokens,
-                word.sentence,
-                word.glued,
-            )
-        )
+    found = tuple(
+        _word(word, owned[index], evidence.words[index], calibration)
+        for index, word in enumerate(words)
+    )
     gaps = tuple(
         Span(GAP_SYMBOL, span.start, span.end)
         for span, owner in zip(spans, owners, strict=True)
@@ -121,7 +106,25 @@ def assemble(
     confidences = [word.confidence for word in found]
     confidence = calibration.utterance(confidences, evidence.unexplained)
     status = calibration.utterance_status(confidence, confidences)
-    return Assembled(tuple(found), gaps, evidence, confidence, status)
+    return Assembled(found, gaps, evidence, confidence, status)
+
+
+def _word(
+    word: SpelledWord, tokens: Sequence[Span], evidence: float | None, calibration: Calibration
+) -> AlignedWord:
+    """A word with the time of its tokens."""
+    confidence = calibration.word(evidence)
+    return AlignedWord(
+        word.given,
+        tokens[0].start,
+        tokens[-1].end,
+        confidence,
+        calibration.word_status(confidence, wildcard=word.has_wildcard),
+        " ".join(word.spoken).replace(WILDCARD, WILDCARD_TOKEN),
+        tuple(tokens),
+        word.sentence,
+        word.glued,
+    )
 
 
 def _edges(

@@ -19,6 +19,7 @@ from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
     from espnet_ottc.aligner.aligner import AlignerOptions
+    from espnet_ottc.aligner.running import Outcome
     from espnet_ottc.aligner.utterance import Failure, Utterance
 
 _LISTED = 5
@@ -54,7 +55,7 @@ def align(options: argparse.Namespace) -> None:
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather
     from espnet_ottc.aligner.models.registry import check_device
-    from espnet_ottc.aligner.running import FAILED, RunOptions, run_all
+    from espnet_ottc.aligner.running import RunOptions, run_all
     from espnet_ottc.aligner.workers import AlignerSource
     from espnet_ottc.alignment.confidence import Calibration
 
@@ -87,12 +88,23 @@ def align(options: argparse.Namespace) -> None:
         options.out, list(dict.fromkeys(formats)), options.processes, options.again, options.debug
     )
     outcome = run_all(gathered.utterances, gathered.failures, source, running)
+    _say_outcome(outcome, options)
+
+
+def _say_outcome(outcome: "Outcome", options: argparse.Namespace) -> None:
+    """How many words there are, and where.
+
+    Raises:
+        UserError: utterances without times, or too many that are doubtful.
+    """
+    from espnet_ottc.aligner.running import FAILED
+
     where = options.out if options.out is not None else "beside the recordings"
     kept = outcome.done - outcome.fresh
     earlier = f", {kept} of an earlier run" if kept else ""
     say(f"{outcome.summary.as_text()}{earlier}: {where}")
     if outcome.failures:
-        total = len(gathered.utterances) + len(gathered.failures)
+        total = outcome.done + len(outcome.failures)
         failed = (options.out or Path()) / FAILED
         raise UserError(
             f"{len(outcome.failures)} of {total} failed ({failed}):\n  {_first_of(outcome.failures)}"

@@ -38,9 +38,7 @@ def collect(recipe: Recipe) -> None:
     if not recipe.recognisers:
         say("stage 4: no system trains a recogniser, skipped")
         return
-    system = recipe.recognisers[0]
-    sets = {"train": recipe.sets.train, "valid": recipe.sets.valid}
-    names = tuple(sets.values())
+    names = (recipe.sets.train, recipe.sets.valid)
     token_files = [
         recipe.paths.tokens,
         *([recipe.paths.bpe_model] if recipe.paths.bpe_model else []),
@@ -49,7 +47,7 @@ def collect(recipe: Recipe) -> None:
         title="stage 4: statistics",
         mark=recipe.paths.stats_mark,
         options={
-            "features": system.features,
+            "features": recipe.recognisers[0].features,
             "tokens": recipe.token_options(),
             "more": recipe.feature_options,
         },
@@ -61,39 +59,39 @@ def collect(recipe: Recipe) -> None:
         },
         resumable=True,
     )
+    perform(step, lambda resumed: _collect(recipe, resumed), say)
 
-    def work(resumed: bool) -> None:
-        write(system.made_of, recipe.paths.configuration(system.name))
-        aside = recipe.paths.unfinished_stats
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(recipe.paths.stats, ignore_errors=True)
-        if system.lengths_alone:
-            # Late: it imports Lhotse.
-            from espnet_ottc.recipe.lengths import write_lengths
 
-            for part, name in sets.items():
-                write_lengths(
-                    recipe.paths.cuts(name), aside / part / recipe.paths.lengths(part).name
-                )
-            aside.rename(recipe.paths.stats)
-            return
-        counts = {part: _count(recipe.paths.text(name)) for part, name in sets.items()}
-        folder = recipe.paths.stats_shards
-        # Of both sets, one after the other, so that little data need one process.
-        parts = shards(recipe, sum(counts.values()), folder)
-        with progress(title="statistics", unit="utterance", total=parts[-1].stop) as bar:
+def _collect(recipe: Recipe, resumed: bool) -> None:
+    """Write the folder of statistics aside, then rename it."""
+    system, sets = recipe.recognisers[0], {"train": recipe.sets.train, "valid": recipe.sets.valid}
+    write(system.made_of, recipe.paths.configuration(system.name))
+    aside = recipe.paths.unfinished_stats
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(recipe.paths.stats, ignore_errors=True)
+    if system.lengths_alone:
+        # Late: it imports Lhotse.
+        from espnet_ottc.recipe.lengths import write_lengths
 
-            def collect_part(shard: Shard) -> None:
-                _collect_part(recipe, shard, counts, _counter(bar.update))
-
-            run_shards(parts, folder, collect_part, resumed=resumed)
-        for part in sets:
-            found = [shard.folder / part for shard in parts if _members(shard, counts)[part]]
-            _put_together(found, aside / part)
+        for part, name in sets.items():
+            write_lengths(recipe.paths.cuts(name), aside / part / recipe.paths.lengths(part).name)
         aside.rename(recipe.paths.stats)
-        remove_parts(folder)
+        return
+    counts = {part: _count(recipe.paths.text(name)) for part, name in sets.items()}
+    folder = recipe.paths.stats_shards
+    # Of both sets, one after the other, so that little data need one process.
+    parts = shards(recipe, sum(counts.values()), folder)
+    with progress(title="statistics", unit="utterance", total=parts[-1].stop) as bar:
 
-    perform(step, work, say)
+        def collect_part(shard: Shard) -> None:
+            _collect_part(recipe, shard, counts, _counter(bar.update))
+
+        run_shards(parts, folder, collect_part, resumed=resumed)
+    for part in sets:
+        found = [shard.folder / part for shard in parts if _members(shard, counts)[part]]
+        _put_together(found, aside / part)
+    aside.rename(recipe.paths.stats)
+    remove_parts(folder)
 
 
 def _count(text: Path) -> int:
