@@ -6,10 +6,10 @@
 Each recording is aligned with its own text, with that of the next one (which gets the first one's, a swapped
 pair), with a third of its words deleted, and with a third replaced by words of others.  A word is right if
 the cut has it where it was found.  The rival is a threshold on the log-probability of the text per frame by
-CTC's sum, chosen so that it errs least: on the set itself, or on the sets of the other models.  Beside the
-calibration that a model comes with stands one that was fitted to it on a further set (`--fit`).  With
-`--copies` each recording is heard again as an MP3, and so on (recording_copies.py).  Results that are not
-measured again stay.
+CTC's sum, chosen so that it errs least: on the set itself, or on the other sets of the same run, without the
+copies of the set and all models on it.  Beside the calibration that a model comes with stands one that was
+fitted to it on a further set (`--fit`).  With `--copies` each recording is heard again as an MP3, and so on
+(recording_copies.py).  Results that are not measured again stay.
 
 Writes results/confidence.jsonl, docs/benchmarks_confidence.md, and the table of docs/reference/confidence.md.
 """
@@ -291,13 +291,21 @@ def _publish(
     """Write what was found so far."""
     rows = []
     for (name, model), mine in found.items():
-        others = [one for key, items in found.items() if key != (name, model) for one in items]
+        # A copy has the same recordings.
+        others = [
+            one
+            for (other, _), items in found.items()
+            if other.split(", ")[0] != name.split(", ")[0]
+            for one in items
+        ]
         rows.append(row_of(name, model, mine, others))
     shown = " ".join(f"--set {name} {model} FOLDER CUTS" for name, model, *_ in options.sets)
     shown += "".join(f" --fit {name} {model} CUTS" for name, model, _ in options.fit)
     shown += f" --copies {' '.join(options.copies)}" if options.copies else ""
-    about["command"] = f"python benchmarks/bench_confidence.py {shown} --limit {options.limit}"
-    rows = [{"record": "confidence", **row, "provenance": about} for row in rows]
+    command = f"python benchmarks/bench_confidence.py {shown} --limit {options.limit}"
+    rows = [
+        {"record": "confidence", **row, "provenance": {**about, "command": command}} for row in rows
+    ]
     kept = []
     if options.results.exists():
         kept = [json.loads(line) for line in options.results.read_text("utf-8").splitlines()]

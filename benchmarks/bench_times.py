@@ -230,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.add is not None and options.name is None:
         parser.error("--add needs the --name of a ruler")
+    if "recipe" in options.rulers and options.data is None:
+        parser.error("the ruler recipe needs --data")
     torch.set_num_threads(options.threads)
     if options.add is not None:
         taken = [row for _, row in read_results(options.add) if row["boundary_mae_ms"] is not None]
@@ -260,20 +262,33 @@ def _measured(
         ruler = replace(ruler, lexicon=read_lexicon(options.lexicon))
     learned = functools.cache(functools.partial(learn, ruler))
     for one in options.systems:
-        # Without folders, which differ from machine to machine.
-        command = f"python benchmarks/bench_times.py {name} --systems {one} --seeds"
         if one in ruler.given:
-            yield list(measure_given(ruler, one, f"{command} 1"))
+            yield list(measure_given(ruler, one, _command(name, one, 1, options)))
             continue
         system, by_phones = read_system(CONF / "mini", one, CONF), options.lexicon is not None
-        said_by = f" --lexicon {options.lexicon.name}" if by_phones else ""
         for seed in options.seeds:
             said = recogniser_of(system, seed, options.recognisers)
-            shown = f"{command} {seed}{said_by}"
+            shown = _command(name, one, seed, options)
             yield [
                 {**row, "system": f"{one}{_BY_PHONES}" if by_phones else one}
                 for row in measure(ruler, system, seed, shown, recogniser=said, learned=learned)
             ]
+
+
+def _command(name: str, system: str, seed: int, options: argparse.Namespace) -> str:
+    """What measures the rows again; folders, which differ from machine to machine, are called FOLDER."""
+    words = [name, f"--systems {system} --seeds {seed} --corpora FOLDER"]
+    if name == "recipe":
+        words.append(
+            f"--data FOLDER --train_set {options.train_set} --sets {' '.join(options.sets)}"
+        )
+    if options.recognisers is not None:
+        words.append("--recognisers FOLDER")
+    if options.lexicon is not None:
+        words.append(f"--lexicon {options.lexicon.name}")
+    if options.name is not None:
+        words.append(f"--name {options.name}")
+    return f"python benchmarks/bench_times.py {' '.join(words)} --threads {options.threads}"
 
 
 def _add(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -35,7 +35,8 @@ def test_python_of_the_readme_runs() -> None:
 
 
 def test_modules_and_functions_stay_small() -> None:
-    for path in modules():
+    scripts = [path for folder in ("benchmarks", "tools") for path in (ROOT / folder).glob("*.py")]
+    for path in (*modules(), *scripts):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 500, path
         for node in ast.walk(ast.parse(text)):
@@ -43,6 +44,19 @@ def test_modules_and_functions_stay_small() -> None:
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 start = body[0].lineno if body else node.lineno
                 assert (node.end_lineno or start) - start < 60, f"{path}: {node.name}"
+
+
+def test_the_seventh_argument_is_named() -> None:
+    # Triton's functions and PyTorch's operators take tensors by their places.
+    by_places = ("kernels/triton_ottc/", "ops/operators.py")
+    for path in modules():
+        if any(place in path.as_posix() for place in by_places):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                given = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+                count = len(given) - (given[:1] in (["self"], ["cls"]))
+                assert count <= 6, f"{path}: {node.name} takes {count} by their places"
 
 
 def test_no_two_files_of_tests_share_a_name() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from espnet_ottc.aligner import audio as sound
 from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.aligner.models import SpeechModel, load_model
-from espnet_ottc.aligner.recognition import DEFAULT_DECODER, check_decoder
+from espnet_ottc.aligner.recognition import DEFAULT_DECODER
 from espnet_ottc.aligner.search import aligned_words, default_search
 from espnet_ottc.aligner.speech_activity import (
     KEPT_END,
@@ -37,6 +37,7 @@ from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound, without_stretches
 from espnet_ottc.alignment.text import Speller
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
+from espnet_ottc.ops.viterbi_decoding import check_decoder
 
 # Beside a model's files: how sure it may be.
 CALIBRATION = "calibration.json"
@@ -201,8 +202,10 @@ class Aligner:
             The words with their times, in seconds from `start`.
 
         Raises:
-            ValueError: sound that cannot be read or is too short, a text that cannot lie in it.
+            ValueError: sound that cannot be read or is too short, a text that cannot lie in it, no such
+                channel.
         """
+        channel = sound.channel_of(channel)
         if isinstance(audio, str | Path):
             path = Path(audio)
             recording = Recording(path.stem, path)
@@ -417,7 +420,14 @@ class Aligner:
         features = boundary.features(samples[first:last], rate)
         length = min(last / rate, duration) - first / rate
         return with_boundaries(
-            found, words, boundary, features, self.model, outputs, length, first / rate
+            found,
+            words,
+            boundary,
+            features,
+            self.model,
+            outputs,
+            duration=length,
+            start=first / rate,
         )
 
 

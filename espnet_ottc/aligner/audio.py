@@ -19,6 +19,25 @@ from espnet_ottc.utils.extras import require_extra
 NAMED_CHANNELS = {"left": 1, "right": 2}
 
 
+def channel_of(name: str | int) -> str | int:
+    """`mix`, or the number of a channel, counted from 1.
+
+    Args:
+        name: the same, or `left`, `right`.
+
+    Raises:
+        ValueError: another one.
+    """
+    number = NAMED_CHANNELS.get(str(name), name)
+    if number == "mix":
+        return number
+    if not str(number).isdigit() or int(number) < 1:
+        raise ValueError(
+            f"the channel must be mix, {', '.join(NAMED_CHANNELS)} or a number from 1, got {name!r}"
+        )
+    return int(number)
+
+
 def load(utterance: Utterance, rate: int) -> Samples:
     """The samples of an utterance.
 
@@ -82,10 +101,10 @@ def mixed(block: Samples, channel: str | int) -> Samples:
     """
     if channel == "mix":
         return block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-    number = NAMED_CHANNELS.get(str(channel), channel)
-    if not 1 <= int(number) <= block.shape[1]:
+    number = int(channel)
+    if not 1 <= number <= block.shape[1]:
         raise AudioError(f"there is no channel {channel}: it has {block.shape[1]}")
-    return block[:, int(number) - 1]
+    return block[:, number - 1]
 
 
 def _check_whole(info: AudioInfo, utterance: Utterance, seen: int) -> None:

@@ -25,6 +25,7 @@ def with_boundaries(
     features: Tensor,
     model: SpeechModel,
     outputs: FrameOutputs,
+    *,
     duration: float,
     start: float = 0.0,
 ) -> Assembled:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ottc.aligner import texts
-from espnet_ottc.aligner.audio import NAMED_CHANNELS
+from espnet_ottc.aligner.audio import channel_of
 from espnet_ottc.aligner.lhotse_cuts import is_shar, utterances_of_cuts, utterances_of_shar
 from espnet_ottc.aligner.utterance import Failure, Recording, Utterance
 from espnet_ottc.alignment.sound_files import SUFFIXES, AudioError, probe
@@ -40,11 +40,13 @@ class InputOptions:
     channel: str = "mix"
 
     def __post_init__(self) -> None:
-        named = ("mix", "each", *NAMED_CHANNELS)
-        if self.channel not in named and not (self.channel.isdigit() and int(self.channel) > 0):
-            raise ValueError(
-                f"--channel must be {', '.join(named)} or a number from 1, got {self.channel!r}"
-            )
+        if self.channel != "each":
+            try:
+                channel_of(self.channel)
+            except ValueError as fault:
+                raise ValueError(
+                    f"--channel must be each, or one of a recording: {fault}"
+                ) from None
         if self.recognise and self.text is not None:
             raise ValueError("--recognise takes no text, so --text cannot be given with it")
 
@@ -354,8 +356,7 @@ def _by_channel(found: Gathered, channel: str) -> Iterator[Utterance]:
         elif channel == "each":
             yield from _each_channel(one, found)
         else:
-            number = NAMED_CHANNELS.get(channel, channel)
-            yield replace(one, channel=number if number == "mix" else int(number))
+            yield replace(one, channel=channel_of(channel))
 
 
 def _each_channel(one: Utterance, found: Gathered) -> Iterable[Utterance]:

@@ -1,6 +1,7 @@
 """Utterances of manifests of Lhotse cuts, with their recordings and places on them, and of Lhotse Shar."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -109,6 +110,7 @@ def _utterances(cut: object) -> Iterator[Utterance]:
     from lhotse import MonoCut
 
     assert hasattr(cut, "supervisions")
+    assert hasattr(cut, "duration")
     file = _plain_file(cut) if isinstance(cut, MonoCut) else None
     spoken = cut.supervisions
     if file is not None and isinstance(cut, MonoCut):
@@ -131,14 +133,16 @@ def _utterances(cut: object) -> Iterator[Utterance]:
         )
     elif not spoken:
         yield whole
+    # A file has sound beyond its cut; of another cut nothing more is heard.
+    latest = math.inf if file is not None else float(cut.duration)
     for one in spoken if len(spoken) > 1 else ():
-        start = max(whole.start + one.start, 0.0)
+        begin = whole.start + one.start
         yield Utterance(
             one.id,
             whole.recording,
             whole.channel,
-            start,
-            start + one.duration,
+            max(begin, 0.0),
+            min(begin + one.duration, latest),
             one.text,
             one.speaker or "",
         )

@@ -5,14 +5,7 @@ from torch import Tensor
 
 from espnet_ottc.ops.targets import collapse
 
-DECODERS = ("viterbi", "greedy")
 DEFAULT_DECODER = "viterbi"
-
-
-def check_decoder(decoder: str) -> None:
-    """Refuse a decoder that is not in `DECODERS`."""
-    if decoder not in DECODERS:
-        raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
 
 
 def ctc_labels(log_probs: Tensor, blank: int) -> list[int]:

@@ -176,7 +176,7 @@ def _seconds_before_speech(samples: Tensor, sampling_rate: int, *, from_end: boo
     while True:
         length = min(round(heard * sampling_rate), N)
         part = samples[N - length :] if from_end else samples[:length]
-        found = speech_stretches(part, sampling_rate) if length else []
+        found = speech_stretches(part, sampling_rate)
         if found:
             return length / sampling_rate - found[-1][1] if from_end else found[0][0]
         if length == N:

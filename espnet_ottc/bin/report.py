@@ -33,7 +33,9 @@ def _write(options: argparse.Namespace, command: str) -> None:
     from espnet_ottc.report.writing import ReportOptions, write_report
 
     given = vars(options)
-    write_report(ReportOptions(**{**given, "results": tuple(given["results"])}), command)
+    wanted = ReportOptions(**{**given, "results": tuple(given["results"])})
+    for missing in write_report(wanted, command):
+        print(f"missing from the report: {missing}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -264,7 +264,7 @@ def write_cuts(
     drop_bad_alignments: bool = False,
     check_audio: Callable[[Path, int], Iterable[Problem]] | None = None,
 ) -> CutsSummary:
-    """Check cuts and write `out/cuts.jsonl.gz` and `out/text` (`<id> <text>`), or neither.
+    """Check cuts and write `out/cuts.jsonl.gz` and `out/text` (`<id> <text>`).
 
     Args:
         cuts: one cut an utterance, as `cut_of` makes them; read as a stream.
@@ -276,6 +276,9 @@ def write_cuts(
 
     Raises:
         CorpusError: with every problem of the set.  No file is written or replaced.
+
+    A process that is killed between the two may leave a new text beside older cuts: the stage's mark, which
+    comes last, says that both are done.
     """
     problems: list[Problem] = []
     dropped: list[Problem] = []

@@ -65,10 +65,11 @@ class AsTrained:
         """The recording, louder or quieter by a factor and with noise in empty bands where that is needed.
 
         Args:
-            samples: (N,) in [-1, 1].
+            samples: (N,) in [-1, 1]; or (N, C), as ESPnet's features take them.
 
         Returns:
-            (N,), in no range; the argument itself where nothing is needed, or where it has less than a frame.
+            Likewise, in no range; the argument itself where nothing is needed, or where it has less than a
+            frame.
         """
         if len(samples) < self.frontend.stft.n_fft:
             return samples
@@ -90,14 +91,15 @@ class AsTrained:
                 heard = level
         if not bool(empty.any()) or bool(empty.all()):
             return samples if gain == 1.0 else samples * gain
-        return self._filled(samples * gain, heard, empty)
+        return self._filled(samples, gain, heard, empty)
 
-    def _filled(self, samples: Tensor, level: float, empty: Tensor) -> Tensor:
-        """(N,) samples with noise in empty bands, as loud as the sound in the bands beside them.
+    def _filled(self, samples: Tensor, gain: float, level: float, empty: Tensor) -> Tensor:
+        """The samples with noise in empty bands, as loud as the sound in the bands beside them.
 
         Args:
-            samples: (N,); they are changed.
-            level: nats by which they are louder than the training.
+            samples: (N,) or (N, C).
+            gain: factor on them.
+            level: nats by which they are louder than the training then.
             empty: (mels,) bool.
         """
         mean, std = self._statistics()
@@ -111,14 +113,17 @@ class AsTrained:
         nothing = torch.tensor(-math.inf)
         floor = self._noise(torch.where(empty, nothing, level + mean + _FLOOR * std))
         noises = [self._noise(torch.where(side, level + mean, nothing)) for side, _, _ in sides]
-        for block in samples.tensor_split(-(-len(samples) // len(floor))):
+        filled = samples * gain
+        for block in filled.tensor_split(-(-len(samples) // len(floor))):
             above = (self._features(block) - mean - level) / std
+            added = floor[: len(block)]
             for noise, (_, beside, spread) in zip(noises, sides, strict=True):
                 loudness = above[:, beside].mean(1).clamp(min=_FLOOR) * spread / 2
                 course = interpolate(loudness.exp()[None, None], len(block), mode="linear")[0, 0]
-                block += course.to(block) * noise[: len(block)].to(block)
-            block += floor[: len(block)].to(block)
-        return samples
+                added = added + course * noise[: len(block)]
+            # The same in all channels.
+            block += added.reshape(-1, *[1] * (block.dim() - 1)).to(block)
+        return filled
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         return self.normalize.mean.float().cpu(), self.normalize.std.float().cpu()

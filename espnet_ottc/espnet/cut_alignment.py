@@ -189,7 +189,7 @@ def _find_boundaries(
         duration,
         wide,
         [(span.start, span.end) for span in roughly],
-        LONGEST if roughly else duration,
+        longest=LONGEST if roughly else duration,
     )
     if isinstance(times, str):
         found.infeasible[name] = times

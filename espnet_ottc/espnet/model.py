@@ -23,6 +23,7 @@ from espnet_ottc.espnet.transfer.loss import Transfer, check_same_teacher, logge
 from espnet_ottc.espnet.transfer.options import parse_transfer_conf
 from espnet_ottc.ops.greedy_decoding import stripped
 from espnet_ottc.ops.targets import collapse
+from espnet_ottc.utils.training_checkpoints import CHECKPOINT
 
 
 class Alignment(NamedTuple):
@@ -175,7 +176,7 @@ class OTTCASRModel(ESPnetASRModel):  # type: ignore[misc]
             check_same_teacher(
                 self.transfer,
                 directory,
-                resumed=bool(args.resume) and (directory / "checkpoint.pth").is_file(),
+                resumed=bool(args.resume) and (directory / CHECKPOINT).is_file(),
                 writes=not args.dist_rank,
             )
 

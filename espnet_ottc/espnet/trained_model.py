@@ -34,10 +34,9 @@ from espnet_ottc.espnet.cut_alignment import (
 )
 from espnet_ottc.espnet.encoders.frame_grid import frame_grid, sampling_rate_of
 from espnet_ottc.ops.greedy_decoding import greedy_labels
+from espnet_ottc.ops.viterbi_decoding import check_decoder
 from espnet_ottc.utils.progress import progress
 from espnet_ottc.utils.training_checkpoints import DEFAULT_CHECKPOINT
-
-DECODERS = ("viterbi", "greedy")
 
 
 class TrainedModel:
@@ -245,8 +244,7 @@ class TrainedModel:
         Raises:
             ValueError: another decoder, or a model that was trained without ESPnet's preprocessor.
         """
-        if decoder not in DECODERS:
-            raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {decoder!r}")
+        check_decoder(decoder)
         log_probs, lengths = found.log_probs[None], torch.tensor([len(found.log_probs)])
         if isinstance(self.criterion, Criterion):
             alpha = None if found.alpha is None else found.alpha[None]

@@ -169,9 +169,11 @@ def sum_paths(
         kept_cells: states times frames that may be kept for one utterance.
 
     Raises:
-        ValueError: scores that are not finite, or lack a column; another number of chains or marks; marks or
-            levels out of range; paths of another length.
+        ValueError: scores that are not finite, or lack a column; another number of chains or marks; marks,
+            levels or a width out of range; paths of another length.
     """
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
     if not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels must lie in (0, 1), got {list(levels)}")
     given: Sequence[Sequence[int]] = [()] * len(chains) if marks is None else marks

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from espnet_ottc.ops.precision import LOG_ZERO
 from espnet_ottc.ops.targets import collapse, compact
 from espnet_ottc.ops.validation import valid_mask
-
-# ESPnet's prefix scorers write log 0 so; a true -inf would become NaN in their differences.
-LOG_ZERO = -1e10
 
 
 def greedy_labels(

@@ -4,14 +4,16 @@ Short ones are searched along the whole chain (`espnet_ottc.ops.chains`).  Long 
 band of states, which is made wider until no path outside it can be better.
 """
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
 from espnet_ottc.ops.boundaries import NO_LABEL
 from espnet_ottc.ops.chains import NO_ARC, Chain, best_paths
+from espnet_ottc.ops.kernels.fallback import warn_of_fallback
+from espnet_ottc.ops.precision import LOG_ZERO
 
-# Stands for -inf, below every path without it.
-LOG_ZERO = -1e10
 # Frames times states from which on a band is tried.
 _LONG = 1 << 24
 _WIDTH = 2048
@@ -95,7 +97,7 @@ def rough_path(
     poor, no band could be proved to be wide enough.
 
     Args:
-        scores: (T, N) log-scores of one utterance on the CPU.
+        scores: (T, N) log-scores of one utterance on the CPU; −inf allowed, NaN not.
         columns: (S,) column of each state; the first and the last state are optional.
         jumps: (S,) bool: a state may be come to from two states before.
         width: states of the band in which a search begins.
@@ -110,11 +112,9 @@ def rough_path(
     ends = (min(2, S), min(2, S))
     if not T:
         return None
-    if T * S < _LONG:
-        return _whole(scores, columns, jumps, ends)
-    try:
-        from espnet_ottc.ops.kernels import band_cpu
-    except ImportError:
+    scores = scores.detach().float().clamp(min=LOG_ZERO).contiguous()
+    band_cpu = _band_kernel() if T * S >= _LONG else None
+    if band_cpu is None:
         return _whole(scores, columns, jumps, ends)
     nothing = torch.zeros(T + 1, dtype=torch.float64)
     before = None
@@ -167,13 +167,21 @@ def _whole(scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int]
     return paths.states[0]
 
 
+def _band_kernel() -> ModuleType | None:
+    """The C kernel; None where it was not compiled, as there is no compiler."""
+    try:
+        from espnet_ottc.ops.kernels import band_cpu
+    except ImportError as fault:
+        warn_of_fallback("C kernel of the search within a band", fault)
+        return None
+    return band_cpu
+
+
 def _within_bands(
     scores: Tensor, columns: Tensor, jumps: Tensor, ends: tuple[int, int], width: int
 ) -> Tensor | None:
-    try:
-        # Late: the library is compiled when the package is installed, where there is a compiler.
-        from espnet_ottc.ops.kernels import band_cpu
-    except ImportError:
+    band_cpu = _band_kernel()
+    if band_cpu is None:
         return _whole(scores, columns, jumps, ends)
     S = len(columns)
     scores = scores.contiguous()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+# Stands for log 0, below every path without it; −inf would become NaN in differences.  ESPnet has the same.
+LOG_ZERO = -1e10
 # Apple's GPUs have no float64.
 _WITHOUT_FLOAT64 = frozenset({"mps"})
 _CPU = torch.device("cpu")

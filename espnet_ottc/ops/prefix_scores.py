@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.ops.label_decoding import best_path, candidate_sizes, equal_pieces
-from espnet_ottc.ops.precision import brought_back, device_of_sums
+from espnet_ottc.ops.precision import LOG_ZERO, brought_back, device_of_sums
 from espnet_ottc.ops.validation import check_floating, check_shape
 
-# Of what cannot be, whose sums may be any multiple; finite, so that differences are no NaN.
-LOG_ZERO = -1e10
 # Numbers of labels that stay possible on either side of the best one.
 _SIZES = 8
 

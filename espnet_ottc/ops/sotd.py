@@ -122,7 +122,7 @@ def sotd(
     beta = _resolve_label_weights(label_weights, q, shortest, working, validated)
     pairs = _Pairs(x.to(working), y.to(working), x_lengths < y_lengths)
     with torch.no_grad():
-        assignment = _assign(pairs, C, r, beta, p, q, validated)
+        assignment = _assign(pairs, C, r, beta, p, q, validated=validated)
     distance = _distance(pairs, C, r, beta, assignment, q).to(dtype)
     if not return_alpha:
         return distance
@@ -192,7 +192,7 @@ class _Pairs:
 
 
 def _assign(
-    pairs: _Pairs, C: Cost, r: int, beta: Tensor, p: Tensor, q: Tensor, validated: bool
+    pairs: _Pairs, C: Cost, r: int, beta: Tensor, p: Tensor, q: Tensor, *, validated: bool
 ) -> Tensor:
     """For each element of the shorter sequences its element of the longer: (B, min(n, m)) int64."""
     valid = valid_mask(p, pairs.long_length)

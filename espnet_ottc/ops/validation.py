@@ -149,6 +149,7 @@ def check_posteriors(log_probs: Tensor, alpha: Tensor, lengths: Tensor) -> None:
     check_floating("alpha", alpha, 2)
     check_shape("alpha", alpha, (B, T), "(B, T)")
     check_integer("lengths", lengths, 1)
+    check_shape("lengths", lengths, (B,), "(B,)")
     check_lengths("lengths", lengths, B, T)
     check_device("alpha", alpha, log_probs)
     if V < 2:

@@ -12,6 +12,8 @@ from espnet_ottc.ops.greedy_decoding import spoken_labels
 from espnet_ottc.ops.targets import run_starts
 from espnet_ottc.ops.validation import check_posteriors
 
+# The ways of recognising words: this search, and each frame's best label.
+DECODERS = ("viterbi", "greedy")
 # Between no price, where each frame has its best label, and so high a one that labels get lost.
 TRANSITION_SCALE = 0.5
 # Rates beyond these would forbid a change, or its absence.
@@ -20,6 +22,16 @@ _RATES = (0.05, 0.95)
 _LOG_ZERO = -20.0
 # How often the number of labels, which the rates need, is taken from the path that it led to.
 _ROUNDS = 3
+
+
+def check_decoder(name: str) -> None:
+    """Refuse another way of recognising words.
+
+    Raises:
+        ValueError: it is not in `DECODERS`.
+    """
+    if name not in DECODERS:
+        raise ValueError(f"decoder must be one of {', '.join(DECODERS)}; got {name!r}")
 
 
 @torch.no_grad()

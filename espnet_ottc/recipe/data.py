@@ -1,6 +1,5 @@
 """From a corpus to cuts and tokens (stages 0 to 3)."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,7 +203,7 @@ def write_sets(
             check_audio=check,
         )
         for problem in done.dropped_alignments:
-            print(f"alignment dropped: {problem}", file=sys.stderr)
+            say(f"alignment dropped: {problem}")
         say(
             f"{name}: {done.cuts} cuts, {done.hours:.2f} h, {done.aligned} with word times, "
             f"{len(done.dropped_alignments)} alignments dropped"

@@ -11,14 +11,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from espnet_ottc.recipe.options import parse
 from espnet_ottc.recipe.stages import STAGES, Stage
 from espnet_ottc.utils.commands import say
-
-if TYPE_CHECKING:
-    pass
 
 CHECK = "check"
 

@@ -3,6 +3,7 @@
 import shlex
 
 from espnet_ottc.recipe.recipe import Recipe
+from espnet_ottc.utils.commands import say
 
 
 def report(recipe: Recipe) -> None:
@@ -22,4 +23,5 @@ def report(recipe: Recipe) -> None:
     words = ["--results", str(paths.results), "--expdir", str(options.expdir)]
     words += ["--data", str(options.data), "--html", str(options.html)]
     words += ["--markdown", str(options.markdown)]
-    write_report(options, f"python -m espnet_ottc.bin.report {shlex.join(words)}")
+    for missing in write_report(options, f"python -m espnet_ottc.bin.report {shlex.join(words)}"):
+        say(f"missing from the report: {missing}")

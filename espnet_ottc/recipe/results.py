@@ -72,13 +72,16 @@ def collect_rows(expdir: Path, text_decoder: str, reference_system: str | None =
 
 
 def _rows_of(experiment: Path, text_decoder: str, reference_system: str | None) -> Iterator[Row]:
-    words = {key: _load(path) for key, path in _scores(experiment, DECODED, score_file())}
+    words = {
+        key: read_json_object(path) for key, path in _scores(experiment, DECODED, score_file())
+    }
     times = {
-        key: _load(path) for key, path in _scores(experiment, ALIGNED, score_file(reference_system))
+        key: read_json_object(path)
+        for key, path in _scores(experiment, ALIGNED, score_file(reference_system))
     }
     if not words and not times:
         return  # another run is still training it
-    about = _load(experiment / PROVENANCE)
+    about = read_json_object(experiment / PROVENANCE)
     if reference_system is not None:
         about["reference_times"] = f"forced alignment of {reference_system}, same seed"
     timed_sets = {set_name for _, set_name in times}
@@ -121,7 +124,3 @@ def _row(
         "intervals": intervals | times.get("intervals", {}),
         "provenance": about,
     }
-
-
-def _load(path: Path) -> Row:
-    return read_json_object(path)

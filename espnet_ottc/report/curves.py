@@ -91,9 +91,15 @@ def _scalars(directory: Path) -> dict[str, dict[int, float]]:
 
     # It reports each file it opens, and each step that a resumed training repeats.
     tb_logging.get_logger().setLevel("ERROR")
-    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    # It takes files by their names, which are not always in the order of time.
+    events = EventAccumulator(
+        str(directory), size_guidance={"scalars": 0}, purge_orphaned_data=False
+    )
     events.Reload()
     return {
-        name: {event.step: float(event.value) for event in events.Scalars(name)}
+        name: {
+            event.step: float(event.value)
+            for event in sorted(events.Scalars(name), key=lambda one: one.wall_time)
+        }
         for name in events.Tags()["scalars"]
     }

@@ -88,7 +88,7 @@ def followed_utterance(directory: Path) -> str:
     seen: Counter[str] = Counter()
     order: list[str] = []
     for path in snapshot_files(directory).values():
-        order = list(_read(path))
+        order = list(read_json_object(path))
         seen.update(order)
     if not seen:
         raise ValueError(f"{directory / ALIGNMENT_DIR}: the snapshots hold no utterance")
@@ -112,7 +112,7 @@ def read_evolution(directory: Path, utterance: str, duration: float, count: int 
     symbols, token_type = _tokens(directory / "config.yaml")
     entries = {}
     for epoch, path in snapshot_files(directory).items():
-        entry = _read(path).get(utterance)
+        entry = read_json_object(path).get(utterance)
         if entry is not None:
             entries[epoch] = (_checked(entry, utterance, path, len(symbols)), path)
     if not entries:
@@ -161,10 +161,6 @@ def _snapshot(
     return Snapshot(epoch, tuple(map(float, entry["alpha"])), tuple(tokens), tuple(words))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return read_json_object(path)
-
-
 def _checked(entry: Any, utterance: str, path: Path, vocabulary: int) -> Mapping[str, Any]:
     rule = f"{utterance}: {path} must hold alpha, labels and as many starts"
     if not isinstance(entry, dict):
@@ -195,7 +191,7 @@ def _tokens(path: Path) -> tuple[list[str], str]:
 
 
 def _grid(path: Path) -> FrameGrid:
-    found = _read(path)
+    found = read_json_object(path)
     try:
         return FrameGrid(float(found["shift"]), float(found.get("offset", 0.0)))
     except (KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Write what an experiment's report is asked for: the short table, the Markdown, the page."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from espnet_ottc.report.gathering import gather
 from espnet_ottc.report.markdown import render_markdown
 from espnet_ottc.report.page import render_page
 from espnet_ottc.report.results import group_rows, read_rows, short_table
+from espnet_ottc.utils.commands import say
 from espnet_ottc.utils.files import written_aside
 
 
@@ -37,12 +37,15 @@ class ReportOptions:
     audio_limit_mb: float = 2.0
 
 
-def write_report(options: ReportOptions, command: str) -> None:
-    """Read the results, print the table, write what the options name; what is missing goes to stderr.
+def write_report(options: ReportOptions, command: str) -> list[str]:
+    """Read the results, print the table, write what the options name.
 
     Args:
         options: of the report.
         command: that makes it again; the page and the Markdown have it.
+
+    Returns:
+        What is missing from the page, a line each.
 
     Raises:
         OSError, ValueError: results that cannot be read or are malformed.
@@ -51,20 +54,20 @@ def write_report(options: ReportOptions, command: str) -> None:
     rows = read_rows(*options.results)
     source = ", ".join(map(str, options.results))
     if options.details:
-        print(render_markdown(rows, source, command), end="")
+        say(render_markdown(rows, source, command).rstrip("\n"))
     else:
-        print(table(short_table(group_rows(rows))))
+        say(table(short_table(group_rows(rows))))
     if options.markdown is not None:
         _write(options.markdown, render_markdown(rows, source, command))
-        print(f"table: {options.markdown}")
+        say(f"table: {options.markdown}")
+    missing: list[str] = []
     if options.html is not None:
         limit = int(1e6 * options.audio_limit_mb)
         sections = gather(rows, options.expdir, options.data, options.utterances, limit)
         _write(options.html, render_page(rows, sections, source, command))
-        for part, notes in sections.missing.items():
-            for note in notes:
-                print(f"missing from the report ({part}): {note}", file=sys.stderr)
-        print(f"report: {options.html}")
+        missing = [f"{part}: {note}" for part, notes in sections.missing.items() for note in notes]
+        say(f"report: {options.html}")
+    return missing
 
 
 def _write(path: Path, text: str) -> None:

@@ -41,17 +41,28 @@ def written_aside(path: Path, like: Path | None = None) -> Iterator[Path]:
 def folder_written_aside(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` to fill; put in its place on success, removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name))
+    aside, before = (
+        Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name))
+        for _ in range(2)
+    )
     try:
         yield aside
         mask = os.umask(0)
         os.umask(mask)
         aside.chmod(0o777 & ~mask)
-        # Only an empty folder can be replaced by a rename.
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(aside, path)
+        # Only an empty folder can be replaced by a rename, and half of the old one must not look whole.
+        replaced = path.exists()
+        if replaced:
+            os.replace(path, before)
+        try:
+            os.replace(aside, path)
+        except OSError:
+            if replaced:
+                os.replace(before, path)
+            raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 @contextmanager

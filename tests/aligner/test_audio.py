@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from letters_model import RATE as LETTERS_RATE
+from letters_model import LettersModel
 
-from espnet_ottc.aligner.audio import load
+from espnet_ottc.aligner import Aligner
+from espnet_ottc.aligner.aligner import AlignerOptions
+from espnet_ottc.aligner.audio import channel_of, load
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment import sound_files
 from espnet_ottc.alignment.sound_files import AudioError, probe
@@ -87,7 +91,22 @@ def test_a_part_of_a_recording_is_that_part_by_every_decoder(tmp_path: Path) -> 
 def test_channels_are_mixed_or_chosen(tmp_path: Path, channel: str | int, expected: float) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, np.tile([0.5, -0.1], (RATE, 1)), RATE)
-    np.testing.assert_allclose(_load(path, channel=channel), expected, atol=1e-3)
+    np.testing.assert_allclose(_load(path, channel=channel_of(channel)), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("channel", ["both", "0", -1, 1.5, ""])
+def test_no_channel_is_refused_by_the_rule(channel: str | int) -> None:
+    with pytest.raises(ValueError, match="must be mix, left, right or a number from 1"):
+        channel_of(channel)
+
+
+@pytest.mark.parametrize(("channel", "number"), [("right", 2), ("2", 2), (1, 1), ("mix", 1)])
+def test_results_have_the_number_of_the_channel(channel: str | int, number: int) -> None:
+    model = LettersModel()
+    aligner = Aligner(model, AlignerOptions(vad=False))  # type: ignore[arg-type]
+    samples = np.full((2, LETTERS_RATE), 0.2, dtype=np.float32)
+    found = aligner.align(samples, "a", sampling_rate=LETTERS_RATE, channel=channel)
+    assert found.channel_number == number
 
 
 def test_a_channel_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -251,6 +251,34 @@ def test_cuts_keep_recording_place_and_channel_and_one_id_is_named(tmp_path: Pat
     assert twice.failures[0].reason == "another utterance has the id a"
 
 
+def test_what_is_said_beyond_a_cut_ends_where_its_sound_does(tmp_path: Path) -> None:
+    recording = Recording.from_file(_sound(tmp_path / "a.wav"), recording_id="a")
+    spans = ((0.0, 0.02), (0.02, 0.02), (0.04, 0.02))
+    whole = MonoCut(
+        "a",
+        0.0,
+        0.06,
+        0,
+        [
+            SupervisionSegment(f"a-{n}", "a", start, duration, text=f"t{n}")
+            for n, (start, duration) in enumerate(spans)
+        ],
+        recording=recording,
+    )
+    cut = whole.truncate(offset=0.01, duration=0.04)
+    expected = {
+        # A file has what was said before its cut, and behind it.
+        "plain": [(0.0, 0.02), (0.02, 0.04), (0.04, 0.06)],
+        "padded": [(0.0, 0.01), (0.01, 0.03), (0.03, 0.045)],
+    }
+    for name, one in (("plain", cut), ("padded", cut.pad(duration=0.045))):
+        manifest = tmp_path / f"{name}.jsonl.gz"
+        CutSet.from_cuts([one]).to_file(manifest)
+        found = _gather(manifest).utterances
+        places = [(round(one.start, 6), round(one.end or 0.0, 6)) for one in found]
+        assert places == expected[name], name
+
+
 def test_each_channel_is_an_utterance(tmp_path: Path) -> None:
     found = _gather(_sound(tmp_path / "two.wav", 2), _sound(tmp_path / "one.wav"), channel="each")
     assert [(one.id, one.channel) for one in found.utterances] == [

@@ -81,7 +81,7 @@ def test_a_boundary_model_hears_the_words_without_long_ends(
     class Sharp(LettersModel):
         boundary_model = Boundary()
 
-    monkeypatch.setattr(aligner_module, "with_boundaries", lambda found, *_: found)
+    monkeypatch.setattr(aligner_module, "with_boundaries", lambda found, *_, **__: found)
     speech, silence = _said(TEXT, 0.0), np.zeros(round(SILENCE * RATE), dtype=np.float32)
     how = AlignerOptions(vad=False)
     aligner = Aligner(Sharp(), how)  # type: ignore[arg-type]

@@ -158,7 +158,7 @@ def test_parameters_that_are_missing_are_asked_for_by_place(
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(FileNotFoundError, match=rf"put it to {tmp_path}/hub/checkpoints/model\.pt"):
+    with pytest.raises(FileNotFoundError, match=rf"put it at {tmp_path}/hub/checkpoints/model\.pt"):
         load_model("torchaudio:MMS_FA")
 
 

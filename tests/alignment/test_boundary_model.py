@@ -19,6 +19,7 @@ from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.boundary import features as features_of_sound
 from espnet_ottc.alignment.boundary import session
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.convergence import Convergence
 from espnet_ottc.alignment.boundary.cuts import align_cuts
 from espnet_ottc.alignment.boundary.features import log_mel, with_context
 from espnet_ottc.alignment.boundary.graph import columns_of, make_graph
@@ -471,7 +472,7 @@ def test_a_training_again_takes_neither_the_model_nor_the_checkpoint_that_is_the
 
     monkeypatch.setattr(session, "train_boundary_model", train)
     for again, fresh in ((False, True), (False, False), (True, True)):
-        (tmp_path / session.CHECKPOINT).write_text("of a training that was stopped")
+        (tmp_path / session.CHECKPOINT.format("model")).write_text("of a training that stopped")
         found = session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True, again=again)
         assert found.fresh == fresh
     assert begun == [True, False]
@@ -519,3 +520,25 @@ def test_phones_that_are_silence_have_all_of_it(median: bool) -> None:
             low, high = found.end_intervals[place]
             assert low <= span.end <= high
     assert sum(errors) / len(errors) < 0.02
+
+
+def test_models_of_one_folder_have_checkpoints_of_their_own_and_a_poor_one_is_never_given(
+    tmp_path: Path, trained: tuple[BoundaryModel, list[Round]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints: list[Path] = []
+
+    def train(*given: object, checkpoint: Path, **named: object) -> object:
+        checkpoints.append(checkpoint)
+        return trained
+
+    poor = Convergence(0.0, 0.0, 1.0, 1)
+    monkeypatch.setattr(session, "train_boundary_model", train)
+    monkeypatch.setattr(session, "_checked", lambda *given: poor)
+    assert not poor.converged
+    utterances = [_utterance(i)[0] for i in range(4)]
+    for name in ("a", "b"):
+        session.train_into(tmp_path / name, utterances, CONFIG, anyway=True)
+        # It is there, and not what was asked for.
+        with pytest.raises(session.NotConvergedError, match="did not find the words"):
+            session.train_into(tmp_path / name, utterances, CONFIG)
+    assert len(set(checkpoints)) == 2

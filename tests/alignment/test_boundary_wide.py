@@ -148,7 +148,9 @@ def test_features_of_a_part_give_times_of_the_whole():
     roughly = tuple(AlignedWord(word.given, 0.3, 0.5) for word in words)
     found = Assembled(roughly, (), Evidence((1.0, 1.0), 0.0, 9), 1.0, "ok")
     heard = FrameOutputs(outputs.log_probs)
-    part = with_boundaries(found, words, model, features[20:], recogniser, heard, 0.4, 0.2)
+    part = with_boundaries(
+        found, words, model, features[20:], recogniser, heard, duration=0.4, start=0.2
+    )
     wide = WideScores(model, outputs)(range(20, 60))
     expected = align_features(model, features[20:], ["A", "B"], 0.4, wide)
     for word, span in zip(part.words, expected.words, strict=True):

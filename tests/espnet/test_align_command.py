@@ -143,6 +143,11 @@ def test_a_packed_archive_gives_the_times_of_its_experiment(
     packed, plain = (_found(out)[recordings[0].stem].words for out in outs)
     assert packed
     assert packed == plain
+    # What another process may be reading is not written again.
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files if path.suffix != ".lock"}
+    assert _align(archive, tmp_path / "again", recordings[0]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
 def test_the_documented_python_gives_the_words_that_the_command_does(
@@ -246,7 +251,7 @@ def test_a_text_that_does_not_fit_is_named_and_the_others_are_done(
         (("{wav}", "--text", "absent.txt"), "there is no absent.txt"),
         (("{wav}", "--device", "gpu"), "--device must be cpu, cuda or cuda:N, got 'gpu'"),
         (("{wav}", "--device", "cuda:99"), "--device cuda:99: PyTorch .* sees"),
-        (("{wav}", "--channel", "both"), "--channel must be mix"),
+        (("{wav}", "--channel", "both"), "--channel must be each, or .* must be mix"),
         (("{wav}", "--channel", "3"), "there is no channel 3: it has 1"),
         (("{wav}", "--format", "doc"), "doc"),
         (("{empty}",), "there is nothing to align"),

@@ -157,3 +157,17 @@ def test_recognition_hears_recordings_as_the_aligner_does(model, as_trained):
     encode = WindowedEncoding(model, RATE)
     found, _ = encode(samples[None], torch.tensor([len(samples)]))
     assert torch.equal(found[0], _normalised(model, as_trained(samples)))
+
+
+def test_each_channel_of_a_recording_is_changed_alike(model, as_trained):
+    samples = _without_band(_speech(40, 100), 5500)
+    both = torch.stack([samples, 0.5 * samples], 1)
+    # The features are those of the first channel.
+    first, second = as_trained(both).T
+    alone = as_trained(samples)
+    assert torch.allclose(first, alone, atol=1e-6)
+    assert torch.allclose(second - 0.5 * samples, alone - samples, atol=1e-6)
+    speech, lengths = both[None, : 5 * RATE], torch.tensor([5 * RATE])
+    encoded, frames = WindowedEncoding(model, RATE)(speech, lengths)
+    assert encoded.shape[1] == int(frames[0])
+    assert both.equal(torch.stack([samples, 0.5 * samples], 1))

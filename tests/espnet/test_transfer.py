@@ -383,7 +383,9 @@ def test_positions_of_a_criterion_run_through_the_text(taught):
         torch.tensor([40, 25]),
     )
     for order in ("plan", "diagonal"):
-        places = frame_positions(order, model.ctc, encoded, frames, text, lengths, spelling)
+        places = frame_positions(
+            order, model.ctc, encoded, frames, text, lengths, spelling=spelling
+        )
         for b in range(2):
             valid = places[b, : frames[b]]
             assert bool((valid.diff() >= 0).all())

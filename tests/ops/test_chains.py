@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -270,3 +271,31 @@ def test_what_breaks_the_rules_is_refused() -> None:
 def _empty() -> Chain:
     whole, real = torch.empty(0, dtype=torch.int32), torch.empty(0)
     return Chain(whole, real, real, real, real, whole, whole, real)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_arcs_between_the_same_states_are_two_paths(backend: str) -> None:
+    # A skip to the next state stands beside the move to it.
+    chain = _chain(0, 2, 2)
+    one = torch.tensor([0], dtype=torch.int32)
+    chain = replace(
+        chain,
+        stay=torch.zeros(2),
+        move=torch.zeros(2),
+        skip_sources=one,
+        skip_targets=one + 1,
+        skip_scores=torch.full((1,), math.log(3.0)),
+    )
+    scores = torch.zeros(3, 2)
+    sums = sum_paths([scores], [chain], backend=backend)
+    assert float(sums.totals) == pytest.approx(math.log(2 * (1 + 3)))
+    assert float(best_paths([scores], [chain], backend=backend).totals) == pytest.approx(
+        math.log(3.0)
+    )
+
+
+def test_a_band_of_no_width_is_refused() -> None:
+    chain, scores = _chain(0, 4, 2), _scores(0, 9, 2)
+    path = best_paths([scores], [chain]).states
+    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
+        sum_paths([scores], [chain], around=path, width=0)

@@ -11,6 +11,7 @@ import torch
 
 from espnet_ottc import ottc_loss
 from espnet_ottc.ops import kernels
+from espnet_ottc.ops.kernels import fallback
 from espnet_ottc.ops.kernels.library import compiled, load_library
 
 PACKAGE = Path(kernels.__file__).parents[2]
@@ -123,7 +124,7 @@ def test_a_missing_kernel_falls_back_with_one_warning_and_the_same_loss(
 ) -> None:
     expected = ottc_loss(*BATCH)
     monkeypatch.setitem(sys.modules, "espnet_ottc.ops.kernels.cpu", None)
-    monkeypatch.setattr(kernels, "_warned", set())
+    monkeypatch.setattr(fallback, "_warned", set())
     with pytest.warns(RuntimeWarning, match="cpu kernel .* using plain PyTorch: ") as caught:
         losses = [ottc_loss(*BATCH) for _ in range(3)]
     assert len(caught) == 1

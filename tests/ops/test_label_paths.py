@@ -1,13 +1,15 @@
 """The best path along the labels of a text: a band gives what the whole gives, or is made wider."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from espnet_ottc.ops import label_paths
+from espnet_ottc.ops import kernels, label_paths
+from espnet_ottc.ops.kernels import fallback
 from espnet_ottc.ops.label_paths import ctc_path, sequence_path
 
 band_cpu = pytest.importorskip(
@@ -153,3 +155,32 @@ def test_a_rough_path_needs_a_frame_for_each_state_that_is_not_optional() -> Non
     for frames, there in ((0, False), (1, False), (2, True)):
         found = label_paths.rough_path(torch.zeros(frames, 3), states, nowhere)
         assert (found is not None) == there
+
+
+@pytest.mark.parametrize("longest", [0, 1 << 24])
+def test_a_rough_path_goes_round_what_has_probability_0(
+    monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    monkeypatch.setattr(label_paths, "_LONG", longest)
+    scores = torch.full((8, 3), -torch.inf)
+    states, nowhere = torch.tensor([0, 1, 2, 0]), torch.zeros(4, dtype=torch.bool)
+    path = torch.tensor([0, 0, 1, 1, 1, 2, 3, 3])
+    scores[torch.arange(8), states[path]] = -1.0
+    found = label_paths.rough_path(scores, states, nowhere, width=4)
+    assert found is not None
+    assert found.equal(path)
+
+
+def test_a_missing_kernel_is_said_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_probs, tokens = _speech(300, 20, 0, 4.0)
+    expected = sequence_path(log_probs, tokens, width=8)
+    monkeypatch.setitem(sys.modules, "espnet_ottc.ops.kernels.band_cpu", None)
+    monkeypatch.delattr(kernels, "band_cpu", raising=False)
+    monkeypatch.setattr(fallback, "_warned", set())
+    with pytest.warns(RuntimeWarning, match="within a band cannot be loaded") as caught:
+        found = [sequence_path(log_probs, tokens, width=8) for _ in range(2)]
+    assert len(caught) == 1
+    assert expected is not None
+    for one in found:
+        assert one is not None
+        assert one[0].equal(expected[0])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espnet_ottc.ops.greedy_decoding import greedy_labels, spoken_labels
+from espnet_ottc.ops.label_decoding import best_path
 from espnet_ottc.ops.viterbi_decoding import viterbi_labels
 
 BLANK, SPACE = 0, 1
@@ -145,3 +146,10 @@ def test_wrong_arguments_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         viterbi_labels(**arguments)
+
+
+@pytest.mark.parametrize("search", [viterbi_labels, best_path])
+def test_lengths_of_another_number_of_utterances_are_refused(search):
+    log_probs, alpha = torch.zeros(2, 3, 4).log_softmax(2), torch.full((2, 3), 1 / 3)
+    with pytest.raises(ValueError, match=r"lengths must have shape \(B,\)"):
+        search(log_probs, alpha, torch.tensor([3]))

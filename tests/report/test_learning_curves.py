@@ -21,14 +21,18 @@ def test_what_was_not_logged_is_empty(experiment: Any) -> None:
     assert read_curves(experiment.folder("ctc", 1), "ctc", 1).of("valid", "none") == {}
 
 
-def test_a_resumed_training_keeps_the_epoch_that_stayed(experiment: Any) -> None:
+@pytest.mark.parametrize("name", ["events.out.tfevents.0", "events.out.tfevents.9999999999"])
+def test_a_resumed_training_keeps_the_epoch_that_stayed(experiment: Any, name: str) -> None:
     folder = experiment.folder("ctc", 1)
     for phase in ("train", "valid"):
-        writer = SummaryWriter(str(folder / "tensorboard" / phase), filename_suffix=".later")
+        place = folder / "tensorboard" / phase
+        writer = SummaryWriter(str(place), filename_suffix=".later")
         writer.add_scalar("loss", 7.0, 30)
         if phase == "train":
             writer.add_scalar("iter_epoch", 3, 30)
         writer.close()
+        # Whatever the order of their names is.
+        next(place.glob("*.later")).rename(place / name)
     curves = read_curves(folder, "ctc", 1)
     assert curves.of("train", "loss") == pytest.approx({1: 100.0, 2: 50.0, 3: 7.0})
     assert curves.of("valid", "loss")[3] == 7.0

@@ -34,7 +34,7 @@ def test_what_is_missing_is_said_on_stderr_too(
     pytest.importorskip("matplotlib")
     (experiment.data / "test-x" / "cuts.jsonl.gz").unlink()
     assert main(experiment.arguments()) == 0
-    assert "missing from the report (recordings): " in capsys.readouterr().err
+    assert "missing from the report: recordings: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "{", "[{}]"])

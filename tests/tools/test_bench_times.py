@@ -192,3 +192,20 @@ def test_words_that_end_with_their_recording_can_be_left_out(
     to_the_end = [*spans[:-1], Span(spans[-1].symbol, spans[-1].start, len(samples) / rate)]
     assert ending_inside(heard, {**truth, name: to_the_end}) == {**truth, name: spans[:-1]}
     assert ending_inside(heard, {name: to_the_end[-1:]}) == {}
+
+
+def test_a_row_names_all_that_measures_it_again_and_no_folder(
+    bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = bench._parser().parse_args(
+        ["recipe", "--data", str(tmp_path), "--recognisers", str(tmp_path), "--threads", "2"]
+    )
+    command = bench._command("recipe", "ottc_tuned", 3, options)
+    assert str(tmp_path) not in command
+    again = bench._parser().parse_args(command.split()[2:])
+    assert (again.rulers, again.systems, again.seeds) == (["recipe"], ["ottc_tuned"], [3])
+    assert (again.train_set, again.sets, again.threads) == (options.train_set, options.sets, 2)
+    assert again.data == again.recognisers == Path("FOLDER")
+    with pytest.raises(SystemExit):
+        bench.main(["recipe"])
+    assert "needs --data" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """ESPnet's models with CTC or OTTC: experiments, packed archives, tags of `espnet_model_zoo`."""
 
+import filecmp
 import hashlib
 import shutil
 import zipfile
@@ -16,7 +17,8 @@ from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
-from espnet_ottc.utils.files import folder_written_aside
+from espnet_ottc.utils.files import folder_written_aside, written_aside
+from espnet_ottc.utils.holding import hold
 
 if TYPE_CHECKING:
     from espnet_ottc.espnet.trained_model import TrainedModel
@@ -133,14 +135,22 @@ def _unpacked(archive: Path, name: str) -> Path:
         stat = archive.stat()
         key = f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}"
         folder = _cache() / f"{archive.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        if not folder.exists():
-            # zipfile keeps members inside the folder, whatever their names are.
-            with folder_written_aside(folder) as aside:
-                content.extractall(aside)
-    model = folder / str(files["asr_model_file"])
-    config = folder / str(files["asr_train_config"])
-    if model.parent != config.parent or config.name != "config.yaml":
-        shutil.copyfile(config, model.parent / "config.yaml")
+        # Other processes may want it at the same time.
+        with hold(folder.with_name(f"{folder.name}.lock"), wait=lambda _: None):
+            if not folder.exists():
+                # zipfile keeps members inside the folder, whatever their names are.
+                with folder_written_aside(folder) as aside:
+                    content.extractall(aside)
+    return _with_config(folder / str(files["asr_model_file"]), folder / files["asr_train_config"])
+
+
+def _with_config(model: Path, config: Path) -> Path:
+    """The parameters, with their configuration beside them under the name that trainings give it."""
+    beside = model.parent / "config.yaml"
+    # Not written again: another process may be reading it.
+    if not (beside.exists() and filecmp.cmp(config, beside, shallow=False)):
+        with written_aside(beside) as aside:
+            shutil.copyfile(config, aside)
     return model
 
 
@@ -164,7 +174,4 @@ def _from_zoo(tag: str, name: str) -> Path:
             f"--model {name}: the model zoo does not give it: {first}; download its archive elsewhere and "
             "give --model ARCHIVE.zip"
         ) from error
-    model, config = Path(files["asr_model_file"]), Path(files["asr_train_config"])
-    if model.parent != config.parent:
-        shutil.copyfile(config, model.parent / "config.yaml")
-    return model
+    return _with_config(Path(files["asr_model_file"]), Path(files["asr_train_config"]))

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
-from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.aligner.recognition import ctc_labels
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.convolutions import Stride
+from espnet_ottc.alignment.hub import cached_weights
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
+from espnet_ottc.ops.viterbi_decoding import check_decoder
 from espnet_ottc.utils.extras import require_extra
 
 _SEPARATOR = "|"
@@ -123,21 +125,8 @@ def _pipelines() -> types.ModuleType:
 
 def _weights(bundle: Any, name: str) -> Path:
     """The bundle's file in the cache of `torch.hub`, downloaded where it is missing."""
-    url = str(bundle._path)
-    if not url.startswith("https"):
-        url = f"https://download.pytorch.org/torchaudio/models/{url}"
     # MMS_FA's file is called model.pt, as others are: torchaudio takes it from the same place.
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"--model {name}: its parameters cannot be downloaded ({error}); get {url} elsewhere, and "
-                f"put it to {path}, or give it by --weights"
-            ) from error
-    return path
+    return cached_weights(str(bundle._path), f"--model {name}", "give it by --weights")
 
 
 def _without_unused(bundle: Any, state: dict[str, Tensor]) -> None:

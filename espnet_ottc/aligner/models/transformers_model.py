@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from espnet_ottc.aligner.models.convolutions import Stride
 from espnet_ottc.aligner.models.interface import SpeechModel
 from espnet_ottc.aligner.models.parameters import load_tensors
-from espnet_ottc.aligner.recognition import check_decoder, ctc_labels
+from espnet_ottc.aligner.recognition import ctc_labels
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.convolutions import Stride
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
 from espnet_ottc.ops.validation import valid_mask
+from espnet_ottc.ops.viterbi_decoding import check_decoder
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
 

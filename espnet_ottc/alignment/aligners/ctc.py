@@ -19,9 +19,6 @@ from espnet_ottc.alignment.aligners.viterbi import path_boundaries
 from espnet_ottc.ops.boundaries import NO_LABEL
 
 FindPaths = Callable[[AlignmentBatch, Sequence[int]], Sequence[Tensor | None]]
-# Stands for -inf where paths are searched, below every path without it: k2 does not prune lattices of
-# score -inf, and torchaudio reads outside its tables on the way back through one.
-LOG_ZERO = -1e10
 
 
 def align_by_paths(batch: AlignmentBatch, blank: int, find_paths: FindPaths) -> AlignmentResult:

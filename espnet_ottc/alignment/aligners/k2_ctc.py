@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.aligners.ctc import LOG_ZERO, align_by_paths
+from espnet_ottc.alignment.aligners.ctc import align_by_paths
 from espnet_ottc.alignment.aligners.interface import AlignmentBatch, AlignmentResult
+from espnet_ottc.ops.precision import LOG_ZERO
 from espnet_ottc.ops.validation import valid_mask
 
 # Graph states times frames in one intersection.  From here on k2 narrows its beam, and its memory for
@@ -160,4 +161,5 @@ def _emissions(batch: AlignmentBatch, rows: Sequence[int], columns: Tensor) -> t
     emissions = torch.where(valid_mask(lengths, T)[:, :, None], emissions, 0.0)
     largest = torch.where(emissions.isneginf(), 0.0, emissions).abs().amax(2).sum(1).max()
     rounding = T * torch.finfo(torch.float32).eps * float(largest)
+    # k2 does not prune lattices of score -inf.
     return emissions.clamp(min=LOG_ZERO), rounding

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.aligners.ctc import LOG_ZERO, align_by_paths
+from espnet_ottc.alignment.aligners.ctc import align_by_paths
 from espnet_ottc.alignment.aligners.interface import AlignmentBatch, AlignmentResult
+from espnet_ottc.ops.precision import LOG_ZERO
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class TorchaudioCTCAligner:
             paths = []
             for b in rows:
                 T, U = int(batch.lengths[b]), int(batch.target_lengths[b])
+                # torchaudio reads outside its tables on the way back through -inf.
                 log_probs = batch.log_probs[b, :T].detach().float().clamp(min=LOG_ZERO).cpu()
                 targets = batch.targets[b, :U].long().cpu()
                 path, _ = functional.forced_align(log_probs[None], targets[None], blank=self.blank)

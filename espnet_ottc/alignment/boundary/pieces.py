@@ -40,6 +40,7 @@ def align_long(
     duration: float,
     wide: WideOf | None,
     roughly: Sequence[Times],
+    *,
     longest: float = LONGEST,
 ) -> BoundaryAlignment | str:
     """`align_features`, piece by piece where an utterance is long; as many at a time as PyTorch has threads.
@@ -106,7 +107,7 @@ def align_alone(
     roughly = rough_times(model, features, words, duration) if duration > longest else None
     if roughly is None:
         return align_features(model, features, words, duration)
-    return align_long(model, features, words, duration, None, roughly, piece)
+    return align_long(model, features, words, duration, None, roughly, longest=piece)
 
 
 def rough_times(

@@ -18,7 +18,8 @@ from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
 from espnet_ottc.utils.progress import progress
 
-CHECKPOINT = "boundary_training.pt"
+# Beside a model's folder, with its name.
+CHECKPOINT = ".{}.training.pt"
 RECORD = "training.json"
 _CHECKED_UTTERANCES = 200
 
@@ -74,9 +75,11 @@ def train_into(
     record = None if again else _read_record(folder, key)
     if record is not None:
         convergence = Convergence(**record["convergence"])
+        if not (convergence.converged or anyway):
+            raise _not_converged(convergence)
         rounds = [Round(**done) for done in record["rounds"]]
         return Trained(BoundaryModel.load(folder), convergence, rounds, fresh=False)
-    checkpoint = folder.parent / CHECKPOINT
+    checkpoint = folder.with_name(CHECKPOINT.format(folder.name))
     if again:
         checkpoint.unlink(missing_ok=True)
     most = sum(stage.rounds for stage in config.stages)
@@ -89,12 +92,9 @@ def train_into(
             utterances, config, lexicon=lexicon, checkpoint=checkpoint, on_round=step
         )
     convergence = _checked(model, utterances)
-    if not convergence.converged and not anyway:
+    if not (convergence.converged or anyway):
         checkpoint.unlink(missing_ok=True)
-        raise NotConvergedError(
-            f"the training did not find the words: {convergence}.  More speech helps (ten different words "
-            "need 2 minutes, free text 10), and texts that say what is said"
-        )
+        raise _not_converged(convergence)
     with folder_written_aside(folder) as aside:
         model.write_into(aside)
         content = {
@@ -105,6 +105,13 @@ def train_into(
         write_json(aside / RECORD, content)
     checkpoint.unlink(missing_ok=True)
     return Trained(model, convergence, rounds, fresh=True)
+
+
+def _not_converged(convergence: Convergence) -> NotConvergedError:
+    return NotConvergedError(
+        f"the training did not find the words: {convergence}.  More speech helps (ten different words "
+        "need 2 minutes, free text 10), and texts that say what is said"
+    )
 
 
 def _checked(model: BoundaryModel, utterances: Sequence[SpokenText]) -> Convergence:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from espnet_ottc.espnet.criteria.ottc import OTTC
 from espnet_ottc.espnet.moved import BatchPartialScorerInterface
-from espnet_ottc.ops.prefix_scores import LOG_ZERO, Prefix, PrefixScores
+from espnet_ottc.ops.precision import LOG_ZERO
+from espnet_ottc.ops.prefix_scores import Prefix, PrefixScores
 
 
 class Extensions(NamedTuple):

@@ -40,6 +40,7 @@ class DilatedConvEncoder(PackageEncoder):
     def __init__(
         self,
         input_size: int,
+        *,
         channels: int = 128,
         dilations: Sequence[int] = (1, 2, 2, 1, 2, 2),
         output_dilations: Sequence[int] = (1, 1),

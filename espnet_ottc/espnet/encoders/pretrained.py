@@ -2,17 +2,16 @@
 
 import difflib
 import inspect
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torchaudio
 from torch import Tensor, nn
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
+from espnet_ottc.alignment.hub import cached_weights
 from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 from espnet_ottc.espnet.checkpoints import load_parameters
 
@@ -22,7 +21,6 @@ _FACTORIES: dict[str, Callable[..., Wav2Vec2Model]] = {
     "WavLM": wavlm_model,
 }
 _WAVLM_SIZES = {"encoder_num_buckets", "encoder_max_distance"}
-_SERVER = "https://download.pytorch.org/torchaudio/models/"
 
 
 def bundles() -> dict[str, Wav2Vec2Bundle]:
@@ -88,19 +86,9 @@ def load_bundle(model: nn.Module, name: str) -> None:
         FileNotFoundError: not in the cache, and the download failed; it says what to put where.
         ValueError: weights that do not fit `model`; it names the parameters.
     """
-    url = bundle_url(find_bundle(name))
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.exists():
-        logging.info(f"{name}: downloading {url} to {path}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-        except OSError as fault:
-            raise FileNotFoundError(
-                f"{name}: its weights are not on this machine, and their download failed ({fault}). "
-                f"Download {url} elsewhere and put it at {path}, or name a local copy: "
-                "encoder_conf: {weights: FILE}"
-            ) from fault
+    path = cached_weights(
+        find_bundle(name)._path, name, "name a local copy: encoder_conf: {weights: FILE}"
+    )
     load_file(model, path)
 
 
@@ -132,12 +120,6 @@ def load_file(model: nn.Module, path: Path) -> None:
             f"{path}: the weights must be those of the configured model; "
             f"missing: {_some(missing)}, unknown: {_some(unknown)}"
         )
-
-
-def bundle_url(bundle: Wav2Vec2Bundle) -> str:
-    """Where a bundle's weights are downloaded from."""
-    path: str = bundle._path
-    return path if path.startswith("https") else _SERVER + path
 
 
 def parameters_in(init_param: str) -> set[str]:

@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from espnet_ottc.alignment.convolutions import Stride
 from espnet_ottc.espnet.encoders import pretrained
 from espnet_ottc.espnet.encoders.interface import PackageEncoder
 from espnet_ottc.espnet.encoders.masking import span_mask
 from espnet_ottc.ops.validation import raise_first, valid_mask
+from espnet_ottc.utils.training_checkpoints import CHECKPOINT
 
 # Of torch's layer_norm, which torchaudio's bundles have their waveforms normalised by.
 _EPSILON = 1e-5
@@ -112,10 +114,9 @@ class TorchaudioWav2Vec2Encoder(PackageEncoder):
         self.model.feature_extractor.requires_grad_(not freeze_extractor)
         # torchaudio's weights have no mask vector: it starts as silence does in SpecAugment.
         self.mask_embedding = nn.Parameter(torch.zeros(self.output_size())) if mask_prob else None
-        self.receptive_field, self.hop = 1, 1
-        for layer in self.model.feature_extractor.conv_layers:
-            self.receptive_field += (layer.kernel_size - 1) * self.hop
-            self.hop *= layer.stride
+        layers = self.model.feature_extractor.conv_layers
+        stride = Stride.of((layer.kernel_size, layer.stride) for layer in layers)
+        self.receptive_field, self.hop = stride.field, stride.samples
 
     def output_size(self) -> int:
         """Width of the output."""
@@ -167,7 +168,7 @@ class TorchaudioWav2Vec2Encoder(PackageEncoder):
         """
         if args.collect_stats or args.dry_run:
             return
-        if args.resume and (Path(args.output_dir) / "checkpoint.pth").exists():
+        if args.resume and (Path(args.output_dir) / CHECKPOINT).exists():
             return
         names = {f"encoder.{name}" for name in self.pretrained_names}
         if names.difference(*map(pretrained.parameters_in, args.init_param)):

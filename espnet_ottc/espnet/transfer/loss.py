@@ -105,7 +105,7 @@ class Transfer:
             captured.lengths,
             tokens,
             lengths,
-            self.spelling,
+            spelling=self.spelling,
         )
         # From characters to tokens of the teacher.
         token = (taught.extents / taught.lengths.clamp(min=1)).clamp(min=1)[:, None]

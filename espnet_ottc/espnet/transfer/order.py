@@ -21,6 +21,7 @@ def frame_positions(
     frames: Tensor,
     tokens: Tensor,
     lengths: Tensor,
+    *,
     spelling: Spelling,
 ) -> Tensor:
     """The middle of each frame in the text, in characters.

@@ -10,11 +10,12 @@ Each module has the functions of `Implementation`.  `espnet_ottc.ops.operators` 
 """
 
 import importlib
-import warnings
 from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
+
+from espnet_ottc.ops.kernels.fallback import warn_of_fallback
 
 
 class OTTCInputs(NamedTuple):
@@ -95,7 +96,6 @@ class Implementation(Protocol):
 
 
 BACKENDS = ("auto", "eager", "cpu", "triton")
-_warned: set[str] = set()
 
 
 def choose(backend: str, logits: Tensor) -> Implementation:
@@ -118,13 +118,7 @@ def choose(backend: str, logits: Tensor) -> Implementation:
     except ImportError as fault:
         if backend != "auto":
             raise
-        if wanted not in _warned:
-            _warned.add(wanted)
-            warnings.warn(
-                f"the {wanted} kernel of the OTTC loss cannot be loaded, using plain PyTorch: {fault}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        warn_of_fallback(f"{wanted} kernel of the OTTC loss", fault)
         module = importlib.import_module("espnet_ottc.ops.kernels.eager")
     else:
         _check_served(wanted, logits)

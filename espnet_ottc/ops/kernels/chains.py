@@ -9,10 +9,11 @@ Each module has `best(inputs)` and `total(inputs, wanted)`; the tensors lie on t
 """
 
 import importlib
-import warnings
 from typing import NamedTuple, Protocol, cast
 
 from torch import Tensor
+
+from espnet_ottc.ops.kernels.fallback import warn_of_fallback
 
 
 class ChainInputs(NamedTuple):
@@ -96,7 +97,6 @@ class ChainSearch(Protocol):
 
 
 CHAIN_BACKENDS = ("auto", "eager", "cpu")
-_warned: set[str] = set()
 
 
 def choose(backend: str) -> ChainSearch:
@@ -118,13 +118,7 @@ def choose(backend: str) -> ChainSearch:
     except ImportError as fault:
         if backend != "auto":
             raise
-        if name not in _warned:
-            _warned.add(name)
-            warnings.warn(
-                f"the C kernel of the search cannot be loaded, using plain PyTorch: {fault}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        warn_of_fallback("C kernel of the search along chains", fault)
         module = importlib.import_module("espnet_ottc.ops.kernels.chains_eager")
     return cast(ChainSearch, module)
 

@@ -1,5 +1,7 @@
 """Searches along chains in plain PyTorch, frame by frame in float64: complete, and the reference."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -40,8 +42,8 @@ def total(inputs: ChainInputs, wanted: ChainSumsWanted) -> ChainSums:
     return ChainSums(totals, occupancy, quantiles, edges)
 
 
-def _arcs(inputs: ChainInputs, b: int) -> Tensor:
-    """(S, S) log-scores of the arcs from each state to each."""
+def _arcs(inputs: ChainInputs, b: int, together: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(S, S) log-scores of the arcs from each state to each; `together` has two that join the same states."""
     states = inputs.states_of(b)
     S = states.stop - states.start
     arcs = torch.full((S, S), -torch.inf, dtype=torch.float64)
@@ -55,8 +57,7 @@ def _arcs(inputs: ChainInputs, b: int) -> Tensor:
         _open(inputs.skip_scores[skips]),
         strict=True,
     ):
-        # two arcs between the same states: the sum would need both, and the graphs have none
-        arcs[source, target] = torch.maximum(arcs[source, target], score)
+        arcs[source, target] = together(arcs[source, target], score)
     return arcs
 
 
@@ -71,7 +72,7 @@ def _emissions(inputs: ChainInputs, b: int) -> Tensor:
 
 
 def _best(inputs: ChainInputs, b: int) -> tuple[Tensor, float]:
-    emissions, arcs = _emissions(inputs, b), _arcs(inputs, b)
+    emissions, arcs = _emissions(inputs, b), _arcs(inputs, b, torch.maximum)
     T, S = emissions.shape
     none = torch.full((T,), -1, dtype=torch.int32)
     if not T or not S:
@@ -108,7 +109,7 @@ def _at_edges(within: Tensor) -> Tensor:
 
 def _all(inputs: ChainInputs, b: int, within: Tensor | None) -> tuple[float, Tensor]:
     """The log-sum over all paths, and (T, S) probabilities of the states."""
-    emissions, arcs = _emissions(inputs, b), _arcs(inputs, b)
+    emissions, arcs = _emissions(inputs, b), _arcs(inputs, b, torch.logaddexp)
     if within is not None:
         emissions = torch.where(within, emissions, -torch.inf)
     T, S = emissions.shape
