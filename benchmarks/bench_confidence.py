@@ -6,8 +6,8 @@
 Each recording is aligned with its own text, with that of the next one (which gets the first one's, a swapped
 pair), with a third of its words deleted, and with a third replaced by words of others.  A word is right if
 the cut has it where it was found.  The rival is a threshold on the log-probability of the text per frame by
-CTC's sum, chosen so that it errs least: on the set itself, or on the other sets of the same run, without the
-copies of the set and all models on it.  Beside the calibration that a model comes with stands one that was
+CTC's sum, chosen so that it errs least: on the set itself, or on the other sets and models of the same run,
+without copies of the set.  Beside the calibration that a model comes with stands one that was
 fitted to it on a further set (`--fit`).  With `--copies` each recording is heard again as an MP3, and so on
 (recording_copies.py).  Results that are not measured again stay.
 
@@ -216,7 +216,7 @@ def page_of(rows: Sequence[dict[str, Any]]) -> str:
         summary(rows),
         "## A threshold on the score of CTC",
         "Shares of texts below the threshold. It is the one that errs least on the set itself, or on the "
-        "sets of the other rows.",
+        "other sets and models that were measured with it, without copies of the set.",
         _table([row for row in rows if "own_threshold_right" in row], rival),
     ]
     return "\n\n".join(parts) + "\n"
@@ -294,8 +294,8 @@ def _publish(
         # A copy has the same recordings.
         others = [
             one
-            for (other, _), items in found.items()
-            if other.split(", ")[0] != name.split(", ")[0]
+            for (other, by), items in found.items()
+            if (other.split(", ")[0], by) != (name.split(", ")[0], model)
             for one in items
         ]
         rows.append(row_of(name, model, mine, others))
