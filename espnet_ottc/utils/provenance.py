@@ -16,6 +16,8 @@ PACKAGES = ("espnet", "lhotse", "torch", "torchaudio")
 def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Commit and dirty flag of the source tree (None outside one), versions, hardware.
 
+    Changes in `results/` and `docs/`, which runs write themselves, make no tree dirty.
+
     Args:
         packages: distributions whose versions matter; None stands for one that is not installed.
     """
@@ -48,7 +50,7 @@ def _processor() -> str:
 
 
 def _dirty() -> bool | None:
-    status = _git("status", "--porcelain")
+    status = _git("status", "--porcelain", ":/", ":(top,exclude)results", ":(top,exclude)docs")
     return None if status is None else bool(status)
 
 
