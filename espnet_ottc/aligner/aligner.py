@@ -32,6 +32,7 @@ from espnet_ottc.alignment.aligned import (
 )
 from espnet_ottc.alignment.aligners import ALIGNERS, BOUNDARY
 from espnet_ottc.alignment.assembly import Assembled
+from espnet_ottc.alignment.background import with_background
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound, without_stretches
@@ -314,8 +315,10 @@ class Aligner:
 
     def _part(self, utterance: Utterance, samples: npt.NDArray[np.float32]) -> "_Part":
         """Of an utterance's samples those in which its text is sought."""
-        whole, rate = torch.from_numpy(samples), self.sampling_rate
+        rate = self.sampling_rate
+        whole = torch.from_numpy(samples)
         if not self.options.vad:
+            whole = with_background(whole, rate)
             return _Part(Shortened(whole, (0.0,), (0.0,), len(whole) / rate), 0, len(whole))
         sound = without_steady_sound(whole, rate)
         if utterance.text is None:
@@ -417,13 +420,12 @@ class Aligner:
             part = samples[first:last]
             inner = self._found(part, text, len(part) / rate, None, noisy=True)
             return inner.moved(first / rate)
-        features = boundary.features(samples[first:last], rate)
         length = min(last / rate, duration) - first / rate
         return with_boundaries(
             found,
             words,
             boundary,
-            features,
+            samples[first:last],
             self.model,
             outputs,
             duration=length,

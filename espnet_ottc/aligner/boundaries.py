@@ -10,9 +10,9 @@ from espnet_ottc.aligner.search import silence_of
 from espnet_ottc.alignment.aligned import AlignedWord
 from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment
+from espnet_ottc.alignment.boundary.beside import align_beside
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.boundary.pieces import align_long
-from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
+from espnet_ottc.alignment.boundary.wide import WideOutputs
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.text import SpelledWord
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -22,7 +22,7 @@ def with_boundaries(
     found: Assembled,
     words: Sequence[SpelledWord],
     boundary: BoundaryModel,
-    features: Tensor,
+    samples: Tensor,
     model: SpeechModel,
     outputs: FrameOutputs,
     *,
@@ -35,11 +35,11 @@ def with_boundaries(
         found: the words by the recogniser alone.
         words: the same as they are spelled.
         boundary: the boundary model.
-        features: its own, (F, mels).
+        samples: (N,) in which the words are, at the recogniser's rate.
         model: the recogniser.
         outputs: of the recogniser.
-        duration: seconds of the features.
-        start: seconds at which the features begin.
+        duration: seconds of the samples.
+        start: seconds at which they begin.
 
     Returns:
         The words with sharper times; as they were where the sound is too short for the boundary model's
@@ -47,19 +47,18 @@ def with_boundaries(
     """
     if not words:
         return found
-    wide = WideScores(
-        boundary,
-        WideOutputs(
-            outputs.log_probs,
-            replace(model.grid, offset=model.grid.offset - start),
-            model.tokens,
-            silence_of(model) - ({model.blank} if model.null is None else set()),
-            model.blank if model.null is None else None,
-        ),
+    wide = WideOutputs(
+        outputs.log_probs,
+        replace(model.grid, offset=model.grid.offset - start),
+        model.tokens,
+        silence_of(model) - ({model.blank} if model.null is None else set()),
+        model.blank if model.null is None else None,
     )
     roughly = [(word.start - start, word.end - start) for word in found.words]
     said = [said_for(word) for word in words]
-    times = align_long(boundary, features, said, duration, wide, roughly)
+    times = align_beside(
+        boundary, samples, model.sampling_rate, said, wide, roughly, duration=duration
+    )
     if isinstance(times, str):
         return found
     sharper = (

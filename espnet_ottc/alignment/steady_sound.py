@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from espnet_ottc.alignment.aligned import AlignedWord
+from espnet_ottc.alignment.background import FRAME, dead_frames, with_background
 
 # Seconds from one frame to the next, of which each has two; of a window that is judged, and to the next.
 _HOP, _WINDOW, _STEP = 0.01, 1.0, 0.1
+# Seconds of digital silence from which on it is shortened.
+_DEAD = 0.3
 _BANDS = 24
 # Frames whose spectra are computed at a time: about 3 minutes.
 _BLOCK = 1 << 14
@@ -50,6 +53,11 @@ class Shortened:
         """When a moment of what is left is in the recording."""
         return seconds + self.left_out[self._piece(seconds)]
 
+    def seconds_left(self, seconds: float) -> float:
+        """When a moment of the recording that is not left out is in what is left."""
+        starts = [begin + out for begin, out in zip(self.begins, self.left_out, strict=True)]
+        return seconds - self.left_out[max(bisect_right(starts, seconds) - 1, 0)]
+
     def word(self, found: AlignedWord) -> AlignedWord:
         """A word of what is left as it is in the recording: whole in one piece, that of its middle."""
         return found.retimed(self.clock(found.start, found.end))
@@ -67,14 +75,21 @@ class Shortened:
 def without_steady_sound(samples: Tensor, sampling_rate: int) -> Shortened:
     """A recording with a short and quiet pause in place of each stretch of steady sound, a second and longer.
 
-    Silence as long as the words makes these look louder than those that a model has learned, and hiss is like
-    an s.  A recording of nothing else stays as it is.
+    So is digital silence of 0.3 s and more; what is shorter becomes noise as loud as the recording's quietest
+    sound.  Silence as long as the words makes these look louder than those that a model has learned, and hiss
+    is like an s.  A recording of nothing else stays as it is.
 
     Args:
         samples: (N,) in [-1, 1].
         sampling_rate: Hz.
     """
-    stretches = steady_stretches(samples, sampling_rate)
+    dead = [
+        (round(first * FRAME * sampling_rate), round(last * FRAME * sampling_rate))
+        for first, last in _runs(dead_frames(samples, sampling_rate))
+        if (last - first) * FRAME >= _DEAD
+    ]
+    samples = with_background(samples, sampling_rate)
+    stretches = _joined([*steady_stretches(samples, sampling_rate), *dead])
     N = len(samples)
     loudest = _loudest(samples)
     # The frames at an edge have a little of a loud sound, which could be taken for a letter.
@@ -104,13 +119,14 @@ def without_stretches(
     for before, behind in itertools.pairwise([(0, 0), *stretches, (N, N)]):
         if before[1] >= behind[0]:
             continue
-        begin = max(before[1] - beside, before[0])
+        # Of a short one its halves.
+        begin = max(before[1] - beside, (before[0] + before[1]) // 2)
         begins.append(count / sampling_rate)
         left_out.append((begin - count) / sampling_rate)
         for part in (
             _quiet(samples[begin : before[1]], loudest),
             samples[before[1] : behind[0]],
-            _quiet(samples[behind[0] : min(behind[0] + beside, behind[1])], loudest),
+            _quiet(samples[behind[0] : min(behind[0] + beside, sum(behind) // 2)], loudest),
         ):
             kept.append(part)
             count += len(part)
@@ -185,6 +201,17 @@ def _log_bands(samples: Tensor, sampling_rate: int) -> Tensor:
         power = power[:, 1 : 1 + count * width].unflatten(1, (count, width)).mean(2)
         found.append((power + _MASKED * power.amax(1, keepdim=True) + _INAUDIBLE).log())
     return torch.cat(found)
+
+
+def _joined(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """In order of time; those that touch are one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(stretches):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def _runs(marked: Tensor) -> list[tuple[int, int]]:

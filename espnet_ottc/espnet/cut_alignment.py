@@ -16,10 +16,11 @@ from espnet_ottc.alignment.aligners import (
     TokenAlignment,
     make_aligner,
 )
-from espnet_ottc.alignment.boundary.cuts import seconds_left_out, spans_of_recording
+from espnet_ottc.alignment.boundary.aligner import of_recording
+from espnet_ottc.alignment.boundary.beside import align_beside
+from espnet_ottc.alignment.boundary.cuts import seconds_left_out
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.boundary.pieces import LONGEST, align_long
-from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
+from espnet_ottc.alignment.boundary.wide import WideOutputs
 from espnet_ottc.alignment.spans import (
     CHARACTER_SEPARATORS,
     Span,
@@ -174,27 +175,25 @@ def _find_boundaries(
     if not words:
         found.tokens[name], found.words[name] = [], []
         return
-    sound = without_steady_sound(model.samples(cut), model.sampling_rate)
-    left_out = seconds_left_out(sound, model.sampling_rate)
-    if left_out > 0:
+    samples = model.samples(cut)
+    sound = without_steady_sound(samples, model.sampling_rate)
+    if not torch.equal(sound.samples, samples):
         posteriors = frame_outputs(model, [sound.samples])[0]
-    duration = cut.duration - left_out
-    features = boundary.features(sound.samples, model.sampling_rate)
-    wide = WideScores(boundary, wide_outputs(model, posteriors))
-    roughly = _rough_words(model, cut, found.text, posteriors) if duration > LONGEST else []
-    times = align_long(
+    roughly = [(span.start, span.end) for span in _rough_words(model, cut, found.text, posteriors)]
+    times = align_beside(
         boundary,
-        features,
+        sound.samples,
+        model.sampling_rate,
         words,
-        duration,
-        wide,
-        [(span.start, span.end) for span in roughly],
-        longest=LONGEST if roughly else duration,
+        wide_outputs(model, posteriors),
+        roughly if len(roughly) == len(words) else [],
+        duration=cut.duration - seconds_left_out(sound, model.sampling_rate),
     )
     if isinstance(times, str):
         found.infeasible[name] = times
     else:
-        found.words[name], found.tokens[name] = spans_of_recording(times, sound)
+        times = of_recording(times, sound)
+        found.words[name], found.tokens[name] = times.words, times.tokens
 
 
 def _rough_words(

@@ -74,14 +74,21 @@ def test_a_boundary_model_hears_the_words_without_long_ends(
 ) -> None:
     heard = []
 
-    class Boundary:
-        def features(self, samples: torch.Tensor, rate: int) -> None:
-            heard.append(len(samples) / rate)
-
     class Sharp(LettersModel):
-        boundary_model = Boundary()
+        boundary_model = object()
 
-    monkeypatch.setattr(aligner_module, "with_boundaries", lambda found, *_, **__: found)
+    def sharper(
+        found: object,
+        words: object,
+        boundary: object,
+        samples: torch.Tensor,
+        *_: object,
+        **__: object,
+    ) -> object:
+        heard.append(len(samples) / RATE)
+        return found
+
+    monkeypatch.setattr(aligner_module, "with_boundaries", sharper)
     speech, silence = _said(TEXT, 0.0), np.zeros(round(SILENCE * RATE), dtype=np.float32)
     how = AlignerOptions(vad=False)
     aligner = Aligner(Sharp(), how)  # type: ignore[arg-type]

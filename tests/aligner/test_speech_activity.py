@@ -23,6 +23,7 @@ from espnet_ottc.aligner.speech_activity import (
 )
 from espnet_ottc.aligner.utterance import Recording, Utterance
 from espnet_ottc.alignment.aligned import AlignedUtterance
+from espnet_ottc.alignment.background import with_background
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.windows import FrameOutputs
 
@@ -121,7 +122,8 @@ def test_a_text_is_sought_between_long_ends_without_speech(name: str) -> None:
 
 def test_its_times_count_from_the_recordings_start(tmp_path: Path) -> None:
     noise = SOUNDS["music"]
-    samples = torch.cat([noise, _speech(), noise])
+    # Without digital silence.
+    samples = with_background(torch.cat([noise, _speech(), noise]), RATE)
     first, last = spoken_part(samples, RATE)
     assert 0 < first < last < len(samples)
     model = CountingModel()

@@ -11,15 +11,17 @@ import torch
 from espnet_ottc.aligner.boundaries import with_boundaries
 from espnet_ottc.alignment.aligned import AlignedWord
 from espnet_ottc.alignment.assembly import Assembled
-from espnet_ottc.alignment.boundary.aligner import align_features
-from espnet_ottc.alignment.boundary.config import BoundaryConfig
+from espnet_ottc.alignment.boundary import beside
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.graph import columns_of
+from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.pieces import _pieces, align_alone, align_long, rough_times
 from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Units
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.confidence import Evidence
-from espnet_ottc.alignment.spans import FrameGrid
+from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.alignment.text import SpelledWord
 from espnet_ottc.alignment.text.spelling import WILDCARD
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -139,20 +141,25 @@ def test_one_search_adds_both_scores():
 
 def test_features_of_a_part_give_times_of_the_whole():
     model = _model(noise=0.0)
-    features = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+    samples = torch.randn(9600, generator=torch.Generator().manual_seed(1))[3200:]
     outputs = _outputs(frames=20)
     recogniser = SimpleNamespace(
-        grid=outputs.grid, tokens=CHARACTERS, blank=0, boundary=7, separator=2, null=None
+        sampling_rate=16000,
+        grid=outputs.grid,
+        tokens=CHARACTERS,
+        blank=0,
+        boundary=7,
+        separator=2,
+        null=None,
     )
     words = [SpelledWord("A", ("A",)), SpelledWord("B", ("B",))]
     roughly = tuple(AlignedWord(word.given, 0.3, 0.5) for word in words)
     found = Assembled(roughly, (), Evidence((1.0, 1.0), 0.0, 9), 1.0, "ok")
     heard = FrameOutputs(outputs.log_probs)
-    part = with_boundaries(
-        found, words, model, features[20:], recogniser, heard, duration=0.4, start=0.2
-    )
+    part = with_boundaries(found, words, model, samples, recogniser, heard, duration=0.4, start=0.2)
     wide = WideScores(model, outputs)(range(20, 60))
-    expected = align_features(model, features[20:], ["A", "B"], 0.4, wide)
+    features = model.features(samples, 16000)
+    expected = align_features(model, features, ["A", "B"], 0.4, wide)
     for word, span in zip(part.words, expected.words, strict=True):
         assert word.start == pytest.approx(span.start + 0.2)
         assert word.end == pytest.approx(span.end + 0.2)
@@ -308,3 +315,54 @@ def test_a_model_as_tensors_is_the_same_model():
     del tensors["log_prior"]
     with pytest.raises(ValueError, match="not the tensors of a boundary model"):
         BoundaryModel.from_tensors(tensors)
+
+
+@pytest.mark.parametrize("covers", [0.1, 0.2])
+def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
+    monkeypatch: pytest.MonkeyPatch, covers: float
+) -> None:
+    # The recogniser hears A from 0.2 to 0.5 s, and B from 1.1 to 1.4 s.
+    model, rate = _model(), 16000
+    samples = 0.1 * torch.randn(round(1.6 * rate), generator=torch.Generator().manual_seed(1))
+    roughly = [(0.2, 0.5), (1.1, 1.4)]
+    given = []
+
+    def search(model, features, words, duration, wide, times):
+        given.append((features, duration, wide(range(len(features))), times))
+        (first, _), (_, last) = times
+        starts = times[1][0] - (covers if len(given) == 1 else 0.01)
+        spans = [Span("A", first, times[0][1]), Span("B", starts, last)]
+        near = [(span.start - 0.01, span.start + 0.01) for span in spans]
+        return BoundaryAlignment(
+            spans, spans, [0, 1], near, [(s.end, s.end) for s in spans], [1, 1], 1
+        )
+
+    monkeypatch.setattr(beside, "align_long", search)
+    outputs = _outputs(frames=40)
+    found = beside.align_beside(model, samples, rate, ["A", "B"], outputs, roughly, duration=1.6)
+    if covers < 0.15:
+        assert len(given) == 1
+        assert found.words[1].start == pytest.approx(1.0)
+        return
+    # The pause had 0.6 s; 50 ms beside either word and twice 0.1 s are left of it.
+    (features, duration, wide, _), (short, left, heard, times) = given
+    assert (duration, left) == (1.6, pytest.approx(1.3))
+    assert times == [(0.2, 0.5), (pytest.approx(0.8), pytest.approx(1.1))]
+    assert len(short) == len(heard) == len(features) - 30
+    torch.testing.assert_close(heard[:65], wide[:65])
+    torch.testing.assert_close(heard[65:], wide[95:])
+    assert found.words[1].start == pytest.approx(1.09)
+    assert found.words[1].end == found.tokens[1].end == pytest.approx(1.4)
+    assert found.start_intervals[1] == (pytest.approx(1.08), pytest.approx(1.1))
+    assert found.words[0] == Span("A", 0.2, 0.5)
+
+
+def test_a_text_that_no_letter_spells_is_aligned_between_neighbours_too() -> None:
+    config = BoundaryConfig(mels=4, width=8, stages=(Stage(), Stage(neighbours=2)))
+    units = Units(["a", "b"])
+    network = ContextNetwork(config, 0, 2, units.silence).eval()
+    columns = columns_of(len(units.names), config)
+    model = BoundaryModel(config, units, network, torch.zeros(columns), torch.full((columns,), 0.5))
+    found = align_features(model, torch.randn(40, 4), [WILDCARD], 0.4)
+    assert not isinstance(found, str)
+    assert [token.symbol for token in found.tokens] == [ANYTHING]

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -125,12 +126,11 @@ def test_a_cut_with_a_long_pause_has_the_commands_times(lab, headed, model, tmp_
 
 
 def test_a_long_cut_is_searched_in_pieces_with_the_same_times(lab, model, monkeypatch):
-    from espnet_ottc.alignment.boundary import pieces
-    from espnet_ottc.espnet import cut_alignment
+    from espnet_ottc.alignment.boundary import beside, pieces
 
     cuts = list(CutSet.from_file(lab.valid.cuts))
     whole = model.align(cuts).times["boundary"].words
-    monkeypatch.setattr(cut_alignment, "LONGEST", 0.8)
+    monkeypatch.setattr(beside, "align_long", partial(pieces.align_long, longest=0.8))
     calls = []
     search = pieces.align_features
     monkeypatch.setattr(

@@ -1,7 +1,7 @@
 """Times of words and units by a boundary model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.units import ANYTHING, PAUSES
 from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.steady_sound import Shortened
 from espnet_ottc.ops.chains import best_paths, sum_paths
 
 # The ends of the interval that holds a boundary in nine cases of ten.
@@ -86,6 +87,23 @@ def align_features(
     )
     found = _Found(graph, path, narrow, medians[:, 0], intervals)
     return _alignment(model, found, words, duration)
+
+
+def of_recording(found: BoundaryAlignment, sound: Shortened) -> BoundaryAlignment:
+    """What was found in what is left of a recording, where it is in the recording."""
+    clocks = [sound.clock(word.start, word.end) for word in found.words]
+    tokens = zip(found.tokens, found.token_words, strict=True)
+    starts, ends = (
+        [(clock(low), clock(high)) for (low, high), clock in zip(intervals, clocks, strict=True)]
+        for intervals in (found.start_intervals, found.end_intervals)
+    )
+    return replace(
+        found,
+        words=[word.retimed(clock) for word, clock in zip(found.words, clocks, strict=True)],
+        tokens=[token.retimed(clocks[owner]) for token, owner in tokens],
+        start_intervals=starts,
+        end_intervals=ends,
+    )
 
 
 def _with_wide(narrow: Tensor, wide: Tensor | None, share: float, graph: UtteranceGraph) -> Tensor:

@@ -7,11 +7,11 @@ import torch
 from lhotse.cut import Cut
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.background import with_background
+from espnet_ottc.alignment.boundary.aligner import align_features, of_recording
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.cut_sound import cut_sound
-from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound
 from espnet_ottc.alignment.writing import Times
 
@@ -23,7 +23,9 @@ def spoken_cut(cut: Cut) -> SpokenText:
         ValueError: no supervision, or several.
     """
     rate = min(SAMPLING_RATE, int(cut.sampling_rate))
-    return SpokenText(cut.id, _words(cut), lambda: (_samples(cut, rate), rate))
+    return SpokenText(
+        cut.id, _words(cut), lambda: (with_background(_samples(cut, rate), rate), rate)
+    )
 
 
 def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[str, float]]:
@@ -52,21 +54,14 @@ def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[s
         if isinstance(found, str):
             times.infeasible[cut.id] = found
         else:
-            times.words[cut.id], times.tokens[cut.id] = spans_of_recording(found, sound)
+            found = of_recording(found, sound)
+            times.words[cut.id], times.tokens[cut.id] = found.words, found.tokens
     return times, durations
 
 
 def seconds_left_out(sound: Shortened, sampling_rate: int) -> float:
     """How much shorter what is left is than the recording."""
     return sound.duration - len(sound.samples) / sampling_rate
-
-
-def spans_of_recording(found: BoundaryAlignment, sound: Shortened) -> tuple[list[Span], list[Span]]:
-    """Words and tokens that were found in what is left of a recording, where they are in the recording."""
-    clocks = [sound.clock(word.start, word.end) for word in found.words]
-    words = [word.retimed(clock) for word, clock in zip(found.words, clocks, strict=True)]
-    tokens = zip(found.tokens, found.token_words, strict=True)
-    return words, [token.retimed(clocks[owner]) for token, owner in tokens]
 
 
 def _words(cut: Cut) -> tuple[str, ...]:

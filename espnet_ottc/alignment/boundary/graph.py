@@ -189,7 +189,9 @@ def make_graph(
         word_ends=tuple(stops),
         token_words=tuple(token_words),
         letters=_letters([window[neighbours] for window in numbers], silence, config),
-        windows=torch.tensor([*numbers]).view(-1, 2 * neighbours + 1) if neighbours else None,
+        windows=torch.tensor([*numbers], dtype=torch.int64).view(-1, 2 * neighbours + 1)
+        if neighbours
+        else None,
     )
 
 
