@@ -11,7 +11,9 @@ from espnet_ottc.alignment.sound_files import (
     AudioError,
     AudioInfo,
     Samples,
+    cut_off,
     first_line,
+    is_cut_off,
     open_sound,
 )
 from espnet_ottc.utils.extras import require_extra
@@ -110,17 +112,14 @@ def mixed(block: Samples, channel: str | int) -> Samples:
 def _check_whole(info: AudioInfo, utterance: Utterance, seen: int) -> None:
     """Refuse a file that ends before its header says, by more than decoders' rounding."""
     if utterance.end is not None:
-        expected = utterance.end - utterance.start
-    elif info.duration is not None:
-        expected = info.duration - utterance.start
+        announced = utterance.end
+    elif info.duration is not None and info.exact:
+        announced = info.duration
     else:
         return
-    missing = expected - seen / info.rate
-    if missing > max(0.1, 0.002 * expected):
-        found = utterance.start + seen / info.rate
-        raise AudioError(
-            f"it is cut off: {found:.2f} s could be read, {utterance.start + expected:.2f} s were announced"
-        )
+    found = seen / info.rate
+    if is_cut_off(found, announced - utterance.start):
+        raise cut_off(utterance.start + found, announced)
 
 
 def _load_cut(utterance: Utterance, rate: int) -> Samples:

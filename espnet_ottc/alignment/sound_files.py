@@ -6,10 +6,11 @@ the program ffmpeg (M4A, MP4, WebM and other video).
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ SUFFIXES = frozenset(
     )
 )
 _BLOCK = 1 << 16
+# Seconds that an encoder puts around the sound, which some containers count: AAC at 8 kHz has most.
+_PADDING = 0.3
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
 _INSTALL = "install PyAV (pip install av), torchcodec or ffmpeg for more formats"
 
 
@@ -72,11 +76,13 @@ class AudioInfo:
         rate: Hz.
         channels: their number.
         duration: seconds; None where the file does not say.
+        exact: whether so much has to be decoded; not so of what counts an encoder's padding or a video.
     """
 
     rate: int
     channels: int
     duration: float | None
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,18 @@ class SoundStream:
 
     info: AudioInfo
     blocks: Callable[[float], Iterator[Samples]]
+
+
+def is_cut_off(found: float, announced: float) -> bool:
+    """Whether seconds of sound are fewer than were announced, by more than decoders' rounding."""
+    return announced - found > max(0.1, 0.002 * announced)
+
+
+def cut_off(found: float, announced: float) -> AudioError:
+    """The fault of a file that ends before its header says."""
+    return AudioError(
+        f"it is cut off: {found:.2f} s could be read, {announced:.2f} s were announced"
+    )
 
 
 def probe(path: Path) -> AudioInfo:
@@ -186,19 +204,23 @@ def _av(path: Path) -> SoundStream:
         if not container.streams.audio:
             raise AudioError("it has no sound")
         stream = container.streams.audio[0]
-        duration: float | None = None
-        if stream.duration is not None and stream.time_base is not None:
-            duration = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            duration = container.duration / av.time_base
         if not stream.rate:
             raise AudioError("it has no sound that can be decoded")
-        info = AudioInfo(stream.rate, stream.channels, duration)
+        exact = stream.duration is not None and stream.time_base is not None
+        duration = (
+            float(stream.duration * stream.time_base)
+            if exact
+            else _tagged_duration(stream.metadata)
+        )
+        tagged = not exact and duration is not None
+        if duration is None and container.duration is not None:
+            duration = container.duration / av.time_base
+        info = AudioInfo(stream.rate, stream.channels, duration, exact)
 
     def blocks(start: float) -> Iterator[Samples]:
         # No seeking: where a compressed stream lands is not exact.
         left_out = round(start * info.rate)
-        for block in _av_blocks(path, info):
+        for block in _av_blocks(path, info, tagged):
             if left_out < len(block):
                 yield block[left_out:]
             left_out = max(left_out - len(block), 0)
@@ -206,15 +228,20 @@ def _av(path: Path) -> SoundStream:
     return SoundStream(info, blocks)
 
 
-def _av_blocks(path: Path, info: AudioInfo) -> Iterator[Samples]:
+def _av_blocks(path: Path, info: AudioInfo, tagged: bool) -> Iterator[Samples]:
+    """The samples; `tagged` where the duration is that of the stream, not of the whole file."""
     import av
 
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="fltp")
         begun = False
         left_out = 0
+        end = 0.0
         try:
-            for frame in container.decode(audio=0):
+            for frame, packets_end in _av_frames(container, sound_alone=tagged):
+                end = max(end, packets_end)
+                if frame is None:
+                    continue
                 if not begun and frame.time is not None:
                     # What an encoder puts before the start is no sound; a video's sound may begin later.
                     late = frame.time - max((container.start_time or 0) / av.time_base, 0.0)
@@ -229,6 +256,32 @@ def _av_blocks(path: Path, info: AudioInfo) -> Iterator[Samples]:
                     left_out = max(left_out - len(block), 0)
         except av.FFmpegError as error:
             raise AudioError(f"it is damaged: {first_line(error)}") from error
+    # Sound may end before a video, but the last packet of all ends with the file.
+    if info.exact or info.duration is None:
+        return
+    if is_cut_off(end + _PADDING, info.duration):
+        raise cut_off(end, info.duration)
+
+
+def _av_frames(container: Any, sound_alone: bool) -> Iterator[tuple[Any, float]]:
+    """Frames of sound, None for other packets, and the seconds at which their packet ends."""
+    sound = container.streams.audio[0]
+    for packet in container.demux(*([sound] if sound_alone else [])):
+        end = 0.0
+        if packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        yield None, end
+        if packet.stream.index == sound.index:
+            yield from ((frame, end) for frame in packet.decode())
+
+
+def _tagged_duration(tags: Mapping[str, str]) -> float | None:
+    """Seconds of a stream of Matroska, which stand in a tag, as 00:01:02.345; None without it."""
+    for name, value in tags.items():
+        if name.upper().partition("-")[0] == "DURATION" and (match := _CLOCK.match(value)):
+            hours, minutes, seconds = map(float, match.groups())
+            return 3600 * hours + 60 * minutes + seconds
+    return None
 
 
 def _torchcodec(path: Path) -> SoundStream:
@@ -236,7 +289,11 @@ def _torchcodec(path: Path) -> SoundStream:
 
     metadata = AudioDecoder(str(path)).metadata
     info = AudioInfo(
-        int(metadata.sample_rate), int(metadata.num_channels), metadata.duration_seconds
+        int(metadata.sample_rate),
+        int(metadata.num_channels),
+        metadata.duration_seconds,
+        # Without one of the stream it is the whole file's.
+        exact=metadata.duration_seconds_from_header is not None,
     )
 
     def blocks(start: float) -> Iterator[Samples]:
@@ -259,20 +316,25 @@ def _torchcodec(path: Path) -> SoundStream:
 
 
 def _ffmpeg(path: Path) -> SoundStream:
-    command = ["ffprobe", "-v", "error", "-select_streams", "a:0", "-of", "json"]
-    command += ["-show_entries", "stream=sample_rate,channels:format=duration", _plain(path)]
+    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries"]
+    shown = "stream=codec_type,sample_rate,channels,duration:stream_tags:format=duration"
+    command += [shown, _plain(path)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise AudioError(answer.stderr.strip() or "ffprobe fails")
     content: dict[str, Any] = json.loads(answer.stdout)
-    if not content.get("streams"):
+    streams = content.get("streams", [])
+    stream = next((one for one in streams if one["codec_type"] == "audio"), None)
+    if stream is None:
         raise AudioError("it has no sound")
-    stream = content["streams"][0]
-    duration = content.get("format", {}).get("duration", "N/A")
+    duration = _seconds(stream)
+    exact = duration is not None
+    if duration is None:
+        duration = _tagged_duration(stream.get("tags", {}))
+    if duration is None:
+        duration = _seconds(content.get("format", {}))
     channels = int(stream["channels"])
-    info = AudioInfo(
-        int(stream["sample_rate"]), channels, None if duration == "N/A" else float(duration)
-    )
+    info = AudioInfo(int(stream["sample_rate"]), channels, duration, exact)
 
     def blocks(start: float) -> Iterator[Samples]:
         command = ["ffmpeg", "-v", "error", "-nostdin", "-ss", str(start), "-i", _plain(path)]
@@ -291,6 +353,12 @@ def _ffmpeg(path: Path) -> SoundStream:
                 raise AudioError(f"it is damaged: {fault.splitlines()[0]}")
 
     return SoundStream(info, blocks)
+
+
+def _seconds(entry: Mapping[str, str]) -> float | None:
+    """The duration in an answer of ffprobe."""
+    said = entry.get("duration", "N/A")
+    return None if said == "N/A" else float(said)
 
 
 def _plain(path: Path) -> str:

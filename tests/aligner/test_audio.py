@@ -28,6 +28,30 @@ def _load(path: Path, **options: object) -> np.ndarray:
     return load(Utterance("u", Recording("r", path), **options), RATE)  # type: ignore[arg-type]
 
 
+def _film(path: Path, codec: str, sound: float, pictures: float, rate: int = 8000) -> None:
+    """Noise in a file of video, each lasting its seconds."""
+    av = pytest.importorskip("av")
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, round(rate * sound)))
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4" if path.suffix == ".mkv" else "libvpx", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        stream = container.add_stream(codec, rate=rate)
+        stream.layout = "mono"
+        resampler = av.AudioResampler(
+            format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 1024
+        )
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+        for number in range(round(25 * pictures)):
+            picture = av.VideoFrame(64, 64, "yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+
+
 def _encode(path: Path, codec: str, samples: np.ndarray, rate: int) -> None:
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
@@ -146,6 +170,41 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         _load(path)
 
 
+# Matroska says how long a stream is in a tag, which some programs leave out.
+@pytest.mark.parametrize("tag", [b"DURATION", b"XURATION"])
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"), [("a.mkv", "aac", 8000), ("a.webm", "libopus", 48000)]
+)
+def test_a_video_may_be_longer_than_its_sound_but_not_cut_off(
+    tmp_path: Path, name: str, codec: str, rate: int, tag: bytes
+) -> None:
+    path = tmp_path / name
+    _film(path, codec, sound=2.0, pictures=3.0, rate=rate)
+    content = path.read_bytes().replace(b"DURATION", tag)
+    path.write_bytes(content)
+    assert len(_load(path)) == pytest.approx(2 * RATE, abs=0.15 * RATE)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"cut off"):
+        _load(path)
+
+
+@pytest.mark.parametrize(
+    "stream", ["", '"duration": "2.0", ', '"tags": {"DURATION": "00:00:01.5"},']
+)
+def test_ffmpeg_takes_only_a_duration_of_the_sound_itself_for_sure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    known = PROGRAM.replace('"channels"', f'{stream} "channels"').replace("N/A", "3.0")
+    known = known.replace("[{", '[{"codec_type": "video"}, {')
+    for name in ("ffmpeg", "ffprobe"):
+        (tmp_path / name).write_text(known.replace("FAILED", "0"))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    info = sound_files._ffmpeg(tmp_path / "a.mkv").info
+    seconds = 2.0 if "2.0" in stream else 1.5 if "1.5" in stream else 3.0
+    assert (info.duration, info.exact) == (seconds, seconds == 2.0)
+
+
 def test_an_utterance_beyond_the_recording_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
     with pytest.raises(AudioError, match=r"no sound from 2\.0 s on"):
@@ -157,7 +216,7 @@ def test_an_utterance_beyond_the_recording_is_refused(tmp_path: Path) -> None:
 # What ffprobe and ffmpeg answer: a stream without a known length, and more complaints than a pipe holds.
 PROGRAM = """#!/bin/sh
 case "$0" in
-*ffprobe) echo '{"streams": [{"sample_rate": "16000", "channels": 1}], "format": {"duration": "N/A"}}';;
+*ffprobe) echo '{"streams": [{"codec_type": "audio", "sample_rate": "16000", "channels": 1}], "format": {"duration": "N/A"}}';;
 *) yes 'a broken frame' | head -c 200000 >&2
    head -c 64000 /dev/zero
    exit FAILED;;
