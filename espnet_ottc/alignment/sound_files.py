@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from espnet_ottc.alignment.sound_headers import share_that_is_there
+
 Samples = npt.NDArray[np.float32]
 
 # Names of files that hold sound, for folders.
@@ -180,7 +182,9 @@ def _soundfile(path: Path) -> SoundStream:
     import soundfile
 
     with soundfile.SoundFile(path) as file:
-        info = AudioInfo(file.samplerate, file.channels, file.frames / file.samplerate)
+        # libsndfile counts the samples that are there.
+        seconds = file.frames / file.samplerate / share_that_is_there(path)
+        info = AudioInfo(file.samplerate, file.channels, seconds)
 
     def blocks(start: float) -> Iterator[Samples]:
         try:

@@ -170,6 +170,39 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         _load(path)
 
 
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *(("WAV", "PCM_16"), ("WAVEX", "PCM_24"), ("RF64", "FLOAT"), ("W64", "PCM_16")),
+        *(("AIFF", "PCM_16"), ("AU", "PCM_16"), ("NIST", "PCM_16"), ("WAV", "IMA_ADPCM")),
+    ],
+)
+def test_sound_that_ends_before_its_header_says_is_cut_off(
+    tmp_path: Path, format: str, subtype: str
+) -> None:
+    path = tmp_path / "a.sound"
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * RATE, 2))
+    soundfile.write(path, samples, RATE, format=format, subtype=subtype)
+    assert probe(path).duration == pytest.approx(4.0, abs=0.1)
+    assert len(_load(path)) == pytest.approx(4 * RATE, abs=0.1 * RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"cut off: (1\.9|2\.0)\d s could be read, (3\.9|4\.0)"):
+        _load(path)
+    assert len(_load(path, start=0.5, end=1.0)) == RATE // 2
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x80000000])
+def test_a_header_of_a_stream_announces_no_length(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, _tone(RATE), RATE)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[4:8] = content[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert len(_load(path)) == 2 * RATE
+
+
 # Matroska says how long a stream is in a tag, which some programs leave out.
 @pytest.mark.parametrize("tag", [b"DURATION", b"XURATION"])
 @pytest.mark.parametrize(
