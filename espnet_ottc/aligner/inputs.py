@@ -136,7 +136,7 @@ def _is_manifest(path: Path) -> bool:
 def _nothing(path: Path) -> str:
     if path.is_dir():
         return "there is no file of sound in this folder"
-    return "there is no such file or folder, and nothing fits it as a pattern"
+    return "there is no such file or folder, and no file of sound fits it as a pattern"
 
 
 def _files(given: str) -> Iterator[_Found]:
@@ -146,19 +146,25 @@ def _files(given: str) -> Iterator[_Found]:
     elif path.exists():
         yield _Found(path, None)
     elif _PATTERN & set(given):
+        # A pattern that names a suffix means just those files.
+        named = bool(path.suffix) and not _PATTERN & set(path.suffix)
         for name in sorted(glob.glob(given, recursive=True)):
             match = Path(name)
             if match.is_dir():
                 yield from (_Found(one, match) for one in _sounds(match))
-            else:
+            elif named or match.suffix.lower() in SUFFIXES:
                 yield _Found(match, None)
 
 
 def _sounds(folder: Path) -> Iterator[Path]:
-    """Files with a suffix of sound that are not hidden, in folders that are links too."""
+    """Files with a suffix of sound that are not hidden, in folders that are links too.
+
+    Links that lead nowhere are among them, so that they are not left out without a word.
+    """
     for path in sorted(files_below(folder)):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+        there = path.is_file() or path.is_symlink()
+        if path.suffix.lower() in SUFFIXES and there and not hidden:
             yield path
 
 

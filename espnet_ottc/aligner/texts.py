@@ -51,7 +51,8 @@ def text_beside(audio: Path, folder: Path | None = None) -> Path | None:
     for suffix in SUFFIXES:
         for name in (audio.stem + suffix, audio.name + suffix):
             path = place / name
-            if path != audio and path.is_file():
+            # A link that leads nowhere is a text that cannot be read, not one that is not meant.
+            if path != audio and (path.is_file() or path.is_symlink()):
                 return path
     return None
 

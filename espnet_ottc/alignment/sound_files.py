@@ -128,7 +128,13 @@ def open_sound(path: Path) -> SoundStream:
         AudioError: no installed decoder reads it; it says which are missing.
     """
     if not path.is_file():
-        raise AudioError("there is no such file" if not path.exists() else "it is not a file")
+        if path.exists():
+            raise AudioError("it is not a file")
+        raise AudioError(
+            f"it is a link to {path.readlink()}, which is not there"
+            if path.is_symlink()
+            else "there is no such file"
+        )
     if path.stat().st_size == 0:
         raise AudioError("the file is empty")
     said, available = [], []

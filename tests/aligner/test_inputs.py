@@ -12,6 +12,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from espnet_ottc.aligner.inputs import Gathered, InputOptions, gather
 from espnet_ottc.aligner.texts import keyed_texts
 from espnet_ottc.alignment.formats import write_textgrid
+from espnet_ottc.alignment.sound_files import AudioError, probe
 from espnet_ottc.alignment.spans import Span
 
 
@@ -48,6 +49,28 @@ def test_folders_are_searched_in_depth_through_links_and_patterns_match(tmp_path
     os.symlink(tmp_path / "elsewhere", tmp_path / "data" / "link")
     assert set(_texts(_gather(tmp_path / "data"))) == {"one/x", "link/y"}
     assert set(_texts(_gather(tmp_path / "data" / "*" / "*.wav"))) == {"x"}
+
+
+def test_a_pattern_takes_sound_alone_unless_it_names_a_suffix(tmp_path: Path) -> None:
+    _sound(tmp_path / "x.wav")
+    (tmp_path / "x.txt").write_text("a b")
+    for pattern in ("*", "x*", "x.*"):
+        found = _gather(tmp_path / pattern)
+        assert (_texts(found), found.failures) == ({"x": "a b"}, [])
+    assert [one.recording.path for one in _gather(tmp_path / "*.txt").utterances] == [
+        tmp_path / "x.txt"
+    ]
+
+
+def test_a_link_that_leads_nowhere_is_not_left_out(tmp_path: Path) -> None:
+    _sound(tmp_path / "x.wav")
+    for name in ("gone.wav", "x.txt"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    found = _gather(tmp_path)
+    assert list(_texts(found)) == ["gone"]
+    assert [one.id for one in found.failures] == ["x"]
+    with pytest.raises(AudioError, match=r"it is a link to .*elsewhere, which is not there"):
+        probe(tmp_path / "gone.wav")
 
 
 def test_a_folder_that_links_to_itself_is_searched_once(tmp_path: Path) -> None:
