@@ -12,7 +12,7 @@ from espnet_ottc.alignment.formats import (
     spans_of_tier,
     tiers_called,
 )
-from espnet_ottc.alignment.formats.kaldi import numbered_lines
+from espnet_ottc.alignment.formats.kaldi import numbered_lines, plain_text
 from espnet_ottc.alignment.spans import in_order
 from espnet_ottc.utils.extras import require_extra
 
@@ -79,19 +79,6 @@ def read_passages(path: Path, tier: str | None = None) -> list[Passage]:
 def has_times(path: Path) -> bool:
     """Whether a file is of a kind that says when its text is said, going by its name."""
     return path.suffix.lower() in (*SUBTITLES, GRIDS[0].lower())
-
-
-def plain_text(path: Path) -> str:
-    """The content of a file of text.
-
-    Raises:
-        ValueError: bytes that are not UTF-8.
-        OSError: the file cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be UTF-8 text: {error}") from error
 
 
 def keyed_texts(path: Path, ids: Iterable[str]) -> dict[str, str] | None:

@@ -20,6 +20,7 @@ from espnet_ottc.alignment.formats import (
     tiers_called,
     with_spans,
 )
+from espnet_ottc.alignment.formats.kaldi import plain_text
 from espnet_ottc.corpora.manifests import Problem, alignment_problems, cut_of, text_problems
 from espnet_ottc.utils.files import files_below
 
@@ -276,7 +277,7 @@ def _with_times(segment: SupervisionSegment, times: SpansById) -> SupervisionSeg
 def _utterances(whole: SupervisionSegment, text: Path) -> Iterator[SupervisionSegment]:
     """The utterances of one recording, from the file of its text."""
     if text.suffix.lower() != ".textgrid":
-        yield replace(whole, text=text.read_text(encoding="utf-8-sig"))
+        yield replace(whole, text=plain_text(text))
         return
     tiers = [tier for tier in read_tiers(text) if not tier.points]
     spoken = tiers_called(WORD_TIER, tiers)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from espnet_ottc.utils.extras import require_extra
 
+UTF8_WITH_MARK = "utf-8-sig"
 _MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF8, UTF8_WITH_MARK),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -81,15 +82,23 @@ def _line(raw: bytes, fault: UnicodeDecodeError) -> int:
     return raw.count(b"\n", 0, fault.start) + 1
 
 
+def marked_encoding(start: bytes) -> str | None:
+    """What a byte order mark says; None where there is none.
+
+    Args:
+        start: of a file, four bytes or more.
+    """
+    return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None)
+
+
 def encoding_of(raw: bytes) -> str:
     """The encoding of a text, as far as its bytes tell; see `decoded`.
 
     Args:
         raw: the whole file.
     """
-    for mark, encoding in _MARKS:
-        if raw.startswith(mark):
-            return encoding
+    if marked := marked_encoding(raw):
+        return marked
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -121,6 +121,23 @@ def test_texts_lie_beside_recordings(tmp_path: Path) -> None:
     assert set(_texts(_gather(tmp_path, recognise=True)).values()) == {None}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding_of_texts(tmp_path: Path, encoding: str) -> None:
+    x, y = _sound(tmp_path / "x.wav"), _sound(tmp_path / "y.wav")
+    cue = "1\r\n00:00:00,010 --> 00:00:00,030\r\nschön\r\n"
+    for name, text in (("x.txt", "Grüß\r\nGott"), ("y.srt", cue), ("all", "x Grüß\ny schön\n")):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    assert _texts(_gather(x, y)) == {"x": "Grüß Gott", "y-0001": "schön"}
+    assert _texts(_gather(x, y, text=tmp_path / "all")) == {"x": "Grüß", "y": "schön"}
+
+
+def test_a_text_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    _sound(tmp_path / "x.wav")
+    (tmp_path / "x.txt").write_bytes("one\nGrüß\n".encode("latin-1"))
+    (failure,) = _gather(tmp_path).failures
+    assert failure.reason.startswith(f"{tmp_path / 'x.txt'}:2: must be UTF-8 text")
+
+
 def test_a_text_of_one_recording_and_texts_by_id_are_told_apart(tmp_path: Path) -> None:
     x, y = _sound(tmp_path / "x.wav"), _sound(tmp_path / "my talk.wav")
     (tmp_path / "text").write_text("x one two\nmy talk three\n")

@@ -220,6 +220,9 @@ def test_trn_and_stm_are_read_by_suffix_and_a_trn_under_another_name_is_refused(
     other.write_text("rec 1 spk 2.0 3.0 <o,f0,male> DAY\nred 1 spk 0 1 GOOD\n")
     with pytest.raises(ValueError, match=r"ref\.txt: .*must be called \*\.stm"):
         wer(other, kaldi)
+    other.write_text(f";; made by hand\n{other.read_text()}")
+    with pytest.raises(ValueError, match=r"ref\.txt: .*must be called \*\.stm"):
+        wer(other, kaldi)
     other.write_text("u1 1 0.50 0.2 YES\nu2 A 0.4 0.30 NO 0.98\n")
     with pytest.raises(ValueError, match=r"ref\.txt: .*must be called \*\.ctm"):
         wer(other, kaldi)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from espnet_ottc.utils.encodings import decoded, encoding_of
+from espnet_ottc.utils.encodings import UTF8_WITH_MARK, decoded, marked_encoding
 from espnet_ottc.utils.files import written_aside
 
 # Bytes that are read at a time.
@@ -182,6 +182,20 @@ def numbered_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[in
             yield number, line
 
 
+def plain_text(path: Path) -> str:
+    """The content of a text file, its lines ended by line feeds.
+
+    Args:
+        path: the file, in UTF-8 or in what a byte order mark at its start says.
+
+    Raises:
+        ValueError: bytes that are not so encoded; it names file and line.
+        OSError: the file cannot be read.
+    """
+    lines = (utf8(raw, f"{path}:{number}") for number, raw in raw_lines(path))
+    return io.StringIO("".join(lines), newline=None).read()
+
+
 def raw_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, bytes]]:
     """The lines of a text file as bytes in UTF-8, each with its number, counted from 1; see `raw_blocks`.
 
@@ -211,9 +225,9 @@ def raw_blocks(path: Path, encoding: str | None = None) -> Iterator[tuple[int, b
     """
     with path.open("rb") as file:
         start = file.read(4)
-    # UTF-16 has bytes of its own for the ends of lines, and says so with a mark.
-    wide = encoding or (encoding_of(start) if start[:2] in (b"\xff\xfe", b"\xfe\xff") else None)
-    if wide is not None:
+    wide = encoding or marked_encoding(start)
+    # UTF-16 has bytes of its own for the ends of lines.
+    if wide is not None and wide != UTF8_WITH_MARK:
         # Lines end as in other files: not at U+0085, which Windows-1252 has for an ellipsis.
         text = io.StringIO(decoded(path, wide), newline=None).read()
         yield 1, text.encode("utf-8", "surrogatepass")

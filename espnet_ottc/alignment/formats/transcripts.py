@@ -33,6 +33,7 @@ def refuse_other_kinds(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
     Raises:
         ValueError: each line looks like one of these; the error says how to call the file.
     """
+    texts = _without_comments(texts)
     # A trn's line may have an id alone.
     ends = (words[-1] if words else name for name, words in texts.items())
     if texts and all(end.startswith("(") and end.endswith(")") for end in ends):
@@ -52,8 +53,8 @@ def refuse_columns(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
     Raises:
         ValueError: each line looks like one of these; the error says how to call the file.
     """
-    lines = texts.values()
-    if not texts:
+    lines = _without_comments(texts).values()
+    if not lines:
         return
     if all(_is_stretch(words[2:4]) for words in lines):
         raise ValueError(
@@ -64,6 +65,11 @@ def refuse_columns(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
         raise ValueError(
             f"{path}: each line has a channel and two times behind the id: a CTM must be called *.ctm"
         )
+
+
+def _without_comments(texts: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Without the lines that NIST's files have as comments."""
+    return {name: words for name, words in texts.items() if not name.startswith(";;")}
 
 
 def _is_stretch(columns: Iterable[str]) -> bool:
