@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.aligner.workers import AlignerSource, reason_of, results
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
 from espnet_ottc.alignment.formats import ctm_lines
-from espnet_ottc.alignment.outputs import FORMATS, write_outputs
+from espnet_ottc.alignment.outputs import FORMATS, check_name, write_outputs
 from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
 from espnet_ottc.utils.files import written_aside
 from espnet_ottc.utils.progress import progress
@@ -94,7 +94,9 @@ def run_all(
     left = []
     for one in utterances:
         journal = files.journal(one)
-        if keys[one.id] in journal:
+        if (unfit := files.unfit(one)) is not None:
+            files.add(one, outcome, unfit)
+        elif keys[one.id] in journal:
             files.add(one, outcome, journal.get(keys[one.id]))
         else:
             left.append(one)
@@ -184,6 +186,14 @@ class _Files:
         if self._waiting[recording] == 0 and recording in self._found:
             self._write_or_tell(one, self._found.pop(recording), outcome)
 
+    def unfit(self, one: Utterance) -> Failure | None:
+        """Why no file can be called as the utterance's recording; None where all can."""
+        try:
+            check_name(self._place(one)[1], self._options.formats)
+        except ValueError as error:
+            return _failure(one, reason_of(error))
+        return None
+
     def _write_or_tell(
         self, one: Utterance, found: list[AlignedUtterance], outcome: Outcome
     ) -> None:
@@ -192,9 +202,8 @@ class _Files:
         except ValueError as error:  # what a format cannot hold is no fault of the others
             if self._options.debug:
                 raise
-            source = None if one.recording.path is None else str(one.recording.path)
             reason = f"it has times, but not all files: {reason_of(error)}"
-            outcome.failures.append(Failure(one.recording.id, reason, source))
+            outcome.failures.append(replace(_failure(one, reason), id=one.recording.id))
 
     def _recording(self, one: Utterance) -> tuple[str, str]:
         # Recordings of two data sets may have one name.
@@ -206,7 +215,12 @@ class _Files:
         assert one.recording.path is not None
         return one.recording.path.parent
 
-    def _write(self, one: Utterance, found: list[AlignedUtterance]) -> None:
+    def _place(self, one: Utterance) -> tuple[Path, str]:
+        """The folder of a recording's files, and their name without suffix.
+
+        Raises:
+            ValueError: a folder whose name would be too long.
+        """
         name = one.recording.id
         if name in self._ambiguous and one.recording.path is not None:
             name = f"{name}-{hashlib.sha256(self._recording(one)[0].encode()).hexdigest()[:8]}"
@@ -217,9 +231,17 @@ class _Files:
         path = one.recording.path
         if path is not None and folder.resolve() == path.parent.resolve():
             name += OUTPUT_MARK
+        return folder, name
+
+    def _write(self, one: Utterance, found: list[AlignedUtterance]) -> None:
+        folder, name = self._place(one)
         # A page needs the recording's file, which cuts may not have: it must not cost the other formats.
         formats = sorted(self._options.formats, key=lambda one: one == "page")
         write_outputs(folder, found, formats, name=name)
+
+
+def _failure(one: Utterance, reason: str) -> Failure:
+    return Failure(one.id, reason, None if one.recording.path is None else str(one.recording.path))
 
 
 def _key(one: Utterance, source: AlignerSource) -> str:

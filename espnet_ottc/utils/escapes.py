@@ -13,7 +13,8 @@ _ESCAPE = re.compile(r"((?:%[0-9A-Fa-f]{2})+)")
 _LOOKS_ESCAPED = re.compile(r"%(?=[0-9A-Fa-f]{2})")
 # What some file system or shell takes amiss in names.
 _UNFIT_FOR_FILES = frozenset('/\\:*?"<>|')
-_LONGEST = 200
+# Bytes that file systems allow for a name.
+_LONGEST = 255
 
 
 def escaped(text: str, is_unfit: Callable[[str], bool]) -> str:
@@ -55,13 +56,14 @@ def is_unfit_for_text(character: str) -> bool:
     return control or 0xD800 <= code < 0xE000 or code in (0xFFFE, 0xFFFF)
 
 
-def file_name_of(name: str) -> str:
-    """A safe name of one file, without suffix, for an id.
+def file_name_of(name: str, suffix: str = "") -> str:
+    """A safe name of one file for an id.
 
-    It has no `/`, `..` or NUL, whatever the id; `id_of_file_name` turns it back.
+    It has no `/`, `..` or NUL, whatever the id; `id_of_file_name` turns it back, without suffix.
 
     Args:
         name: an id.
+        suffix: with its dot.
 
     Raises:
         ValueError: an id so long that no file can have its name.
@@ -71,9 +73,11 @@ def file_name_of(name: str) -> str:
         safe = _bytes(safe[0]) + safe[1:]
     if safe[-1] in ". ":
         safe = safe[:-1] + _bytes(safe[-1])
+    safe += suffix
     if len(safe.encode()) > _LONGEST:
+        behind = f" with {suffix}" if suffix else ""
         raise ValueError(
-            f"{name[:40]}...: an id must fit into a file's name of {_LONGEST} bytes, "
+            f"{name[:40]}...: an id must fit into a file's name of {_LONGEST} bytes{behind}, "
             f"got {len(safe.encode())}"
         )
     return safe
@@ -99,7 +103,7 @@ def file_for(folder: Path, name: str, suffix: str) -> Path:
     Raises:
         ValueError: an id that is too long for a file's name.
     """
-    return folder / (file_name_of(name) + suffix)
+    return folder / file_name_of(name, suffix)
 
 
 def _bytes(character: str) -> str:

@@ -10,6 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+_PARTIAL = ".partial-"
+# Characters of the name that what is written aside keeps: with all of them it might be too long.
+_KEPT = 40
+
 
 @contextmanager
 def written_aside(path: Path, like: Path | None = None) -> Iterator[Path]:
@@ -20,7 +24,7 @@ def written_aside(path: Path, like: Path | None = None) -> Iterator[Path]:
         like: a file whose rights it gets; None: those of any new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PARTIAL, suffix=_end_of(path))
     os.close(handle)
     aside = Path(name)
     try:
@@ -42,7 +46,7 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` to fill; put in its place on success, removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside, before = (
-        Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-", suffix="-" + path.name))
+        Path(tempfile.mkdtemp(dir=path.parent, prefix=_PARTIAL, suffix=_end_of(path)))
         for _ in range(2)
     )
     try:
@@ -63,6 +67,11 @@ def folder_written_aside(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def _end_of(path: Path) -> str:
+    # Some writers go by the suffix.
+    return "-" + path.name[-_KEPT:]
 
 
 @contextmanager

@@ -320,8 +320,25 @@ def test_a_name_that_no_file_can_have_is_told_and_the_others_are_written(
     outcome = _run_utterances([long, *utterances[1:]], tmp_path)
     assert set(_starts(tmp_path)) == {"x1", "x2", "x3"}
     (failure,) = outcome.failures
-    assert failure.id == "x" * 300
+    assert failure.id == "x0"
     assert "an id must fit into a file's name" in failure.reason
+    # Known before it is aligned.
+    assert outcome.done == 3
+
+
+def test_a_name_is_as_long_as_a_file_system_allows(folder: Path, tmp_path: Path) -> None:
+    x0, x1, *_ = gather([str(folder)], InputOptions()).utterances
+    long = [
+        replace(one, recording=replace(one.recording, id=name * (255 - len(".json"))))
+        for one, name in ((x0, "x"), (x1, "y"))
+    ]
+    longer = replace(long[1], recording=replace(x1.recording, id=long[1].recording.id + "y"))
+    assert _run_utterances(long, tmp_path / "a").failures == []
+    assert len(_starts(tmp_path / "a")) == 2
+    outcome = _run_utterances([long[0], longer], tmp_path / "b")
+    (failure,) = outcome.failures
+    assert failure.id == x1.id
+    assert "255 bytes with .json, got 256" in failure.reason
 
 
 def test_failures_of_files_whose_names_are_no_utf8_are_listed(folder: Path, tmp_path: Path) -> None:

@@ -59,6 +59,17 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_be_put(tmp_path, mon
     assert _names(tmp_path / "model") == ["a"]
 
 
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    long = "ä" * 126 + ".gz"
+    with written_aside(tmp_path / long) as aside:
+        assert aside.suffix == ".gz"
+        aside.write_text("whole")
+    assert (tmp_path / long).read_text() == "whole"
+    with folder_written_aside(tmp_path / ("x" * 255)) as aside:
+        _fill(aside, "a")
+    assert _names(tmp_path / ("x" * 255)) == ["a"]
+
+
 def test_what_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "x"
     path.write_text("before")

@@ -9,7 +9,7 @@ from espnet_ottc.alignment.aligned import AlignedUtterance
 from espnet_ottc.alignment.outputs.json_file import read_alignment
 from espnet_ottc.utils.escapes import file_for
 
-__all__ = ["DEFAULT_FORMATS", "FORMATS", "Format", "read_alignment", "write_outputs"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Format", "check_name", "read_alignment", "write_outputs"]
 
 Write = Callable[[Path, Sequence[AlignedUtterance]], None]
 
@@ -52,6 +52,20 @@ FORMATS: Mapping[str, Format] = {
     "page": Format(".html", "a page that plays and shows the words", "page", "write_page"),
 }
 DEFAULT_FORMATS = ("textgrid", "ctm", "srt", "json")
+
+
+def check_name(name: str, formats: Iterable[str]) -> None:
+    """Refuse a name that is too long for the files of some formats.
+
+    Args:
+        name: of the files without suffix, an id.
+        formats: keys of `FORMATS`.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    for one in formats:
+        file_for(Path(), name, FORMATS[one].suffix)
 
 
 def write_outputs(
