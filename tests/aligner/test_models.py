@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +168,50 @@ class _Harmful:
         return (print, ("run",))
 
 
+def _write_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps(_Harmful()))
+
+
+def _write_saved(path: Path) -> None:
+    torch.save({"a": _Harmful()}, path)
+
+
+def _write_script(path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), str(path))
+
+
+HARMFUL = [_write_pickle, _write_saved, _write_script]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", HARMFUL)
+def test_parameters_of_transformers_that_run_code_are_refused_without_advice_to_run_it(
+    write: Callable[[Path], None], saved: Any
+) -> None:
+    _, folder = saved("Wav2Vec2")
+    (folder / "model.safetensors").unlink()
+    write(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="must be tensors alone") as refused:
+        load_model(str(folder))
+    assert "weights_only" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+def test_a_folder_without_a_tokenizer_says_so(saved: Any) -> None:
+    _, folder = saved("Wav2Vec2")
+    for name in ("vocab.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=r"must hold .*the tokenizer's files are not there"):
+        load_model(str(folder))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", HARMFUL)
 def test_parameters_that_run_code_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "harm.pt"
-    path.write_bytes(pickle.dumps(_Harmful()))
+    write(path)
     with pytest.raises(ValueError, match="tensors alone") as refused:
         load_model("torchaudio:MMS_FA", weights=path)
     assert "run" not in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """CTC models of `transformers`: wav2vec 2.0, HuBERT, WavLM, MMS with its adapters, and others alike."""
 
 import json
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from espnet_ottc.ops.validation import valid_mask
 from espnet_ottc.ops.viterbi_decoding import check_decoder
 from espnet_ottc.utils.commands import quiet_imports
 from espnet_ottc.utils.extras import require_extra
+from espnet_ottc.utils.faults import pytorchs_reason
 
 # What `Wav2Vec2FeatureExtractor` adds to the variance.
 _VARIANCE_FLOOR = 1e-7
@@ -168,19 +170,34 @@ def _read(
     if not getattr(config, "adapter_attn_dim", None):
         adapters = {}  # the language is that of the text alone
     extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place, **adapters)
+    tokenizer = _tokenizer(place, adapters)
     if weights is not None:
         model = transformers.AutoModelForCTC.from_config(config)
         _load(model, weights)
     else:
         # Files of `torch.save` are read by transformers with weights_only, safetensors if they are there.
-        model, report = transformers.AutoModelForCTC.from_pretrained(
-            place,
-            output_loading_info=True,
-            **({**adapters, "ignore_mismatched_sizes": True} if adapters else {}),
-        )
+        try:
+            model, report = transformers.AutoModelForCTC.from_pretrained(
+                place,
+                output_loading_info=True,
+                **({**adapters, "ignore_mismatched_sizes": True} if adapters else {}),
+            )
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise ValueError(
+                f"--model {name}: its parameters must be tensors alone, and fit its config.json; PyTorch "
+                f"says: {pytorchs_reason(error)}"
+            ) from error
         _check_complete(name, report["missing_keys"], bool(adapters))
     return TransformersModel(name, model, tokenizer, extractor, device)
+
+
+def _tokenizer(place: str, adapters: Mapping[str, str]) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(place, **adapters)
+    except (TypeError, AttributeError) as error:  # so it opens a file whose name is None
+        raise OSError("the tokenizer's files are not there, or are damaged") from error
 
 
 def _check_complete(name: str, missing: Sequence[str], adapted: bool) -> None:
