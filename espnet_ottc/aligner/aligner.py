@@ -44,6 +44,8 @@ from espnet_ottc.ops.viterbi_decoding import check_decoder
 CALIBRATION = "calibration.json"
 # A recording that has less than this between the long ends without words is sought in without them.
 _MOST_OF_ALL = 0.75
+# (N,) samples of one channel.
+OneChannel = npt.NDArray[np.floating] | Tensor
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Aligner:
 
         Raises:
             ValueError: sound that cannot be read or is too short, a text that cannot lie in it, no such
-                channel.
+                channel; samples in another shape.
         """
         channel = sound.channel_of(channel)
         if isinstance(audio, str | Path):
@@ -214,6 +216,11 @@ class Aligner:
         if sampling_rate is None:
             raise ValueError("samples need their sampling_rate")
         samples = np.atleast_2d(np.asarray(audio, dtype=np.float32))
+        if samples.ndim != 2 or samples.shape[0] > samples.shape[1] > 0:
+            raise ValueError(
+                "samples must be (N,) or (channels, N), channels first (.T of what soundfile reads), got "
+                f"{tuple(np.shape(audio))}"
+            )
         first, last = (
             round(start * sampling_rate),
             None if end is None else round(end * sampling_rate),
@@ -268,16 +275,16 @@ class Aligner:
         """
         return torch.from_numpy(sound.load(utterance, self.sampling_rate))
 
-    def outputs(self, samples: Tensor) -> FrameOutputs:
+    def outputs(self, samples: OneChannel) -> FrameOutputs:
         """What the model says about (N,) samples, by windows where they are many."""
-        return frame_outputs(self.model, [samples], self.options.windows)[0]
+        return frame_outputs(self.model, [_tensor(samples)], self.options.windows)[0]
 
-    def heard(self, samples: Tensor) -> FrameOutputs | None:
+    def heard(self, samples: OneChannel) -> FrameOutputs | None:
         """What `words_of` needs to know of (N,) samples, so that several texts can share it."""
-        return self._outputs([samples])[0]
+        return self._outputs([_tensor(samples)])[0]
 
     def words_of(
-        self, samples: Tensor, text: str | None, heard: FrameOutputs | None = None
+        self, samples: OneChannel, text: str | None, heard: FrameOutputs | None = None
     ) -> Assembled:
         """The words of a text in (N,) samples, with what speaks for them.
 
@@ -289,9 +296,10 @@ class Aligner:
         Raises:
             ValueError: samples that are too short, a text that cannot lie in them.
         """
+        samples = _tensor(samples)
         return self._found(samples, text, len(samples) / self.sampling_rate, heard)
 
-    def recognised(self, samples: Tensor, outputs: FrameOutputs) -> str:
+    def recognised(self, samples: OneChannel, outputs: FrameOutputs) -> str:
         """What is said, words apart by spaces; empty where nobody speaks.
 
         Args:
@@ -299,7 +307,7 @@ class Aligner:
             outputs: of the model for them.
         """
         if self.options.vad:
-            outputs = spoken_frames(outputs, samples, self.sampling_rate, self.model.grid)
+            outputs = spoken_frames(outputs, _tensor(samples), self.sampling_rate, self.model.grid)
             if not len(outputs.log_probs):
                 return ""
         return self.model.recognise(outputs, self.options.decoder)
@@ -431,6 +439,18 @@ class Aligner:
             duration=length,
             start=first / rate,
         )
+
+
+def _tensor(samples: OneChannel) -> Tensor:
+    """(N,) samples in the type that models take.
+
+    Raises:
+        ValueError: samples in another shape.
+    """
+    found = torch.as_tensor(samples, dtype=torch.float32)
+    if found.ndim != 1:
+        raise ValueError(f"samples must be of one channel, (N,), got {tuple(found.shape)}")
+    return found
 
 
 def _is_doubtful(word: AlignedWord) -> bool:

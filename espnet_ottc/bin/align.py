@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.utils.commands import UserError, run, say
+from espnet_ottc.utils.commands import UserError, check_file, check_folder, run, say
 from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def align(options: argparse.Namespace) -> None:
     """
     require_extra("align", "ottc-align")
     _check_training(options)
+    check_folder("--out", options.out)
+    for name in ("calibration", "lexicon", "weights"):
+        check_file(f"--{name}", getattr(options, name))
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.utils.commands import run, say
+from espnet_ottc.utils.commands import check_file, check_folder, run, say
 from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tune(options: argparse.Namespace) -> None:
     require_extra("align", "ottc-tune")
+    check_folder("--out", options.out)
+    for name in ("lexicon", "weights"):
+        check_file(f"--{name}", getattr(options, name))
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
     from espnet_ottc.aligner.inputs import InputOptions, gather

@@ -5,6 +5,7 @@ import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Characters of a message: damaged files have ids, words and numbers without end.
 _LONGEST = 2000
@@ -63,6 +64,40 @@ def message_of(fault: BaseException) -> str:
     return (
         text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     )
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Refuse a file to read that is not there, by the option that names it.
+
+    Args:
+        option: with its dashes.
+        path: what it was given; None where it was not.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a folder.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"{option} must be a file, {path} is a folder")
+    if not path.exists():
+        raise FileNotFoundError(f"{option}: there is no file {path}")
+
+
+def check_folder(option: str, path: Path | None) -> None:
+    """Refuse a folder to write to that cannot be made, since it or one above it is a file.
+
+    Args:
+        option: with its dashes.
+        path: what it was given; None where it was not.
+
+    Raises:
+        ValueError: there is a file of that name.
+    """
+    for place in () if path is None else (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{option} must be a folder, {place} is a file")
 
 
 def say(line: str) -> None:

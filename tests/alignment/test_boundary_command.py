@@ -9,6 +9,7 @@ from tone_words import RATE, Times, small_config, spoken, write
 
 from espnet_ottc.aligner.aligner import Aligner
 from espnet_ottc.alignment.boundary import session
+from espnet_ottc.bin import tune
 from espnet_ottc.bin.align import main
 
 soundfile = pytest.importorskip("soundfile")
@@ -111,6 +112,33 @@ def test_options_without_a_use_are_refused_before_anything_is_read(
 ) -> None:
     assert main(["nowhere", *options]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "{file}"], "--out must be a folder, {file} is a file"),
+        (["--out", "{file}/below"], "--out must be a folder, {file} is a file"),
+        (["--lexicon", "{file}.no"], "--lexicon: there is no file {file}.no"),
+        (["--weights", "{file}.no"], "--weights: there is no file {file}.no"),
+        (["--calibration", "{file}.no"], "--calibration: there is no file {file}.no"),
+        (["--calibration", "."], "--calibration must be a file, . is a folder"),
+    ],
+)
+def test_files_and_folders_that_do_not_serve_are_named_by_their_option(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("a")
+    given = [option.format(file=file) for option in options]
+    expected = f"error: {message.format(file=file)}\n"
+    kind = ["--train", "--out", "o"] if "--lexicon" in options else ["--model", "m"]
+    assert main(["nowhere", *kind, *given]) == 1
+    assert capsys.readouterr().err == expected
+    if "--calibration" not in options:  # which ottc-tune has not
+        out = ["--out", str(tmp_path / "out")]
+        assert tune.main(["--data", "nowhere", "--model", "m", *out, *given]) == 1
+        assert capsys.readouterr().err == expected
 
 
 @pytest.mark.usefixtures("_small")
