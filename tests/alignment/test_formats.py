@@ -10,6 +10,7 @@ from lhotse import SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from espnet_ottc.alignment import formats
+from espnet_ottc.alignment.scoring import score_word_files
 from espnet_ottc.alignment.spans import Span
 
 WORDS = st.text(st.characters(categories=("L", "N"), include_characters="'-.\"<>"), min_size=1)
@@ -339,6 +340,24 @@ def test_every_kind_of_file_is_read_by_its_name(tmp_path: Path) -> None:
     assert not formats.holds_times(tmp_path / "x.txt")
     with pytest.raises(ValueError, match=r"x.srt: times are read from \*.ctm"):
         formats.read_spans(tmp_path / "x.srt")
+
+
+def test_readers_and_writers_take_paths_as_text(tmp_path: Path) -> None:
+    spans = {"u": [Span("hi", 0.0, 0.5)]}
+    ctm, grid, manifest, text = (
+        str(tmp_path / name) for name in ("u.ctm", "u.TextGrid", "u.jsonl.gz", "text")
+    )
+    formats.write_ctm(ctm, spans)
+    formats.write_textgrid(grid, {"words": spans["u"]}, 1.0)
+    formats.write_supervisions(manifest, spans, {"u": 1.0})
+    formats.write_columns(text, {"u": ["hi"]})
+    assert formats.read_ctm(ctm).keys() == formats.read_supervisions(manifest).keys() == {"u"}
+    assert [span.symbol for span in formats.read_textgrid(grid)] == ["hi"]
+    for path in (ctm, grid, manifest, str(tmp_path)):
+        assert formats.holds_times(path)
+        assert [span.symbol for span in formats.read_spans(path)["u"]] == ["hi"]
+    assert formats.read_transcripts(text) == {"u": ["hi"]}
+    assert score_word_files(text, ctm).words.percent == 0
 
 
 def test_folders_without_textgrids_or_with_one_id_twice_are_refused(tmp_path: Path) -> None:

@@ -320,6 +320,11 @@ def test_the_summary_counts_and_knows_what_is_too_much() -> None:
     assert summary.as_text() == ("6 words (6 ok) of 4 utterances (2 ok, 1 doubtful, 1 not found)")
 
 
+def test_paths_may_be_text(tmp_path: Path) -> None:
+    (path,) = write_outputs(str(tmp_path), [utterance(["hi"])], ["json"])
+    assert [word.text for word in read_alignment(str(path))[0].words] == ["hi"]
+
+
 def test_an_id_that_no_file_name_can_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="must fit into a file's name"):
         file_name_of("x" * 300)

@@ -31,7 +31,7 @@ _Entry = tuple[str, float, float, str, float | None]
 
 
 def read_ctm(
-    path: Path,
+    path: str | Path,
     channel: str | None = None,
     encoding: str | None = None,
     only: Collection[str] | None = None,
@@ -57,6 +57,7 @@ def read_ctm(
             names file and line.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     spans: SpansById = {}
     reader = _Reader(path, channel)
     wanted = [name.encode("utf-8", "surrogatepass") for name in only or ()]
@@ -75,7 +76,7 @@ def read_ctm(
     return {name: in_order(items) for name, items in spans.items()}
 
 
-def ctm_ids(path: Path, encoding: str | None = None) -> set[str]:
+def ctm_ids(path: str | Path, encoding: str | None = None) -> set[str]:
     """The ids of a CTM; nothing else of it is looked at.
 
     Args:
@@ -86,6 +87,7 @@ def ctm_ids(path: Path, encoding: str | None = None) -> set[str]:
         ValueError: bytes that are not so encoded.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     names: set[bytes] = set()
     for _, block in raw_blocks(path, encoding):
         names.update(_FIRST.findall(block))
@@ -362,7 +364,7 @@ def _complaint(line: str, place: str, fault: Exception) -> str:
     return f"{unescaped(columns[0])}: {place}: {why}; {got}"
 
 
-def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1") -> None:
+def write_ctm(path: str | Path, spans: Mapping[str, Sequence[Span]], channel: str = "1") -> None:
     """Write a CTM with times to the microsecond, in the mapping's order.
 
     A span without a score has no confidence column.  An utterance without spans has no line.  Ids and symbols
@@ -374,16 +376,18 @@ def write_ctm(path: Path, spans: Mapping[str, Sequence[Span]], channel: str = "1
         spans: by utterance id, in seconds.
         channel: the channel column.
     """
+    path = Path(path)
     write_ctm_lines(path, ((name, channel, items) for name, items in spans.items()))
 
 
-def write_ctm_lines(path: Path, entries: Iterable[tuple[str, str, Sequence[Span]]]) -> None:
+def write_ctm_lines(path: str | Path, entries: Iterable[tuple[str, str, Sequence[Span]]]) -> None:
     """Write a CTM of several channels, as `write_ctm` writes one.
 
     Args:
         path: the file.
         entries: id, channel and spans; an id may come again with another channel.
     """
+    path = Path(path)
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         for name, channel, spans in entries:
             file.writelines(ctm_lines(name, spans, channel))

@@ -15,7 +15,7 @@ from espnet_ottc.utils.files import written_aside
 _BLOCK = 1 << 20
 
 
-def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
+def read_text(path: str | Path, encoding: str | None = None) -> dict[str, list[str]]:
     """Read Kaldi text: a line is an utterance id and its words; an id alone is an empty utterance.
 
     Args:
@@ -29,10 +29,11 @@ def read_text(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
         ValueError: an id that repeats; bytes that are not UTF-8.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     return dict(text_lines(path, encoding))
 
 
-def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, list[str]]]:
+def text_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[str, list[str]]]:
     """The id and the words of each line of Kaldi text, one after the other; see `read_text`.
 
     Args:
@@ -42,6 +43,7 @@ def text_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[str, l
     Raises:
         ValueError, OSError: as `read_text`.
     """
+    path = Path(path)
     seen: set[str] = set()
     words = WordsOfBytes()
     for first, block in raw_blocks(path, encoding):
@@ -88,7 +90,7 @@ def text_entries(
             yield number, name, spoken
 
 
-def text_ids(path: Path) -> Iterator[str]:
+def text_ids(path: str | Path) -> Iterator[str]:
     """The ids of Kaldi text, one after the other; the words are not looked at.
 
     Args:
@@ -98,12 +100,13 @@ def text_ids(path: Path) -> Iterator[str]:
         ValueError: bytes of an id that are not UTF-8.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     for number, raw in raw_lines(path):
         if columns := raw.split(None, 1):
             yield utf8(columns[0], f"{path}:{number}")
 
 
-def read_durations(path: Path) -> dict[str, float]:
+def read_durations(path: str | Path) -> dict[str, float]:
     """Read Kaldi's utt2dur: a line is an utterance id and its seconds.
 
     Args:
@@ -116,6 +119,7 @@ def read_durations(path: Path) -> dict[str, float]:
         ValueError: a line that is not so, a duration that is not positive and finite.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     return durations_of(read_text(path), path)
 
 
@@ -141,7 +145,7 @@ def durations_of(texts: Mapping[str, Sequence[str]], path: Path) -> dict[str, fl
     return durations
 
 
-def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
+def write_columns(path: str | Path, rows: Mapping[str, Sequence[object]]) -> None:
     """Write Kaldi text: a line is an id and its columns, as `str` gives them.
 
     Args:
@@ -151,6 +155,7 @@ def write_columns(path: Path, rows: Mapping[str, Sequence[object]]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    path = Path(path)
     with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         for name, columns in rows.items():
             file.write(" ".join([name, *map(str, columns)]) + "\n")

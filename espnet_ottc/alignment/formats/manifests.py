@@ -30,7 +30,9 @@ READING_FAULTS = (
 )
 
 
-def read_manifest(path: Path, kind: Kind, only: Collection[str] | None = None) -> Iterator[Any]:
+def read_manifest(
+    path: str | Path, kind: Kind, only: Collection[str] | None = None
+) -> Iterator[Any]:
     """The items of a manifest, lazily where it is of JSON lines.
 
     Args:
@@ -43,12 +45,13 @@ def read_manifest(path: Path, kind: Kind, only: Collection[str] | None = None) -
         ValueError: a folder, at the call; an empty manifest, a damaged one, items of another kind, at
             the item; with file and line.
     """
+    path = Path(path)
     require_extra("align", f"a manifest of {kind}", ("lhotse",))
     _check_file(path)
     return _items(path, kind, only)
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with the number of its line, from 1.
 
     Args:
@@ -57,6 +60,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         FileNotFoundError, ValueError: as `read_manifest`.
     """
+    path = Path(path)
     _check_file(path)
     return _objects(path)
 

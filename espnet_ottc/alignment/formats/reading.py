@@ -10,8 +10,9 @@ from espnet_ottc.alignment.spans import SpansById
 from espnet_ottc.utils.escapes import id_of_file_name
 
 
-def holds_times(path: Path) -> bool:
+def holds_times(path: str | Path) -> bool:
     """Whether `read_spans` takes the path for one of its kinds, going by its name."""
+    path = Path(path)
     return (
         path.is_dir()
         or path.suffix.lower() in (".ctm", ".textgrid")
@@ -20,7 +21,7 @@ def holds_times(path: Path) -> bool:
 
 
 def read_spans(
-    path: Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
+    path: str | Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
 ) -> SpansById:
     """Read times by kind: `*.ctm`, `*.TextGrid`, a folder of TextGrids, a Lhotse manifest.
 
@@ -35,6 +36,7 @@ def read_spans(
         OSError: the file cannot be read.
         ImportError: the package that reads the kind is not installed.
     """
+    path = Path(path)
     if path.is_dir():
         spans: SpansById = {}
         for file in sorted(p for p in path.rglob("*") if p.suffix.lower() == ".textgrid"):
@@ -58,7 +60,7 @@ def read_spans(
 
 
 def read_span_table(
-    path: Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
+    path: str | Path, tier: str = "words", channel: str | None = None, encoding: str | None = None
 ) -> SpanTable:
     """Read times by kind as columns, without scores; see `read_spans`.
 
@@ -71,6 +73,7 @@ def read_span_table(
     Raises:
         ValueError, OSError, ImportError: as there.
     """
+    path = Path(path)
     if _is_ctm(path):
         return read_ctm_table(path, channel, encoding)
     return SpanTable.of(read_spans(path, tier, channel, encoding))

@@ -95,7 +95,7 @@ def with_spans(
 
 
 def write_supervisions(
-    path: Path,
+    path: str | Path,
     spans: Mapping[str, Sequence[Span]],
     durations: Mapping[str, float],
     kind: str = "word",
@@ -116,6 +116,7 @@ def write_supervisions(
         OSError: the file cannot be written.
         ImportError: Lhotse is not installed.
     """
+    path = Path(path)
     require_extra("align", "a manifest of supervisions", ("lhotse",))
     from lhotse import SupervisionSegment, SupervisionSet
 
@@ -138,7 +139,7 @@ def write_supervisions(
         SupervisionSet.from_segments(segments()).to_file(aside)
 
 
-def read_supervisions(path: Path, kind: str = "word") -> SpansById:
+def read_supervisions(path: str | Path, kind: str = "word") -> SpansById:
     """Read the spans of each supervision of a Lhotse manifest of supervisions or cuts, by id.
 
     Supervisions have their own ids.  A cut with one supervision has the cut's, with times from the cut's
@@ -154,6 +155,7 @@ def read_supervisions(path: Path, kind: str = "word") -> SpansById:
         OSError: the file cannot be read.
         ImportError: Lhotse is not installed.
     """
+    path = Path(path)
     spans: SpansById = {}
     try:
         for name, found in _spans(path, kind):

@@ -18,7 +18,9 @@ _DECIMALS = 4
 _STEPS = 10_000
 
 
-def read_textgrid(path: Path, tier: str = WORD_TIER, encoding: str | None = None) -> list[Span]:
+def read_textgrid(
+    path: str | Path, tier: str = WORD_TIER, encoding: str | None = None
+) -> list[Span]:
     """Read the labelled intervals of one tier of a Praat TextGrid (long, short or JSON).
 
     Args:
@@ -35,6 +37,7 @@ def read_textgrid(path: Path, tier: str = WORD_TIER, encoding: str | None = None
         ValueError: no such tier (the error lists those there are), or no TextGrid.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     tiers = [one for one in read_tiers(path, encoding) if not one.points]
     names = [one.name for one in tiers]
     chosen = tiers_called(tier, tiers)
@@ -85,7 +88,7 @@ def spans_of_tier(tier: Tier) -> list[Span]:
 
 
 def write_textgrid(
-    path: Path, tiers: Mapping[str, Sequence[Span]], duration: float | None = None
+    path: str | Path, tiers: Mapping[str, Sequence[Span]], duration: float | None = None
 ) -> None:
     """Write one utterance as a TextGrid (long form) with times to 0.1 ms.
 
@@ -100,6 +103,7 @@ def write_textgrid(
         OSError: the file cannot be written.
         ImportError: praatio is not installed.
     """
+    path = Path(path)
     require_extra("align", "a TextGrid", ("praatio",))
     from praatio import textgrid
 

@@ -37,7 +37,7 @@ class Tier:
     points: bool = False
 
 
-def read_tiers(path: Path, encoding: str | None = None) -> list[Tier]:
+def read_tiers(path: str | Path, encoding: str | None = None) -> list[Tier]:
     """The tiers of a TextGrid in long, short or JSON form.
 
     Args:
@@ -48,6 +48,7 @@ def read_tiers(path: Path, encoding: str | None = None) -> list[Tier]:
         ValueError: no TextGrid, one that breaks off, or intervals that overlap by more than a millisecond.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     text = decoded(path, encoding).lstrip("\ufeff")
     try:
         is_json = text.lstrip().startswith("{")

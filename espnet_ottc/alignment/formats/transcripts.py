@@ -11,13 +11,14 @@ _LABELS = re.compile(r"<[^>]*>")
 _IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 
 
-def read_transcripts(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
+def read_transcripts(path: str | Path, encoding: str | None = None) -> dict[str, list[str]]:
     """Read what was said from Kaldi text; see `read_text`.
 
     Raises:
         ValueError: as `read_text`; a trn, stm or CTM, whose columns would be taken for words.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     texts = read_text(path, encoding)
     refuse_other_kinds(path, texts)
     return texts
@@ -89,7 +90,7 @@ def _is_start_and_duration(columns: Sequence[str]) -> bool:
     return start >= 0 and duration >= 0 and "." in "".join(columns)
 
 
-def read_trn(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
+def read_trn(path: str | Path, encoding: str | None = None) -> dict[str, list[str]]:
     """Read sclite's trn, which ESPnet writes too: a line is words, and then the id in parentheses.
 
     Of alternatives, `{ a / b }`, the first is read; if the word may be missing (`@`), in parentheses.
@@ -105,6 +106,7 @@ def read_trn(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
         ValueError: a line without an id, an id that repeats, bytes that are not so encoded.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     texts: dict[str, list[str]] = {}
     for number, line in numbered_lines(path, encoding):
         if line.startswith(";;"):
@@ -120,7 +122,7 @@ def read_trn(path: Path, encoding: str | None = None) -> dict[str, list[str]]:
 
 
 def read_stm(
-    path: Path, channel: str | None = None, encoding: str | None = None
+    path: str | Path, channel: str | None = None, encoding: str | None = None
 ) -> dict[str, list[str]]:
     """Read NIST's stm: `file channel speaker start end [<labels>] words`; `;;` opens a comment.
 
@@ -137,6 +139,7 @@ def read_stm(
         ValueError: a malformed line, several channels while `channel` is None; it names file and line.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     segments: dict[str, list[tuple[float, list[str]]]] = {}
     channels: dict[str, str] = {}
     for number, line in numbered_lines(path, encoding):

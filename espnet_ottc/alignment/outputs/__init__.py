@@ -69,7 +69,7 @@ def check_name(name: str, formats: Iterable[str]) -> None:
 
 
 def write_outputs(
-    folder: Path,
+    folder: str | Path,
     utterances: Sequence[AlignedUtterance],
     formats: Iterable[str] = DEFAULT_FORMATS,
     *,
@@ -92,6 +92,7 @@ def write_outputs(
         OSError: a file cannot be written.
         ImportError: a library of a format is not installed.
     """
+    folder = Path(folder)
     recordings = list(dict.fromkeys(one.recording for one in utterances))
     if len(recordings) != 1:
         raise ValueError(f"a file holds one recording, got {len(recordings)}: {recordings[:5]}")

@@ -43,13 +43,14 @@ def alignment_values(utterances: Sequence[AlignedUtterance]) -> dict[str, Any]:
     }
 
 
-def read_alignment(path: Path) -> list[AlignedUtterance]:
+def read_alignment(path: str | Path) -> list[AlignedUtterance]:
     """Read a file that `write_alignment` wrote.
 
     Raises:
         ValueError: another file, a later version, or missing keys; it names the file.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     try:
         values = read_json_object(path)
         if values["format"] != FORMAT:

@@ -45,7 +45,7 @@ class GlobalMapping:
         return found
 
 
-def read_glm(path: Path) -> GlobalMapping:
+def read_glm(path: str | Path) -> GlobalMapping:
     """Read a GLM: a line is `words => words`, with or without brackets, as NIST's `csrfilt` reads them.
 
     `;;` and `*` open comments.  Of alternatives in braces, `{ a / b }`, the first is taken.  Contexts
@@ -58,6 +58,7 @@ def read_glm(path: Path) -> GlobalMapping:
         ValueError: a line that is no rule, a context; it names file and line.
         OSError: the file cannot be read.
     """
+    path = Path(path)
     rules: dict[tuple[str, ...], tuple[str, ...]] = {}
     for number, line in numbered_lines(path):
         text = line.split(";;")[0].strip()

@@ -171,13 +171,13 @@ def _report(
 
 
 def score_time_files(
-    reference: Path,
-    hypothesis: Path,
+    reference: str | Path,
+    hypothesis: str | Path,
     options: TimesScoringOptions | None = None,
     *,
-    inner: Path | None = None,
-    frames: Path | None = None,
-    durations: Path | None = None,
+    inner: str | Path | None = None,
+    frames: str | Path | None = None,
+    durations: str | Path | None = None,
     cores: int | None = None,
     counted: Callable[[TimesScoringOptions], Iterable[CountedTimes | None]] | None = None,
 ) -> TimesReport:
@@ -201,6 +201,11 @@ def score_time_files(
         OSError: a file cannot be read.
         ImportError: a package that the format or the scoring needs is not installed.
     """
+    reference = Path(reference)
+    hypothesis = Path(hypothesis)
+    inner = None if inner is None else Path(inner)
+    frames = None if frames is None else Path(frames)
+    durations = None if durations is None else Path(durations)
     options = options or TimesScoringOptions()
     names = (str(reference), str(hypothesis))
     inner_name = None if inner is None else str(inner)

@@ -167,8 +167,8 @@ def _symbols(words: Texts) -> frozenset[str]:
 
 
 def score_word_files(
-    reference: Path,
-    hypothesis: Path,
+    reference: str | Path,
+    hypothesis: str | Path,
     options: WordScoringOptions | None = None,
     *,
     cores: int | None = None,
@@ -191,6 +191,8 @@ def score_word_files(
         OSError: a file cannot be read.
         ImportError: a package that the format or the scoring needs is not installed.
     """
+    reference = Path(reference)
+    hypothesis = Path(hypothesis)
     options = word_file_options(reference, hypothesis, options or WordScoringOptions())
     names = (str(reference), str(hypothesis))
     with kept(reference) as ours, kept(hypothesis) as theirs:
