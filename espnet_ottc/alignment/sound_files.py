@@ -62,6 +62,7 @@ SUFFIXES = frozenset(
 _BLOCK = 1 << 16
 # Seconds that an encoder puts around the sound, which some containers count: AAC at 8 kHz has most.
 _PADDING = 0.3
+_ABSENT = "File does not exist"
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
 _INSTALL = "install PyAV (pip install av), torchcodec or ffmpeg for more formats"
 
@@ -145,12 +146,16 @@ def open_sound(path: Path) -> SoundStream:
         try:
             return opener(path)
         except Exception as error:  # each decoder has its own
-            said.append(f"{name}: {first_line(error)}")
+            reason = first_line(error)
+            # libsndfile says so of what is there, too.
+            if _ABSENT not in reason:
+                said.append(f"{name}: {reason}")
     if not available:
         raise AudioError("nothing that decodes sound is installed: pip install soundfile av")
     if _is_text(path):
         raise AudioError("it is a text file, no sound")
-    raise AudioError(f"no decoder reads it; {'; '.join(said)}" + _advice(path, available))
+    reasons = f" ({'; '.join(said)})" if said else ""
+    raise AudioError(f"it holds no sound that a decoder reads{reasons}" + _advice(path, available))
 
 
 def _advice(path: Path, available: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""How many bytes of samples the header of a file announces, where decoders do not tell that some are missing."""
+"""How many bytes of samples a file's header announces, where decoders do not tell that some are missing."""
 
 import re
 from collections.abc import Callable

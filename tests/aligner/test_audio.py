@@ -162,6 +162,7 @@ def test_files_without_sound_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("This is a text.")
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(4000))
     (tmp_path / "packed.sph").write_bytes(
         b"NIST_1A\n   1024\nsample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n".ljust(
             2048, b"\0"
@@ -170,7 +171,8 @@ def test_files_without_sound_are_told_apart(tmp_path: Path) -> None:
     for name, reason in [
         ("text.wav", "it is a text file, no sound"),
         ("empty.wav", "the file is empty"),
-        ("noise.wav", "no decoder reads it"),
+        ("noise.wav", "it holds no sound that a decoder reads"),
+        ("noise.mp3", "it holds no sound that a decoder reads"),
         ("packed.sph", "sph2pipe"),
         ("absent.wav", "there is no such file"),
         (".", "it is not a file"),
@@ -178,6 +180,7 @@ def test_files_without_sound_are_told_apart(tmp_path: Path) -> None:
         with pytest.raises(AudioError, match=reason) as found:
             _load(tmp_path / name)
         assert "\n" not in str(found.value)
+        assert "does not exist" not in str(found.value)
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
@@ -268,7 +271,8 @@ def test_an_utterance_beyond_the_recording_is_refused(tmp_path: Path) -> None:
 # What ffprobe and ffmpeg answer: a stream without a known length, and more complaints than a pipe holds.
 PROGRAM = """#!/bin/sh
 case "$0" in
-*ffprobe) echo '{"streams": [{"codec_type": "audio", "sample_rate": "16000", "channels": 1}], "format": {"duration": "N/A"}}';;
+*ffprobe) echo '{"streams": [{"codec_type": "audio", "sample_rate": "16000", "channels": 1}],'
+   echo '"format": {"duration": "N/A"}}';;
 *) yes 'a broken frame' | head -c 200000 >&2
    head -c 64000 /dev/zero
    exit FAILED;;
