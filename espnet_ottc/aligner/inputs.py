@@ -143,7 +143,7 @@ def _files(given: str) -> Iterator[_Found]:
     path = Path(given)
     if path.is_dir():
         yield from (_Found(one, path) for one in _sounds(path))
-    elif path.exists():
+    elif path.exists() or path.is_symlink():
         yield _Found(path, None)
     elif _PATTERN & set(given):
         # A pattern that names a suffix means just those files.

@@ -69,6 +69,7 @@ def test_a_link_that_leads_nowhere_is_not_left_out(tmp_path: Path) -> None:
     found = _gather(tmp_path)
     assert list(_texts(found)) == ["gone"]
     assert [one.id for one in found.failures] == ["x"]
+    assert list(_texts(_gather(tmp_path / "gone.wav"))) == ["gone"]
     with pytest.raises(AudioError, match=r"it is a link to .*elsewhere, which is not there"):
         probe(tmp_path / "gone.wav")
 
