@@ -176,6 +176,62 @@ def test_numbers_are_read_in_the_language(language: str, word: str, right: str) 
     assert spoken(word, LOWER, language) == right
 
 
+def said(text: str, language: str = "en") -> str:
+    words = Speller(LOWER, language).spell_text(text)
+    assert [word.given for word in words] == text.split()
+    return " | ".join(" ".join(word.spoken) for word in words).replace(WILDCARD, "*")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "right"),
+    [
+        ("en", "5 %", "five | percent"),
+        ("en", "5\u202f%", "five | percent"),
+        ("en", "5–10 %.", "five ten | percent"),
+        ("en", "(5 km)", "five | kilometers"),
+        ("en", "a 5 km/h b", "a | five | kilometers per hour | b"),
+        ("en", "5 m²", "five | square meters"),
+        ("en", "-5 °C", "minus five | degrees celsius"),
+        ("en", "5 EUR", "five | euros"),
+        ("en", "CHF 5.20", "five | francs twenty"),
+        ("en", "$ 5 $ 6", "five | dollars | six | dollars"),
+        ("en", "$3.5 million", "three point five | million dollars"),
+        (
+            "en",
+            "1 234,56 €",
+            "one thousand two hundred | and thirty four euros and fifty six | cents",
+        ),
+        ("en", "10 am 10:05 PM", "ten | a m | ten oh five | p m"),
+        ("de", "21 %", "einundzwanzig | prozent"),
+        ("de", "3.000,50 €", "dreitausend euro funfzig | cent"),
+        ("de", "1 000 €", "einta | usend | euro"),
+        ("fr", "21 %", "vingt et un | pour cent"),
+        ("fr", "1 234,56\u00a0€", "mille deux cent | trente quatre euros cinquante six | centimes"),
+        ("fr", "10 000 mots", "dix | mille | mots"),
+        ("es", "21 %", "veintiuno | por ciento"),
+        ("pt-BR", "R$ 5,00", "cinco | reais"),
+        ("pt-BR", "R$ 5,50", "cinco | reais cinquenta"),
+        ("zh", "5 km", "* | *"),  # neither a number nor a unit in Latin letters
+    ],
+)
+def test_a_number_and_its_sign_are_one_across_spaces(language: str, text: str, right: str) -> None:
+    assert said(text, language) == right
+
+
+def test_words_beside_numbers_that_are_no_units_stay_as_they_are() -> None:
+    assert said("I have 5, km and 5. kg") == "i | have | five | km | and | five | kg"
+    assert said("call 1 800 555") == "call | one | eight hundred | five hundred and fifty five"
+    assert said("I am in km") == "i | am | in | km"
+
+
+def test_a_sign_alone_has_its_name() -> None:
+    assert said("the € and 5 or % but -") == "the | euro | and | five | or | percent | but | *"
+    assert (
+        said("€ %", "quy") == "* | *"
+    )  # Babel has no such language, and English is none of its own
+    assert spoken("%", Alphabet(frozenset("abc%"))) == "%"
+
+
 def test_what_the_alphabet_has_stays_as_it_is() -> None:
     assert spoken("Well-known,", CASED) == "Well-known,"
     assert spoken("1999", CASED) == "1999"

@@ -16,7 +16,7 @@ from typing import Any
 from espnet_ottc.alignment.text.numerals import NUMBER, SIGNS, Numerals
 
 # Those that mean one currency in texts of any place; Babel has the others.
-_CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW"} | {
+CURRENCIES = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "₩": "KRW"} | {
     "₺": "TRY", "₴": "UAH", "₪": "ILS", "zł": "PLN", "kr": "SEK", "CHF": "CHF", "¢": "USD",
     "EUR": "EUR", "USD": "USD", "GBP": "GBP", "US$": "USD", "Kč": "CZK",
 }  # fmt: skip
@@ -27,7 +27,7 @@ _PLAIN_NAMES = {
     "Russian rubles": "rubles", "dollars des États-Unis": "dollars", "dólares estadounidenses": "dólares",
     "Swiss francs": "francs", "Swiss franc": "franc", "Schweizer Franken": "Franken",
     "Brazilian reals": "reais", "Brazilian real": "real",
-    "reais brasileiros": "reais", "real brasileiro": "real",
+    "Reais brasileiros": "reais", "Real brasileiro": "real",
 }  # fmt: skip
 _UNITS = {
     "%": "percent", "‰": "permille", "°": "degree", "°C": "celsius", "°F": "fahrenheit",
@@ -82,16 +82,13 @@ class Amounts:
             sign: as `%`, `€`, `km`.
             count: of what it names.
         """
-        from babel.numbers import get_currency_name
-
         if sign in _UNITS:
             return self._unit_name(Decimal(count), _UNITS[sign])
         if sign not in self._currencies:
             return None
         if sign == "¢":
             return self.money(Decimal(count) / 100, "USD").unit
-        name = get_currency_name(self._currencies[sign], count=count, locale=self.numerals.locale)
-        return _PLAIN_NAMES.get(name, name)
+        return self._money_name(Decimal(count), self._currencies[sign])
 
     @cached_property
     def _currencies(self) -> dict[str, str]:
@@ -103,10 +100,15 @@ class Amounts:
             for code, sign in locale.currency_symbols.items():
                 if any(unicodedata.category(one) == "Sc" for one in sign) and code != "XXX":
                     found[sign] = code
-        return found | _CURRENCIES
+        return found | CURRENCIES
+
+    @cached_property
+    def _signs(self) -> str:
+        """A pattern of those signs."""
+        return "|".join(map(re.escape, sorted(self._currencies, key=len, reverse=True)))
 
     def _currency(self, text: str) -> Amount | None:
-        signs = "|".join(map(re.escape, sorted(self._currencies, key=len, reverse=True)))
+        signs = self._signs
         match = re.fullmatch(
             rf"([{SIGNS}])?({signs})?\s?([{SIGNS}])?({NUMBER})(k|K|m|M|bn|B)?\s?({signs})?", text
         )
@@ -118,20 +120,43 @@ class Amounts:
         sign = match[2] or match[6]
         currency = self._currencies[sign]
         if match[5]:
-            found = self._large(value, _LARGE[match[5]], currency)
+            found = self._shortened(value, _LARGE[match[5]], currency)
         else:
             found = self.money(value / 100 if sign == "¢" else value, currency)
         before = self.numerals.sign_word(match[1] or match[3])
         return Amount(f"{before} {found.number}".strip(), found.unit)
 
-    def _large(self, value: Decimal, zeros: int, currency: str) -> Amount:
+    def large(self, number: str, scale: str) -> Amount | None:
+        """`$3.5 million` in two words: the number, and the second word with the currency's name.
+
+        Args:
+            number: with the sign of a currency.
+            scale: as the language writes it.
+        """
+        match = re.fullmatch(rf"({self._signs})({NUMBER})", number)
+        zeros = self._scales.get(scale.casefold())
+        value = None if match is None or zeros is None else self.numerals.value(match[2])
+        if match is None or zeros is None or value is None:
+            return None
+        name = self._money_name(value * 10**zeros, self._currencies[match[1]])
+        return Amount(self.numerals.cardinal(value), f"{scale} {name}")
+
+    @cached_property
+    def _scales(self) -> dict[str, int]:
+        """Names of large numbers -> their zeros."""
+        return {self._scale(zeros, one).casefold(): zeros for zeros in (6, 9, 12) for one in (1, 2)}
+
+    def _scale(self, zeros: int, count: int = 2) -> str:
+        """The word for one or more of a large number."""
+        return self.numerals.words(count * 10**zeros).split()[-1]
+
+    def _shortened(self, value: Decimal, zeros: int, currency: str) -> Amount:
         """`$2.5M`: two point five million dollars."""
         whole = value * 10**zeros
-        if value == int(value) or zeros == 3:
+        if value == int(value) or zeros == _LARGE["k"]:
             return self.money(Decimal(int(whole)), currency)
-        words = self.numerals.words
-        scale = words(2 * 10**zeros).removeprefix(words(2)).strip()
-        return Amount(f"{self.numerals.cardinal(value)} {scale}", self._money_name(whole, currency))
+        number = f"{self.numerals.cardinal(value)} {self._scale(zeros)}"
+        return Amount(number, self._money_name(whole, currency))
 
     def money(self, amount: Decimal, currency: str) -> Amount:
         """An amount of a currency by its code."""
@@ -162,15 +187,15 @@ class Amounts:
         from num2words import CONVERTER_CLASSES
         from num2words.lang_EU import Num2Word_EU
 
-        for name in (self.numerals.in_num2words, self.numerals.code):
+        for name in (self.numerals.tag, self.numerals.code):
             converter = CONVERTER_CLASSES.get(name)
-            forms = getattr(converter, "CURRENCY_FORMS", Num2Word_EU.CURRENCY_FORMS)
-            own = forms is not Num2Word_EU.CURRENCY_FORMS or self.numerals.code == "en"
-            if own and {"currency", "separator"} <= set(
-                signature(converter.to_currency).parameters
-            ):
-                return name, forms
-        return self.numerals.in_num2words, {}
+            forms = getattr(converter, "CURRENCY_FORMS", {})
+            inherited = forms is Num2Word_EU.CURRENCY_FORMS and self.numerals.code != "en"
+            if forms and not inherited:
+                known = signature(converter.to_currency).parameters
+                if "currency" in known and "separator" in known:
+                    return name, forms
+        return "", {}
 
     def _parts(self, amount: Decimal, currency: str) -> tuple[str | None, str | None]:
         """The whole part and the smaller one as num2words has them."""

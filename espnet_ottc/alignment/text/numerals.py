@@ -55,6 +55,11 @@ class Numerals:
         except (UnknownLocaleError, ValueError):
             return Locale.parse("en")
 
+    @property
+    def has_locale(self) -> bool:
+        """Whether Babel knows the language."""
+        return str(self.locale.language) == self.code
+
     @cached_property
     def tag(self) -> str:
         """The language with `_`; of two letters where it has such a code (`deu`, as MMS has it, is `de`)."""

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from espnet_ottc.alignment.text.phrases import read_phrases
 from espnet_ottc.alignment.text.spoken import Reader
 from espnet_ottc.alignment.text.words import split_words
 
@@ -90,9 +91,16 @@ class Speller:
         if not words:
             return []
         ends = [*(word.start for word in words[1:]), -1]
+        read = self._reads_numbers()
+        phrases = read_phrases(words, self._reader) if read else {}
         return [
-            replace(self.spell(word.text, word.sentence), glued=word.end == following)
-            for word, following in zip(words, ends, strict=True)
+            replace(
+                self._spelled(word.text, phrases[index], word.sentence)
+                if index in phrases
+                else self.spell(word.text, word.sentence),
+                glued=word.end == following,
+            )
+            for index, (word, following) in enumerate(zip(words, ends, strict=True))
         ]
 
     def spell(self, word: str, sentence: int = 0) -> SpelledWord:
@@ -110,8 +118,14 @@ class Speller:
         if self.alphabet.words:
             return SpelledWord(word, (self._whole(word),), sentence)
         text = unicodedata.normalize("NFC", word)
-        if any(map(_is_number, text)) and not self._has_digits():
+        if self._reads_numbers() and any(map(_is_number, text)):
             text = self._reader.read(text) or text
+        elif any(map(_is_sign, text)) and not all(map(self.alphabet.__contains__, text)):
+            text = self._reader.name(text) or text
+        return self._spelled(word, text, sentence)
+
+    def _spelled(self, word: str, text: str, sentence: int) -> SpelledWord:
+        """A word for which a text is said."""
         if "&" in text and "&" not in self.alphabet:
             text = text.replace("&", f" {self._reader.and_word} ")
         spoken = [part for part in self._parts(text) if part]
@@ -119,8 +133,9 @@ class Speller:
             spoken = [part for part in self._parts(self.romanize(text)) if part] or spoken
         return SpelledWord(word, tuple(spoken) or (WILDCARD,), sentence)
 
-    def _has_digits(self) -> bool:
-        return all(digit in self.alphabet for digit in "0123456789")
+    def _reads_numbers(self) -> bool:
+        """Whether numbers are spelled in letters: the alphabet has no digits, and no whole words."""
+        return not self.alphabet.words and not all(map(self.alphabet.__contains__, "0123456789"))
 
     def _parts(self, text: str) -> Iterator[str]:
         """The spoken words of a text, each of letters and wildcards; some may be empty."""
@@ -181,6 +196,11 @@ class Speller:
 
 def _is_number(character: str) -> bool:
     return character.isdecimal() or unicodedata.category(character) == "No"
+
+
+def _is_sign(character: str) -> bool:
+    """Whether a sign of a currency or of a unit that is no letter."""
+    return character in "%‰°" or unicodedata.category(character) == "Sc"
 
 
 def _without_marks(text: str) -> str:

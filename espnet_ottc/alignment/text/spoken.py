@@ -25,6 +25,7 @@ _HOURS = {"de": "Uhr", "fr": "heures", "nl": "uur", "pt": "horas", "sv": "", "da
 _TIME = re.compile(
     r"(\d{1,2})(?:[:h](\d{2})(?::(\d{2}))?(?:\s*([ap])\.?m\.?)?|\s*([ap])\.?m\.?)", re.IGNORECASE
 )
+_HALF_DAY = re.compile(r"[ap]\.?m$", re.IGNORECASE)
 _ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _SHORT_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})")
 _TELEPHONE = re.compile(r"\+?\d{1,4}(?:-\d{2,4})*-\d{3,4}")
@@ -33,7 +34,7 @@ _FRACTION = re.compile(r"(\d*)\s?(\d)⁄(\d{1,2})|(\d)/(\d{1,2})")
 _LARGEST_UNDER = 10
 _FEET = re.compile(r"(\d{1,2})['′’](\d{1,2})[″”]?")
 _DECADE = re.compile(r"'?(\d{2}|1\d\d0|20\d0)s")
-_OUTSIDE = "\"“”„«»‘’'()[]{}<>¿¡!?,;:…"
+OUTSIDE = "\"“”„«»‘’'()[]{}<>¿¡!?,;:…"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ class Reader:
 
     @cached_property
     def numerals(self) -> Numerals:
-        """The language's numbers."""
+        """The language's numbers.
+
+        Raises:
+            ImportError: num2words or Babel is not installed.
+        """
+        require_extra("align", "a number or a sign in a text", ("num2words", "babel"))
         return Numerals(self.language)
 
     @cached_property
@@ -62,10 +68,36 @@ class Reader:
         Args:
             text: a number and its sign, with at most one space between them.
         """
-        require_extra("align", "an amount in a text", ("num2words", "babel"))
+        text = "".join(map(_plain_digit, text))
         try:
-            return self.amounts.read("".join(map(_plain_digit, text)))
+            if found := self.amounts.read(text):
+                return found
+            half = (
+                self._time(text) if _HALF_DAY.search(text) and self.numerals.code == "en" else None
+            )
         except (NotImplementedError, OverflowError):
+            return None
+        return Amount(half[: -len(" a m")], half[-len("a m") :]) if half else None
+
+    def large(self, number: str, scale: str) -> Amount | None:
+        """`$3.5 million`, with the currency after the second word; None for anything else."""
+        try:
+            return self.amounts.large("".join(map(_plain_digit, number)), scale)
+        except (NotImplementedError, OverflowError):
+            return None
+
+    def name(self, sign: str, count: int = 1) -> str | None:
+        """What a sign is called, as `%` or `€`; None for what is none, and where the language has no word.
+
+        Args:
+            sign: may stand in punctuation.
+            count: of what it names.
+        """
+        if not self.numerals.has_locale:
+            return None
+        try:
+            return self.amounts.name(sign.strip(OUTSIDE).rstrip("."), count)
+        except NotImplementedError:
             return None
 
     def read(self, word: str) -> str | None:
@@ -77,11 +109,10 @@ class Reader:
         Raises:
             ImportError: num2words or Babel is not installed.
         """
-        require_extra("align", "a number in a text", ("num2words", "babel"))
-        if found := self.amount(word.strip(_OUTSIDE).rstrip(".")):  # m² as it is
+        if found := self.amount(word.strip(OUTSIDE).rstrip(".")):  # m² as it is
             return _tidy(str(found))
         plain = unicodedata.normalize("NFKC", word) if _has_fraction(word) else word
-        text = "".join(_plain_digit(character) for character in plain).strip(_OUTSIDE)
+        text = "".join(_plain_digit(character) for character in plain).strip(OUTSIDE)
         readings: tuple[Callable[[str], str | None], ...] = (
             self._date,
             self._time,
@@ -132,7 +163,7 @@ class Reader:
         if match[3]:
             said.append(self.numerals.words(int(match[3])))
         if half:
-            said.append(f"{half} m")
+            said.append(f"{half.lower()} m")
         return " ".join(said)
 
     def _date(self, text: str) -> str | None:
@@ -194,7 +225,6 @@ class Reader:
     @cached_property
     def and_word(self) -> str:
         """The word for `&`; empty where it is not known."""
-        require_extra("align", "a sign in a text", ("babel",))
         pattern = str(self.numerals.locale.list_patterns["standard"]["2"])
         return pattern.replace("{0}", "").replace("{1}", "").strip()
 
