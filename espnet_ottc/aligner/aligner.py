@@ -36,7 +36,7 @@ from espnet_ottc.alignment.background import with_background
 from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
 from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound, without_stretches
-from espnet_ottc.alignment.text import Speller
+from espnet_ottc.alignment.text import Speller, check_language
 from espnet_ottc.alignment.windows import FrameOutputs, Windows, check_length, frame_outputs
 from espnet_ottc.ops.viterbi_decoding import check_decoder
 
@@ -56,7 +56,8 @@ class AlignerOptions:
         search: `boundary`, or a name of `espnet_ottc.alignment.aligners.ALIGNERS`; None: the one that suits
             the model, which is `boundary` where it has a boundary model, and no gaps are allowed.
         decoder: how words are recognised where there is no text: `viterbi` or `greedy`.
-        language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...
+        language: of the text, in which its numbers are read: `en`, `de`, `pt-BR`, ...; None: English, or what
+            the aligner's model is asked for.
         allow_gaps: let speech without text lie at the ends and between sentences.
         vad: seek words outside of long steady sound; recognise them only where a detector of voice activity
             hears speech, and seek given ones between the long ends of a recording where it hears none, unless
@@ -67,7 +68,7 @@ class AlignerOptions:
 
     search: str | None = None
     decoder: str = DEFAULT_DECODER
-    language: str = "en"
+    language: str | None = None
     allow_gaps: bool = False
     vad: bool = True
     windows: Windows = field(default_factory=Windows)
@@ -81,6 +82,13 @@ class AlignerOptions:
             )
         if self.search == BOUNDARY and self.allow_gaps:
             raise ValueError("the search boundary knows no gaps in the text")
+        if self.language is not None:
+            check_language(self.language)
+
+    @property
+    def text_language(self) -> str:
+        """The language of the text."""
+        return self.language or "en"
 
 
 def _with_calibration(options: AlignerOptions, model: Path) -> AlignerOptions:
@@ -138,7 +146,7 @@ class Aligner:
         self.search = self.options.search or (BOUNDARY if sharp else default_search(model))
         if self.search == BOUNDARY and not sharp:
             raise ValueError(f"{model.name} has no boundary model; trainings with OTTC leave one")
-        self.speller = Speller(model.alphabet, self.options.language, model.romanize)
+        self.speller = Speller(model.alphabet, self.options.text_language, model.romanize)
 
     @classmethod
     def from_pretrained(
@@ -150,13 +158,24 @@ class Aligner:
         language: str | None = None,
         weights: str | Path | None = None,
     ) -> "Aligner":
-        """An aligner with a model by name; the arguments and what is raised are those of `load_model`."""
+        """An aligner with a model by name; the other arguments and what is raised are those of `load_model`.
+
+        Args:
+            name: of the model.
+            options: how it works.
+            device: where the model computes.
+            language: of the model's adapters, and of the text where the options say no other; None: what a
+                tuned model was made for.
+            weights: a file of parameters in place of the model's own.
+        """
         file = None if weights is None else Path(weights)
         options = _with_calibration(options or AlignerOptions(), Path(name))
         if is_tuned(Path(name)):
             # Its recogniser's words are as sure as before.
-            recogniser = recogniser_of(Path(name)).place(Path(name))
-            options = _with_calibration(options, Path(recogniser))
+            recogniser = recogniser_of(Path(name))
+            options = _with_calibration(options, Path(recogniser.place(Path(name))))
+            language = language or recogniser.language
+        options = replace(options, language=options.language or language)
         if is_boundary_model(Path(name)):
             # late, since it is a kind of this class
             from espnet_ottc.aligner.boundary import BoundaryAligner

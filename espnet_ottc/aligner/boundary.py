@@ -60,7 +60,7 @@ class BoundaryAligner(Aligner):
         if self.options.search not in (None, BOUNDARY) or self.options.allow_gaps:
             raise ValueError(f"{name} is a boundary model: it has a search of its own, and no gaps")
         self.search = BOUNDARY
-        self.speller = _speller(self.options.language, model.units.lexicon)
+        self.speller = _speller(self.options.text_language, model.units.lexicon)
 
     @property
     def sampling_rate(self) -> int:

@@ -131,7 +131,7 @@ def tune(
     trained = train_on(
         folder / BOUNDARY_MODEL,
         said,
-        language=aligner.options.language,
+        language=aligner.options.text_language,
         lexicon=lexicon,
         config=config,
         anyway=anyway,

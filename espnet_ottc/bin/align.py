@@ -74,7 +74,7 @@ def align(options: argparse.Namespace) -> None:
     how = AlignerOptions(
         search=options.aligner,
         decoder=options.decoder,
-        language=options.language or "en",
+        language=options.language,
         allow_gaps=options.allow_gaps,
         vad=not options.no_vad,
         calibration=given,
@@ -194,7 +194,7 @@ def _trained(
     trained = train_on(
         folder,
         utterances,
-        language=options.language or "en",
+        language=how.text_language,
         lexicon=options.lexicon,
         again=options.again,
     )

@@ -47,9 +47,7 @@ def _tune(options: argparse.Namespace) -> None:
         say(f"left out: {failure.source or failure.id}: {failure.reason}")
     if not gathered.utterances:
         raise ValueError(f"there is nothing to learn from in {', '.join(options.data)}")
-    how = AlignerOptions(
-        decoder=options.decoder, language=options.language or "en", vad=not options.no_vad
-    )
+    how = AlignerOptions(decoder=options.decoder, language=options.language, vad=not options.no_vad)
     tune_model(options, how, list(heard(gathered.utterances)), options.out)
 
 

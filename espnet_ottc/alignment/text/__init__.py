@@ -8,6 +8,7 @@ from espnet_ottc.alignment.text.labels import (
     owners_of,
     with_wildcard,
 )
+from espnet_ottc.alignment.text.numerals import check_language
 from espnet_ottc.alignment.text.spelling import WILDCARD, Alphabet, SpelledWord, Speller
 from espnet_ottc.alignment.text.words import GivenWord, split_words
 
@@ -20,6 +21,7 @@ __all__ = [
     "LabelledText",
     "SpelledWord",
     "Speller",
+    "check_language",
     "label_text",
     "owners_of",
     "split_words",

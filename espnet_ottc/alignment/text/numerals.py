@@ -9,6 +9,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+from espnet_ottc.utils.extras import require_extra
+
 # Beyond this, and with a zero in front, digits are said one by one.
 _LONGEST = 15
 # num2words lacks it.
@@ -33,6 +35,32 @@ SIGNS = "-−+"
 YEAR = re.compile(r"1[1-9]\d\d|20\d\d")
 # Signs between groups of three digits.
 _GROUPING = re.compile(r"[\u00a0\u2007\u202f]|['’](?=\d{3}(?!\d))")
+
+
+def check_language(language: str) -> None:
+    """Refuse what is no code of a language.
+
+    Args:
+        language: two letters that Unicode's CLDR knows, or three, as MMS has them; a place or a script may
+            follow.  Of three letters any are taken: there are thousands of languages.
+
+    Raises:
+        ValueError: another text.
+    """
+    require_extra("align", "a language", ("babel",))
+    from babel import Locale
+    from babel.core import get_global
+
+    names = Locale.parse("en").languages
+    match = re.fullmatch(r"([A-Za-z]{2,3})(?:[-_]\w+)*", language)
+    code = match[1].lower() if match else ""
+    if len(code) == 3 or code in names or code in get_global("language_aliases"):
+        return
+    meant = [code for code, name in names.items() if name.casefold() == language.casefold()]
+    hint = f"; {language} is {meant[0]}" if meant else ""
+    raise ValueError(
+        f"the language must be a code as en, de, pt-BR or, of three letters, deu; got {language!r}{hint}"
+    )
 
 
 @dataclass(frozen=True)
