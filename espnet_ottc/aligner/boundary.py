@@ -25,7 +25,7 @@ from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Pronunciations
 from espnet_ottc.alignment.confidence import Calibration, Evidence
 from espnet_ottc.alignment.sound_files import probe
 from espnet_ottc.alignment.steady_sound import without_steady_sound
-from espnet_ottc.alignment.text import Alphabet, Speller
+from espnet_ottc.alignment.text import Alphabet, Speller, without_notes
 from espnet_ottc.alignment.text.spelling import APOSTROPHES
 from espnet_ottc.alignment.windows import FrameOutputs
 
@@ -205,7 +205,9 @@ class _EveryLetter(Alphabet):
 
 def _speller(language: str, lexicon: Pronunciations | None) -> Speller:
     """For training and for aligning alike: digits are read out, and a lexicon's words keep what they have."""
-    return Speller(_EveryLetter(frozenset("".join(lexicon or ()))), language)
+    words = frozenset(lexicon or ())
+    notes = frozenset(word for word in words if without_notes(word) != word)
+    return Speller(_EveryLetter(frozenset("".join(words))), language, notes=notes)
 
 
 def _load(one: Utterance) -> tuple[Tensor, int]:

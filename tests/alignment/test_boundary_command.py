@@ -8,6 +8,7 @@ import torch
 from tone_words import RATE, Times, small_config, spoken, write
 
 from espnet_ottc.aligner.aligner import Aligner
+from espnet_ottc.aligner.boundary import _speller
 from espnet_ottc.alignment.boundary import session
 from espnet_ottc.bin import tune
 from espnet_ottc.bin.align import main
@@ -158,3 +159,10 @@ def test_the_record_of_a_training_says_how_it_converged(tmp_path: Path) -> None:
             low, high = word[f"{side}_interval"]
             assert low <= word[side] <= high
             assert low < high
+
+
+def test_a_note_of_transcripts_is_said_where_the_lexicon_has_it_alone() -> None:
+    lexicon = {"[laughter]": (("spn",),), "yes": (("j", "e", "s"),)}
+    assert _speller("en", lexicon).spell("[laughter]").spoken == ("[laughter]",)
+    assert _speller("en", lexicon).spell("[noise]").has_wildcard
+    assert _speller("en", None).spell("[laughter]").has_wildcard

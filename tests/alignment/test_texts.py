@@ -1,5 +1,7 @@
 """Texts as people have them: split into words letter for letter, spelled as the model can, read as spoken."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,8 @@ def spoken(word: str, alphabet: Alphabet = UPPER, language: str = "en") -> str:
 def test_words_are_the_text_letter_for_letter(text: str) -> None:
     words = split_words(text)
     assert [text[word.start : word.end] for word in words] == [word.text for word in words]
-    assert "".join(word.text for word in words).split() == "".join(text.split()).split()
+    seen = (run for run in text.split() if any(unicodedata.category(one) != "Cf" for one in run))
+    assert "".join(word.text for word in words) == "".join(seen)
     assert [word.sentence for word in words] == sorted(word.sentence for word in words)
 
 
@@ -230,6 +233,36 @@ def test_a_sign_alone_has_its_name() -> None:
         said("€ %", "quy") == "* | *"
     )  # Babel has no such language, and English is none of its own
     assert spoken("%", Alphabet(frozenset("abc%"))) == "%"
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("yes [laughter], no", "yes | * | no"),
+        ("<eps> sil <unk> [5]", "* | sil | * | *"),
+        ("a [background noise] b", "a | * | * | b"),
+        ("go[noise] <i>home</i> now", "go | home | now"),
+        ("(noise) [sic a < b > c", "noise | sic | a | * | b | * | c"),
+        ("[5 km] 5 km", "* | * | five | kilometers"),
+    ],
+)
+def test_notes_of_transcripts_are_wildcards(text: str, right: str) -> None:
+    assert said(text) == right
+
+
+def test_notes_that_a_model_knows_as_words_stay() -> None:
+    words = Alphabet(frozenset(), frozenset({"[noise]", "LAUGHTER"}))
+    assert spoken("[noise]", words) == "[noise]"
+    assert spoken("[laughter]", words) == "*"
+    letters = Alphabet(frozenset("abcdefghijklmnopqrstuvwxyz[]"))
+    assert Speller(letters, notes=frozenset({"[noise]"})).spell("[noise]").spoken == ("[noise]",)
+    assert spoken("[noise]", letters) == "*"
+
+
+def test_what_nobody_sees_is_no_word() -> None:
+    words = split_words("One.\u200b\n\u200b two \ufeff three\u2060")
+    assert [word.text for word in words] == ["One.\u200b", "two", "three\u2060"]
+    assert split_words("\u200b \u200e") == []
 
 
 def test_what_the_alphabet_has_stays_as_it_is() -> None:

@@ -10,7 +10,7 @@ from espnet_ottc.alignment.text.labels import (
 )
 from espnet_ottc.alignment.text.numerals import check_language
 from espnet_ottc.alignment.text.spelling import WILDCARD, Alphabet, SpelledWord, Speller
-from espnet_ottc.alignment.text.words import GivenWord, split_words
+from espnet_ottc.alignment.text.words import GivenWord, split_words, without_notes
 
 __all__ = [
     "GAP",
@@ -26,4 +26,5 @@ __all__ = [
     "owners_of",
     "split_words",
     "with_wildcard",
+    "without_notes",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from espnet_ottc.alignment.text.phrases import read_phrases
 from espnet_ottc.alignment.text.spoken import Reader
-from espnet_ottc.alignment.text.words import split_words
+from espnet_ottc.alignment.text.words import split_words, without_notes
 
 # Stands in a spelling for letters that the model does not have; no text has a use for it.
 WILDCARD = "\ufffc"
@@ -71,11 +71,13 @@ class Speller:
             are changed in case.
         romanize: gives Latin letters for a word of another script, for models with an alphabet of Latin
             letters for all languages; None where there is none.
+        notes: of transcripts (`[laughter]`) that the model knows as words; others are wildcards.
     """
 
     alphabet: Alphabet
     language: str = "en"
     romanize: Callable[[str], str] | None = None
+    notes: frozenset[str] = frozenset()
     _reader: Reader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -96,8 +98,8 @@ class Speller:
         return [
             replace(
                 self._spelled(word.text, phrases[index], word.sentence)
-                if index in phrases
-                else self.spell(word.text, word.sentence),
+                if index in phrases and word.said == word.text
+                else self._spell(word.text, word.said, word.sentence),
                 glued=word.end == following,
             )
             for index, (word, following) in enumerate(zip(words, ends, strict=True))
@@ -109,15 +111,23 @@ class Speller:
         In this order: as given; Unicode's composed and decomposed forms; the other case; the other
         apostrophe; compatible forms; without marks.  Punctuation and symbols that the alphabet lacks are
         left out, hyphens and slashes divide.  Numbers, currency, dates and times are read unless the alphabet
-        has digits.  A word of which nothing is left is one wildcard.
+        has digits.  A word of which nothing is left is one wildcard, and so is a note as `[laughter]`.
 
         Args:
             word: as given.
             sentence: index of its sentence.
         """
+        return self._spell(word, without_notes(word), sentence)
+
+    def _spell(self, word: str, said: str, sentence: int) -> SpelledWord:
+        """A word of which a part is said: all but notes."""
+        if word in self.notes or word in self.alphabet.words:
+            said = word
+        elif said != word and not any(map(str.isalnum, said)):
+            return SpelledWord(word, (WILDCARD,), sentence)
         if self.alphabet.words:
-            return SpelledWord(word, (self._whole(word),), sentence)
-        text = unicodedata.normalize("NFC", word)
+            return SpelledWord(word, (self._whole(said),), sentence)
+        text = unicodedata.normalize("NFC", said)
         if self._reads_numbers() and any(map(_is_number, text)):
             text = self._reader.read(text) or text
         elif any(map(_is_sign, text)) and not all(map(self.alphabet.__contains__, text)):

@@ -13,6 +13,8 @@ UNSPACED = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "T
 # A no-break space (of any width) inside a number belongs to it: 3 000,50 in French.
 _NO_BREAK = "\u00a0\u2007\u202f"
 _WORD = re.compile(rf"(?:\S|(?<=\d)[{_NO_BREAK}](?=\d))+")
+# What transcripts write for sounds that are no words: [laughter], <eps>, [background noise].
+_NOTE = re.compile(r"\[[^\[\]\n]*\]|<(?=[^\s<>])[^<>\n]*>")
 _SENTENCE_END = re.compile(r"[.!?…。！？؟।]['\"”’»)\]]*$")
 
 
@@ -22,15 +24,22 @@ class GivenWord:
 
     Attributes:
         text: the word with all that stands beside it without a space; not empty.
+        said: the same without notes of transcripts (see `without_notes`); may be empty.
         start: its first character's place in the text, counted from 0.
         end: the place after its last character.
         sentence: index of its sentence, counted from 0.
     """
 
     text: str
+    said: str
     start: int
     end: int
     sentence: int
+
+
+def without_notes(text: str) -> str:
+    """A text without what stands in square or angle brackets on one line."""
+    return _NOTE.sub("", text)
 
 
 def split_words(text: str) -> list[GivenWord]:
@@ -38,7 +47,7 @@ def split_words(text: str) -> list[GivenWord]:
 
     A character of a script without spaces (Chinese, Japanese, Thai, ...) is a word, with its marks and the
     punctuation after it.  A sentence ends at a line's end, and after a word that closes with `.`, `!`, `?`,
-    `…` or what other scripts write for them.
+    `…` or what other scripts write for them.  What nobody sees, as a zero-width space alone, is no word.
 
     Args:
         text: any.
@@ -49,7 +58,10 @@ def split_words(text: str) -> list[GivenWord]:
     words: list[GivenWord] = []
     sentence = 0
     last = 0
+    noted = {place for note in _NOTE.finditer(text) for place in range(*note.span())}
     for match in _WORD.finditer(text):
+        if all(unicodedata.category(character) == "Cf" for character in match.group()):
+            continue
         if words and ("\n" in text[last : match.start()] or _SENTENCE_END.search(words[-1].text)):
             sentence += 1
         last = match.end()
@@ -57,8 +69,10 @@ def split_words(text: str) -> list[GivenWord]:
         for piece in _pieces(match.group()):
             if words and words[-1].end == start and _SENTENCE_END.search(words[-1].text):
                 sentence += 1
-            words.append(GivenWord(piece, start, start + len(piece), sentence))
-            start += len(piece)
+            end = start + len(piece)
+            said = "".join(text[place] for place in range(start, end) if place not in noted)
+            words.append(GivenWord(piece, said, start, end, sentence))
+            start = end
     return words
 
 
