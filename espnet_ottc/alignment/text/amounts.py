@@ -166,7 +166,7 @@ class Amounts:
         places = len(str(amount).partition(".")[2])
         if amount == whole:
             # Whole amounts are said without the smaller unit.
-            return Amount(self._count(whole, currency), self._money_name(amount, currency))
+            return Amount(self._count(whole, currency), self._money_name(Decimal(whole), currency))
         if places > get_currency_precision(currency):
             return Amount(self.numerals.cardinal(amount), self._money_name(amount, currency))
         small = int((amount - whole) * 100)

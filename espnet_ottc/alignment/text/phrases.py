@@ -39,9 +39,9 @@ def read_phrases(words: Sequence[GivenWord], reader: Reader) -> dict[int, str]:
 
 
 def _may_begin(text: str) -> bool:
-    return text in CURRENCIES or any(
-        one.isdecimal() or unicodedata.category(one) == "Sc" for one in text
-    )
+    if text.isalpha():
+        return text in CURRENCIES
+    return any(unicodedata.category(one) in ("Nd", "No", "Sc") for one in text)
 
 
 def _texts(words: Sequence[GivenWord]) -> list[str]:
@@ -75,8 +75,10 @@ def _said(texts: Sequence[str], reader: Reader) -> list[str]:
     amount = reader.amount(f"{texts[0]} {_GROUP_SIGN.join(texts[1 : 1 + count])}")
     if amount is not None:
         return _shared(str(amount), 1 + count)
-    if texts[0][-1].isdecimal() and (name := reader.name(texts[1], 2)):
-        # The numbers are more than one, as in 5–10 %.
+    if reader.has_hours(texts[0], texts[1]):
+        return _shared(reader.read(texts[0]) or texts[0], 2)
+    if unicodedata.category(texts[0][-1]) in ("Nd", "No") and (name := reader.name(texts[1], 2)):
+        # The numbers are more than one, as in 5–10 %, or a fraction.
         return [reader.read(texts[0]) or texts[0], name]
     return []
 

@@ -128,11 +128,16 @@ class Speller:
         if self.alphabet.words:
             return SpelledWord(word, (self._whole(said),), sentence)
         text = unicodedata.normalize("NFC", said)
+        # Most words are letters alone: neither a number nor a sign.
+        return self._spelled(word, text if text.isalpha() else self._read(text), sentence)
+
+    def _read(self, text: str) -> str:
+        """How a number or a sign is said; anything else as it is."""
         if self._reads_numbers() and any(map(_is_number, text)):
-            text = self._reader.read(text) or text
-        elif any(map(_is_sign, text)) and not all(map(self.alphabet.__contains__, text)):
-            text = self._reader.name(text) or text
-        return self._spelled(word, text, sentence)
+            return self._reader.read(text) or text
+        if any(map(_is_sign, text)) and not all(map(self.alphabet.__contains__, text)):
+            return self._reader.name(text) or text
+        return text
 
     def _spelled(self, word: str, text: str, sentence: int) -> SpelledWord:
         """A word for which a text is said."""

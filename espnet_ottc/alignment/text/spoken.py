@@ -29,10 +29,11 @@ _HALF_DAY = re.compile(r"[ap]\.?m$", re.IGNORECASE)
 _ISO_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _SHORT_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})")
 _TELEPHONE = re.compile(r"\+?\d{1,4}(?:-\d{2,4})*-\d{3,4}")
-_FRACTION = re.compile(r"(\d*)\s?(\d)⁄(\d{1,2})|(\d)/(\d{1,2})")
+_FRACTION = re.compile(r"(\d*)\s?(\d)⁄(\d{1,2})|([-−+]?)(\d)/(\d{1,2})")
 # Beyond this, `9/11` and `24/7` are two numbers.
 _LARGEST_UNDER = 10
 _FEET = re.compile(r"(\d{1,2})['′’](\d{1,2})[″”]?")
+_SIGN = "[$€£¥₹₽₩₺₴₪¢%‰°]"
 _DECADE = re.compile(r"'?(\d{2}|1\d\d0|20\d0)s")
 OUTSIDE = "\"“”„«»‘’'()[]{}<>¿¡!?,;:…"
 
@@ -78,6 +79,11 @@ class Reader:
         except (NotImplementedError, OverflowError):
             return None
         return Amount(half[: -len(" a m")], half[-len("a m") :]) if half else None
+
+    def has_hours(self, time: str, word: str) -> bool:
+        """Whether a word behind a time is said within it: 10:30 Uhr is `zehn Uhr dreißig`."""
+        hours = _HOURS.get(self.numerals.code, "")
+        return word.casefold() == hours.casefold() and _TIME.fullmatch(time) is not None
 
     def large(self, number: str, scale: str) -> Amount | None:
         """`$3.5 million`, with the currency after the second word; None for anything else."""
@@ -199,13 +205,12 @@ class Reader:
         match = _FRACTION.fullmatch(text)
         if match is None:
             return None
-        over, under = int(match[2] or match[4]), int(match[3] or match[5])
-        if match[4] and not over < under <= _LARGEST_UNDER:
+        over, under = int(match[2] or match[5]), int(match[3] or match[6])
+        if match[5] and not over < under <= _LARGEST_UNDER:
             return None
-        share = self.numerals.fraction(over, under)
-        return (
-            f"{self.numerals.words(int(match[1]))} {self.and_word} {share}" if match[1] else share
-        )
+        before = f"{self.numerals.words(int(match[1]))} {self.and_word}" if match[1] else ""
+        before = before or self.numerals.sign_word(match[4])
+        return f"{before} {self.numerals.fraction(over, under)}"
 
     def _feet(self, text: str) -> str | None:
         """`5'10"`, whose last sign may be gone with the punctuation."""
@@ -229,10 +234,12 @@ class Reader:
         return pattern.replace("{0}", "").replace("{1}", "").strip()
 
     def _mixed(self, text: str) -> str:
-        """Digits among letters, as in `B2B`: the digits as numbers, the rest as it is."""
-        return re.sub(
-            rf"{NUMBER}", lambda found: f" {self.numerals.number(found[0]) or found[0]} ", text
-        )
+        """Digits among letters, as in `B2B` or `5–10%`: the numbers and amounts, the rest as it is."""
+
+        def said(found: re.Match[str]) -> str:
+            return f" {self.amount(found[0]) or self.numerals.number(found[1]) or found[1]} "
+
+        return re.sub(rf"{_SIGN}?({NUMBER}){_SIGN}?", said, text)
 
 
 def _plain_digit(character: str) -> str:

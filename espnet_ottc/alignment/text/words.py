@@ -60,17 +60,20 @@ def split_words(text: str) -> list[GivenWord]:
     last = 0
     noted = {place for note in _NOTE.finditer(text) for place in range(*note.span())}
     for match in _WORD.finditer(text):
-        if all(unicodedata.category(character) == "Cf" for character in match.group()):
+        run = match.group()
+        if not run.isascii() and all(unicodedata.category(one) == "Cf" for one in run):
             continue
         if words and ("\n" in text[last : match.start()] or _SENTENCE_END.search(words[-1].text)):
             sentence += 1
         last = match.end()
         start = match.start()
-        for piece in _pieces(match.group()):
+        for piece in _pieces(run):
             if words and words[-1].end == start and _SENTENCE_END.search(words[-1].text):
                 sentence += 1
             end = start + len(piece)
-            said = "".join(text[place] for place in range(start, end) if place not in noted)
+            said = piece
+            if noted:
+                said = "".join(text[place] for place in range(start, end) if place not in noted)
             words.append(GivenWord(piece, said, start, end, sentence))
             start = end
     return words
