@@ -199,15 +199,13 @@ class Amounts:
 
     def _parts(self, amount: Decimal, currency: str) -> tuple[str | None, str | None]:
         """The whole part and the smaller one as num2words has them."""
-        from num2words import num2words
-
         name, forms = self._forms
         if currency not in forms:
             return None, None
-        said = num2words(
+        said = self.numerals.asked(
             float(amount), to="currency", currency=currency, lang=name, separator=f" {_BETWEEN}"
         )
-        major, between, minor = str(said).partition(_BETWEEN)
+        major, between, minor = said.partition(_BETWEEN)
         return major.strip() or None, (minor.strip() or None) if between else None
 
     def _count(self, whole: int, currency: str) -> str:

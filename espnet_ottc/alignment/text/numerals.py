@@ -5,7 +5,7 @@ Words come from num2words; signs of places from Babel, which has those of Unicod
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
@@ -130,10 +130,27 @@ class Numerals:
         return str(symbols.get("latn", symbols).get("group", "")).isspace()
 
     def words(self, number: int | Decimal, kind: str = "cardinal") -> str:
-        """A number as num2words has it; `kind` is its `to`."""
+        """A number as num2words has it; `kind` is its `to`.
+
+        Raises:
+            NotImplementedError: it cannot say the number in the language.
+        """
+        if kind == "year" and not hasattr(self.converter, "to_year"):
+            kind = "cardinal"
+        return self.asked(number, lang=self.in_num2words, to=kind)
+
+    def asked(self, number: int | float | Decimal, **how: str) -> str:
+        """What num2words answers.
+
+        Raises:
+            NotImplementedError: nothing, or it fails, as it does for some numbers in some languages.
+        """
         from num2words import num2words
 
-        return str(num2words(number, lang=self.in_num2words, to=kind))
+        try:
+            return str(num2words(number, **how))
+        except Exception as error:  # of any kind: its languages differ
+            raise NotImplementedError(f"num2words cannot say {number} by {how}") from error
 
     def number(self, text: str) -> str | None:
         """A whole or decimal number with signs of grouping, or numbers with dots between; None for others."""
@@ -176,7 +193,7 @@ class Numerals:
         for locale in (self.locale, "en", "de"):
             try:
                 return Decimal(parse_decimal(tidy, locale=locale, strict=True))
-            except NumberFormatError:
+            except (NumberFormatError, InvalidOperation):
                 continue
         return None
 
