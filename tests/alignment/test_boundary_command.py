@@ -87,6 +87,25 @@ def test_a_training_that_finds_nothing_says_so_and_hands_out_nothing(
     assert not (out / "boundary_model").exists()
 
 
+@pytest.mark.usefixtures("_small")
+def test_texts_of_other_recordings_that_were_learned_by_heart_give_no_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(12):
+        samples, _, _ = spoken(number)
+        _, words, _ = spoken((number + 5) % 12)
+        write(folder, f"r{number}", samples, " ".join(words))
+    assert main([str(folder), "--train", "--out", str(out)]) == 1
+    printed = capsys.readouterr().err
+    assert "speech fits its own text better than another (at least 80 %)" in printed
+    # Nothing else shows it.
+    assert " 0.0 % of 48 words without support" in printed
+    assert not list(out.rglob("*.ctm"))
+    assert not (out / "boundary_model").exists()
+
+
 def test_train_needs_texts_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     soundfile.write(tmp_path / "a.wav", torch.zeros(RATE).numpy(), RATE)
     assert main([str(tmp_path), "--train"]) == 1
