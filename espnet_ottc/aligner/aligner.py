@@ -18,6 +18,7 @@ from espnet_ottc.aligner.speech_activity import (
     KEPT_END,
     LONG_END,
     misleading_pauses,
+    somebody_speaks,
     spoken_frames,
     spoken_part,
 )
@@ -61,7 +62,7 @@ class AlignerOptions:
         allow_gaps: let speech without text lie at the ends and between sentences.
         vad: seek words outside of long steady sound; recognise them only where a detector of voice activity
             hears speech, and seek given ones between the long ends of a recording where it hears none, unless
-            a word beside them is doubtful.
+            a word beside them is doubtful.  A text without words is doubtful where it hears speech.
         windows: how long recordings are cut.
         calibration: makes confidences of evidence; None: the model's own, or the default of its kind.
     """
@@ -360,6 +361,8 @@ class Aligner:
         found = self._found(part.samples, utterance.text, length, outputs, noisy=part.cut)
         if self.options.vad and utterance.text is not None:
             found = self._without_misleading_pauses(found, part, utterance.text)
+            if not found.words and somebody_speaks(part.sound.samples, rate):
+                found = replace(found, status=DOUBTFUL)
         found = found.moved(part.first / rate)
         if part.lacks(found.words):
             # The detector does not hear every quiet word.

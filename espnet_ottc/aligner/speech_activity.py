@@ -27,6 +27,8 @@ _PIECE, _BEFORE = 30.0, 2.0
 LONG_END, KEPT_START, KEPT_END = 3.0, 0.2, 0.1
 # Seconds of a pause between words that is left out, and of a word that may cover one.
 _PAUSE, _LONG_WORD = 1.0, 1.0
+# Seconds of speech that are no breath or click.
+_SOMEBODY = 0.3
 # Seconds that are heard first at either end, and about what is doubtful.
 _LOOK = 10.0
 
@@ -73,6 +75,17 @@ def speech_stretches(samples: Tensor, sampling_rate: int) -> list[tuple[float, f
         audio_length_samples=len(samples),
     )
     return [(one["start"] / _RATE, one["end"] / _RATE) for one in found]
+
+
+def somebody_speaks(samples: Tensor, sampling_rate: int) -> bool:
+    """Whether more is said than a breath or a click lasts.
+
+    Args:
+        samples: (N,) in [-1, 1], N ≥ 1.
+        sampling_rate: Hz.
+    """
+    least = _SOMEBODY + 2 * _MARGIN / 1000
+    return any(end - start >= least for start, end in speech_stretches(samples, sampling_rate))
 
 
 def spoken_part(samples: Tensor, sampling_rate: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from espnet_ottc.aligner.speech_activity import (
     spoken_part,
 )
 from espnet_ottc.aligner.utterance import Recording, Utterance
-from espnet_ottc.alignment.aligned import AlignedUtterance
+from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
 from espnet_ottc.alignment.background import with_background
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -228,3 +228,17 @@ def test_the_detector_leaves_the_number_of_threads_alone() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+def test_a_text_without_words_is_doubtful_where_somebody_speaks(level: float) -> None:
+    samples = level * torch.cat([SOUNDS["quiet hiss"], _speech()])
+    found = Aligner(CountingModel()).align(samples, "", sampling_rate=RATE)  # type: ignore[arg-type]
+    assert (found.status, found.confidence, found.words) == ("doubtful", None, ())
+    assert Summary.of([found]).exceeds(0.1)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_a_text_without_words_is_ok_where_nobody_speaks(name: str) -> None:
+    found = Aligner(CountingModel()).align(SOUNDS[name], "", sampling_rate=RATE)  # type: ignore[arg-type]
+    assert (found.status, found.confidence) == ("ok", None)
