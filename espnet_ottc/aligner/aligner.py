@@ -201,6 +201,11 @@ class Aligner:
         """The model as it was named."""
         return self.model.name
 
+    @property
+    def calibration(self) -> Calibration:
+        """What makes its confidences."""
+        return self.options.calibration or Calibration()
+
     def align(
         self,
         audio: str | Path | npt.NDArray[np.floating] | Tensor,

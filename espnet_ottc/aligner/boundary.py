@@ -77,6 +77,11 @@ class BoundaryAligner(Aligner):
         """The model's folder."""
         return self.name
 
+    @property
+    def calibration(self) -> Calibration:
+        """What makes its confidences."""
+        return self.options.calibration or DEFAULT_CALIBRATION
+
     def _check(self, samples: Tensor) -> None:
         """Its search says what is too short."""
 
@@ -105,7 +110,7 @@ class BoundaryAligner(Aligner):
         found = align_alone(self.boundary, features, said, duration)
         if isinstance(found, str):
             raise InfeasibleError(f"the text does not fit the sound: {found}")
-        calibration = self.options.calibration or DEFAULT_CALIBRATION
+        calibration = self.calibration
         tokens = tokens_of_words(found)
         unknown = {ANYTHING} if self.boundary.knows_other else {ANYTHING, OTHER}
         spelled = [[one.symbol not in unknown for one in units] for units in tokens]
@@ -181,7 +186,7 @@ def train_on(
 def _calibrate(
     folder: Path, model: BoundaryModel, utterances: Sequence[Utterance], language: str
 ) -> None:
-    """On some of the recordings, evenly chosen; where they are too few, the default stays."""
+    """On some of the recordings, evenly chosen; too few, or what is no better, leave the default."""
     aligner = BoundaryAligner(model, str(folder), AlignerOptions(language=language))
     step = max(len(utterances) // _CALIBRATED_ON, 1)
     try:

@@ -26,6 +26,8 @@ UNEXPLAINED = -2.0
 _NOT_FOUND, _DOUBTFUL = 0.1, 0.5
 _LOWEST = -20.0
 _BINS = 10
+# On the square of a slope.  Ten times as much made the few examples of 20 recordings say too little.
+_PENALTY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def _fit(examples: Sequence[tuple[float, bool]], balanced: bool) -> tuple[float,
     if balanced:
         weight = torch.where(y > 0, 0.5 / y.sum(), 0.5 / (1 - y).sum()) * len(x)
     inputs = torch.stack([x, torch.ones_like(x)], 1)
-    penalty = torch.diag(torch.tensor([1e-2, 1e-6], dtype=torch.float64))
+    penalty = torch.diag(torch.tensor([_PENALTY, 1e-6], dtype=torch.float64))
     values = torch.zeros(2, dtype=torch.float64)
     for _ in range(100):
         p = (inputs @ values).sigmoid()

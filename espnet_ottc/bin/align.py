@@ -208,7 +208,7 @@ def _calibrate(
 ) -> None:
     """Fit a calibration to the utterances, which have their right texts, and write it."""
     from espnet_ottc.aligner.aligner import Aligner
-    from espnet_ottc.aligner.calibrating import calibrated
+    from espnet_ottc.aligner.calibrating import calibrated, described
     from espnet_ottc.aligner.lhotse_cuts import heard
 
     if options.train:
@@ -222,13 +222,9 @@ def _calibrate(
     )
     found = calibrated(aligner, list(heard(utterances)))
     found.calibration.save(options.calibrate)
-    changes = (
-        f"of {what} from {100 * before:.1f} to {100 * after:.1f} %"
-        for what, before, after in zip(("words", "texts"), found.before, found.after, strict=True)
-    )
     say(
         f"{options.calibrate}: by {found.recordings} recordings; "
-        f"calibration error {', '.join(changes)}"
+        f"calibration error {described(found.before, found.after)}"
     )
 
 

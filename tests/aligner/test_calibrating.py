@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from letters_model import LettersModel, write_spoken
 
+from espnet_ottc.aligner import calibrating
 from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions, _with_calibration
 from espnet_ottc.aligner.calibrating import KINDS, calibrated, changed, errors, trials
 from espnet_ottc.aligner.inputs import InputOptions, gather
@@ -80,6 +81,48 @@ def test_few_recordings_calibrate_nothing(utterances: list[Utterance]) -> None:
     silent = [dataclasses.replace(one, text=" ") for one in utterances[9:]]
     with pytest.raises(ValueError, match=r"at least 10 recordings .*, got 9"):
         calibrated(_aligner(), [*utterances[:9], *silent])
+
+
+def test_a_calibration_that_is_worse_than_the_one_before_is_not_written(
+    folder: Path,
+    utterances: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = calibrated(_aligner(), utterances).calibration
+    monkeypatch.setattr("espnet_ottc.aligner.aligner.load_model", lambda *_, **__: LettersModel())
+    given, file = tmp_path / "before.json", tmp_path / "after.json"
+    before.save(given)
+
+    def fit(calibration: Calibration) -> None:
+        monkeypatch.setattr(calibrating, "fit_calibration", lambda *examples: calibration)
+
+    # Words or texts alone are taken where the others were better.
+    unsure = dataclasses.replace(before, word_slope=0.0, word_offset=0.0)
+    fit(before)
+    assert calibrated(_aligner(unsure), utterances).calibration == before
+    fit(dataclasses.replace(before, utterance_slope=0.0, utterance_offset=-9.0))
+    assert calibrated(_aligner(unsure), utterances).calibration == before
+    worse = Calibration(word_slope=0.0, word_offset=0.0, utterance_slope=0.0, utterance_offset=0.0)
+    fit(worse)
+    command = [str(folder), "--model", "letters", "--calibration", str(given)]
+    assert align.main([*command, "--calibrate", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert "must not be worse than the one before, by 24 recordings it is" in said
+    assert "calibration error of words from " in said
+    assert not file.exists()
+
+
+def test_few_recordings_suffice_to_be_sure_of_what_they_tell_apart(
+    utterances: list[Utterance],
+) -> None:
+    calibration = calibrated(_aligner(), utterances[:12]).calibration
+    found = list(trials(_aligner(calibration), utterances[12:]))
+    right = [one.confidence for one in found if one.kind == "right"]
+    other = [one.confidence for one in found if one.kind == "other"]
+    assert sum(right) / len(right) > 0.85
+    assert sum(other) / len(other) < 0.05
 
 
 def test_the_calibration_error_is_the_distance_from_the_truth() -> None:
