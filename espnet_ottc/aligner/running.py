@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ottc.aligner.journal import Journal
-from espnet_ottc.aligner.texts import OUTPUT_MARK
 from espnet_ottc.aligner.tuning import is_tuned, recogniser_of
 from espnet_ottc.aligner.utterance import Failure, Utterance
 from espnet_ottc.aligner.workers import AlignerSource, reason_of, results
 from espnet_ottc.alignment.aligned import AlignedUtterance, Summary
-from espnet_ottc.alignment.formats import ctm_lines
+from espnet_ottc.alignment.formats import OUTPUT_MARK, ctm_lines
 from espnet_ottc.alignment.outputs import FORMATS, check_name, write_outputs
 from espnet_ottc.utils.escapes import escaped, file_name_of, is_space_or_control
 from espnet_ottc.utils.files import written_aside

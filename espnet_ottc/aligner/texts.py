@@ -21,8 +21,6 @@ PLAIN = (".txt", ".lab")
 SUBTITLES = (".srt", ".vtt", ".ass", ".ssa")
 GRIDS = (".TextGrid", ".textgrid")
 SUFFIXES = (*PLAIN, *SUBTITLES, *GRIDS)
-# What this package writes beside a recording is never taken for its text.
-OUTPUT_MARK = ".aligned"
 
 
 @dataclass(frozen=True)

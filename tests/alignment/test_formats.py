@@ -363,10 +363,31 @@ def test_readers_and_writers_take_paths_as_text(tmp_path: Path) -> None:
 def test_folders_without_textgrids_or_with_one_id_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a folder must hold TextGrids"):
         formats.read_spans(tmp_path)
-    for speaker in "ab":
-        formats.write_textgrid(tmp_path / speaker / "u.TextGrid", {"words": []}, 1.0)
-    with pytest.raises(ValueError, match="u: each id must stand once"):
+    for suffix in (".TextGrid", ".textgrid"):
+        formats.write_textgrid(tmp_path / "a" / f"u{suffix}", {"words": []}, 1.0)
+    with pytest.raises(ValueError, match=r"a/u: each id must stand once; a/u\.textgrid repeats it"):
         formats.read_spans(tmp_path)
+
+
+def test_ids_of_files_are_their_paths_where_stems_clash_or_the_other_side_has_paths(
+    tmp_path: Path,
+) -> None:
+    def written(*names: str) -> Path:
+        folder = tmp_path / "-".join(names).replace("/", "+")
+        for name in names:
+            formats.write_textgrid(folder / f"{name}.TextGrid", {"words": []}, 1.0)
+        return folder
+
+    assert set(formats.read_spans(written("a/u", "b/v"))) == {"u", "v"}
+    assert set(formats.read_spans(written("a/u", "b/u"))) == {"a/u", "b/u"}
+    paths = {"a/u": [], "b/v": []}
+    assert set(formats.read_spans(written("a/u", "b/v"), like=paths)) == {"a/u", "b/v"}
+    # What lies beside recordings has a mark behind their names.
+    marked = written("u.aligned")
+    assert set(formats.read_spans(marked)) == {"u"}
+    assert set(formats.read_spans(marked, like=["u.aligned"])) == {"u.aligned"}
+    assert set(formats.read_spans(marked / "u.aligned.TextGrid")) == {"u"}
+    assert set(formats.read_spans(written("u", "u.aligned"))) == {"u", "u.aligned"}
 
 
 def test_kaldi_text_keeps_empty_utterances_and_refuses_doubles(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import jsonschema
@@ -21,10 +22,11 @@ from espnet_ottc.alignment.aligned import (
     AlignedWord,
     Summary,
 )
-from espnet_ottc.alignment.formats import read_ctm, read_spans
+from espnet_ottc.alignment.formats import read_ctm, read_spans, write_ctm
 from espnet_ottc.alignment.outputs import FORMATS, read_alignment, write_outputs
 from espnet_ottc.alignment.outputs.captions import CaptionRules, captions_of
 from espnet_ottc.alignment.outputs.json_file import alignment_values, schema
+from espnet_ottc.alignment.scoring import TimesScoringOptions, score_time_files, score_word_files
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.utils.escapes import escaped, file_for, file_name_of, id_of_file_name, unescaped
 
@@ -334,3 +336,25 @@ def test_a_folder_of_textgrids_has_the_ids_that_were_written(tmp_path: Path) -> 
     for name in ("a/b", "my talk", ".."):
         write_outputs(tmp_path, [utterance(["hi"], name)], ["textgrid"])
     assert set(read_spans(tmp_path)) == {"a/b", "my talk", ".."}
+
+
+def test_scorers_read_what_the_aligner_writes_against_each_other(tmp_path: Path) -> None:
+    ids = ("a/b/x", "a/c/x", "y")
+    found = [utterance(["hi", "you"], name, offset=0.0) for name in ids]
+    grids, json_files = tmp_path / "grids", tmp_path / "json"
+    for one in found:
+        *folders, name = one.id.split("/")
+        write_outputs(grids.joinpath(*folders), [one], ["textgrid"], name=f"{name}.aligned")
+        write_outputs(json_files.joinpath(*folders), [one], ["json"], name=name)
+    write_ctm(tmp_path / "words.ctm", {one.id: one.word_spans for one in found})
+    kinds = (tmp_path / "words.ctm", grids, json_files)
+    for reference, hypothesis in permutations(kinds, 2):
+        report = score_time_files(reference, hypothesis)
+        assert report.scores.as_row()["start_f1"] == 100.0
+        assert score_word_files(reference, hypothesis).words.counts.words == 6
+    single = score_time_files(
+        grids / "y.aligned.TextGrid", json_files / "y.json", TimesScoringOptions(tier="tokens")
+    )
+    assert single.scores.as_row()["reference_words"] == 2
+    with pytest.raises(ValueError, match=r"the tier must be one of words, tokens, got phones"):
+        read_spans(json_files, "phones")

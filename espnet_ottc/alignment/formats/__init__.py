@@ -1,4 +1,4 @@
-"""Files of words and times: Kaldi text, CTM, TextGrid, Lhotse supervisions.
+"""Files of words and times: Kaldi text, CTM, TextGrid, Lhotse supervisions, JSON of alignments.
 
 Everything is keyed by utterance id; times are seconds from the utterance's start.  Files are
 written aside in their folder and renamed, so that a half-written one never looks whole.  A round
@@ -23,7 +23,13 @@ from espnet_ottc.alignment.formats.kaldi import (
     write_columns,
 )
 from espnet_ottc.alignment.formats.manifests import item_of, json_lines, read_manifest
-from espnet_ottc.alignment.formats.reading import holds_times, read_span_table, read_spans
+from espnet_ottc.alignment.formats.reading import (
+    OUTPUT_MARK,
+    holds_times,
+    named_by_files,
+    read_span_table,
+    read_spans,
+)
 from espnet_ottc.alignment.formats.supervisions import (
     read_supervisions,
     spans_of,
@@ -50,6 +56,7 @@ from espnet_ottc.alignment.formats.transcripts import (
 from espnet_ottc.alignment.spans import SpansById
 
 __all__ = [
+    "OUTPUT_MARK",
     "WORD_TIER",
     "SpansById",
     "Tier",
@@ -59,6 +66,7 @@ __all__ = [
     "holds_times",
     "item_of",
     "json_lines",
+    "named_by_files",
     "read_ctm",
     "read_durations",
     "read_manifest",

@@ -43,6 +43,18 @@ def alignment_values(utterances: Sequence[AlignedUtterance]) -> dict[str, Any]:
     }
 
 
+def is_alignment(path: Path) -> bool:
+    """Whether a file says that it is what `write_alignment` writes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        return read_json_object(path).get("format") == FORMAT
+    except ValueError:
+        return False
+
+
 def read_alignment(path: str | Path) -> list[AlignedUtterance]:
     """Read a file that `write_alignment` wrote.
 

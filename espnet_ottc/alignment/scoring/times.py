@@ -1,8 +1,9 @@
 """Scores of word (or phone) times against a reference, and peakiness."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from espnet_ottc.alignment.formats import read_durations, read_span_table, text_
 from espnet_ottc.alignment.metrics import AlignmentScores, Interval, Peakiness
 from espnet_ottc.alignment.metrics.time_totals import THRESHOLDS_MS
 from espnet_ottc.alignment.scoring.parts import UnorderedError, count_parts, parts_of
+from espnet_ottc.alignment.scoring.sides import both_sides
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
 from espnet_ottc.alignment.scoring.time_counts import (
     CountedTimes,
@@ -219,17 +221,24 @@ def score_time_files(
             except UnorderedError:
                 pass  # the whole says what is wrong, if anything is
 
-        def read(name: str, channel: str | None) -> SpanTable:
-            return read_span_table(files[name], options.tier, channel, options.encoding)
+        def read(path: Path, like: Collection[str], channel: str | None) -> SpanTable:
+            return read_span_table(path, options.tier, channel, options.encoding, like=like)
 
+        read_ours = partial(read, channel=options.channel)
+        read_theirs = partial(read, channel=options.hyp_channel or options.channel)
+        ours, theirs = both_sides(
+            (files["reference"], read_ours),
+            (files["hypothesis"], read_theirs),
+            lambda found: found.rows,
+        )
         return _score(
-            read("reference", options.channel),
-            read("hypothesis", options.hyp_channel or options.channel),
+            ours,
+            theirs,
             options,
             frame_labels=text_lines(files["frames"]) if "frames" in files else None,
             durations=read_durations(files["durations"]) if "durations" in files else None,
             names=names,
-            inner=read("inner", options.channel) if "inner" in files else None,
+            inner=read_ours(files["inner"], ours.rows) if "inner" in files else None,
             inner_name=inner_name,
         )
 

@@ -1,7 +1,8 @@
 """Word, phone and character error rates of a set of utterances."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from espnet_ottc.alignment.scoring.parts import (
     count_parts,
     parts_of,
 )
+from espnet_ottc.alignment.scoring.sides import both_sides
 from espnet_ottc.alignment.scoring.tables import interval_list, interval_text, number, table
 from espnet_ottc.alignment.scoring.word_counts import (
     CountedWords,
@@ -202,9 +204,16 @@ def score_word_files(
                 return _report(*found, names)
             except UnorderedError:
                 pass  # the whole says what is wrong, if anything is
+        channels = (options.channel, options.hyp_channel or options.channel)
+        read_ours, read_theirs = (
+            partial(_read_words, options=options, channel=channel) for channel in channels
+        )
+        references, hypotheses = both_sides(
+            (ours, read_ours), (theirs, read_theirs), lambda found: found
+        )
         return _score(
-            _read_words(ours, options, options.channel),
-            _read_words(theirs, options, options.hyp_channel or options.channel),
+            references,
+            hypotheses,
             options,
             names,
             cores,
@@ -260,7 +269,7 @@ def _columns(counts: ErrorCounts) -> tuple[int, ...]:
 
 
 def _read_words(
-    path: Path, options: ScoringOptions, channel: str | None
+    path: Path, like: Collection[str], options: ScoringOptions, channel: str | None
 ) -> Mapping[str, Sequence[str]]:
     suffix = path.suffix.lower()
     if suffix == ".trn":
@@ -269,5 +278,5 @@ def _read_words(
         return read_stm(path, channel, options.encoding)
     if not holds_times(path):
         return read_transcripts(path, options.encoding)
-    spans = read_spans(path, options.tier, channel, options.encoding)
+    spans = read_spans(path, options.tier, channel, options.encoding, like=like)
     return {name: [span.symbol for span in items] for name, items in spans.items()}
