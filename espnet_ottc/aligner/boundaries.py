@@ -109,11 +109,16 @@ def boundary_word(
 
 
 def tokens_of_words(found: BoundaryAlignment) -> list[tuple[Span, ...]]:
-    """Of each word its units, inside of its time."""
+    """Of each word its units, inside of its time: the first begins with it, the last ends with it."""
     inside: list[list[Span]] = [[] for _ in found.words]
     for one, owner in zip(found.tokens, found.token_words, strict=True):
         span = found.words[owner]
         if one.end >= span.start:
             start, end = min(max(one.start, span.start), span.end), min(one.end, span.end)
             inside[owner].append(Span(one.symbol, start, end, one.score))
+    # Words begin and end between frames, units with them.
+    for span, units in zip(found.words, inside, strict=True):
+        if units:
+            units[0] = replace(units[0], start=span.start)
+            units[-1] = replace(units[-1], end=span.end)
     return [tuple(units) for units in inside]

@@ -1,5 +1,6 @@
 """`ottc-align --train`: recordings and texts in, times and a model out, without any model to begin with."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_recordings_and_texts_give_times_and_a_model_that_can_be_used_again(
         errors += [abs(float(start) - true[0]), abs(float(start) + float(length) - true[1])]
     assert not any(times.values())
     assert sum(errors) / len(errors) < 0.015
+    # A word's first token begins with it, its last one ends with it, and none lies apart.
+    for file in out.glob("*.json"):
+        for word in json.loads(file.read_text())["utterances"][0]["words"]:
+            edges = [(token["start"], token["end"]) for token in word["tokens"]]
+            assert (edges[0][0], edges[-1][1]) == (word["start"], word["end"])
+            assert all(end == start for (_, end), (start, _) in itertools.pairwise(edges))
     # A second run trains nothing; the model serves recordings that it has not heard.
     assert main(command) == 0
     assert "trained by an earlier run" in capsys.readouterr().out
