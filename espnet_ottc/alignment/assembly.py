@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from espnet_ottc.alignment.aligned import AlignedWord
+from espnet_ottc.alignment.aligned import DOUBTFUL, NOT_FOUND, OK, AlignedWord
 from espnet_ottc.alignment.aligners.interface import TokenAlignment
 from espnet_ottc.alignment.confidence import Calibration, Evidence, word_evidence
 from espnet_ottc.alignment.spans import FrameGrid, Span
@@ -106,7 +106,16 @@ def assemble(
     confidences = [word.confidence for word in found]
     confidence = calibration.utterance(confidences, evidence.unexplained)
     status = calibration.utterance_status(confidence, confidences)
+    if status == OK and any(_is_misplaced(gap, found) for gap in gaps):
+        status = DOUBTFUL
     return Assembled(found, gaps, evidence, confidence, status)
+
+
+def _is_misplaced(gap: Span, words: Sequence[AlignedWord]) -> bool:
+    """Whether a word beside a gap may not be said there: the gap then covers speech inside of a sentence."""
+    before = [word for word in words if word.start < gap.start][-1:]
+    after = [word for word in words if word.start >= gap.start][:1]
+    return any(word.status in (DOUBTFUL, NOT_FOUND) for word in before + after)
 
 
 def _word(

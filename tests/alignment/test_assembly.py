@@ -117,6 +117,20 @@ def test_gaps_take_speech_without_text_between_sentences_and_at_the_ends() -> No
     assert without.gaps == ()
 
 
+def test_a_gap_beside_a_word_that_is_not_said_there_makes_the_text_doubtful() -> None:
+    words = ["abcd", "efgh", "ijkl", "mnop", "qrst", "uvwx", "zyxw", "vuts"]
+    frames = "|" + "|".join("".join(2 * letter.upper() for letter in word) for word in words) + "|"
+    # What it lacks lies at an end, as gaps may; or inside.
+    trimmed = align(" ".join(words[2:]), heard(frames), gaps=True)
+    assert (len(trimmed.gaps), trimmed.status) == (1, OK)
+    lacking = align(" ".join([words[0], *words[3:]]), heard(frames), gaps=True)
+    assert (len(lacking.gaps), lacking.status) == (1, DOUBTFUL)
+    assert lacking.words[0].status == NOT_FOUND
+    assert [word.status for word in lacking.words[1:]] == [OK] * 5
+    assert lacking.confidence is not None
+    assert lacking.confidence > 0.5
+
+
 def test_gaps_of_silence_are_no_speech() -> None:
     found = align("ab. ef", heard("|" * 40 + "AABB" + "|" * 40 + "EEFF" + "|" * 40), gaps=True)
     assert found.gaps == ()
