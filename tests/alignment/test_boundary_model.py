@@ -29,6 +29,8 @@ from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.training import Round, train_boundary_model
 from espnet_ottc.alignment.boundary.units import OTHER, SILENCE, Units, letters, read_lexicon
 from espnet_ottc.ops.chains import best_paths
+from espnet_ottc.utils.files import write_json
+from espnet_ottc.utils.json_files import read_json_object
 
 RATE = 16000
 CONFIG = BoundaryConfig(
@@ -476,6 +478,19 @@ def test_a_training_again_takes_neither_the_model_nor_the_checkpoint_that_is_the
         found = session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True, again=again)
         assert found.fresh == fresh
     assert begun == [True, False]
+
+
+def test_a_model_that_was_not_asked_whether_its_texts_are_right_is_trained_again(
+    tmp_path: Path, trained: tuple[BoundaryModel, list[Round]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances = [_utterance(i)[0] for i in range(4)]
+    monkeypatch.setattr(session, "train_boundary_model", lambda *given, **named: trained)
+    session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True)
+    assert not session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True).fresh
+    record = read_json_object(tmp_path / "model" / session.RECORD)
+    del record["convergence"]["preferred"]
+    write_json(tmp_path / "model" / session.RECORD, record)
+    assert session.train_into(tmp_path / "model", utterances, CONFIG, anyway=True).fresh
 
 
 @pytest.mark.parametrize("median", [True, False])

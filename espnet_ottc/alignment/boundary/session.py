@@ -139,4 +139,6 @@ def _read_record(folder: Path, key: str) -> dict[str, Any] | None:
     if not is_boundary_model(folder) or not (folder / RECORD).is_file():
         return None
     record = read_json_object(folder / RECORD)
-    return record if record.get("key") == key else None
+    # Earlier versions did not ask whether texts were those of other recordings.
+    asked = "preferred" in record.get("convergence", {})
+    return record if asked and record.get("key") == key else None
