@@ -2,13 +2,14 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from espnet_ottc.aligner import audio as sound
-from espnet_ottc.aligner.aligner import CALIBRATION, Aligner, AlignerOptions
+from espnet_ottc.aligner.aligner import Aligner, AlignerOptions
 from espnet_ottc.aligner.boundaries import boundary_word, said_for, tokens_of_words
 from espnet_ottc.aligner.calibrating import calibrated
 from espnet_ottc.aligner.search import InfeasibleError
@@ -33,6 +34,8 @@ from espnet_ottc.alignment.windows import FrameOutputs
 DEFAULT_CALIBRATION = Calibration(
     word_slope=2.1, word_offset=-1.8, utterance_slope=-10.0, utterance_offset=-10.0
 )
+# In a model's folder: how sure it may be of the recordings that it was trained on.
+TRAINING_CALIBRATION = "training_calibration.json"
 # More recordings change the calibration little.
 _CALIBRATED_ON = 60
 
@@ -41,7 +44,7 @@ class BoundaryAligner(Aligner):
     """Finds the times of given words by a boundary model; it recognises nothing.
 
     The evidence of a word is the mean of log p(state | frame) − log p(state) over its frames, and that of an
-    utterance over all of them.  `--train` has fitted a calibration to it, which lies beside the model.
+    utterance over all of them.
 
     Args:
         model: as `BoundaryModel.load` reads it.
@@ -178,7 +181,7 @@ def train_on(
         if one.id in texts
     ]
     trained = train_into(folder, spoken, config, pronunciations, anyway=anyway, again=again)
-    if not (folder / CALIBRATION).exists():
+    if not (folder / TRAINING_CALIBRATION).exists():
         _calibrate(folder, trained.model, [one for one in utterances if one.id in texts], language)
     return trained
 
@@ -193,7 +196,18 @@ def _calibrate(
         found = calibrated(aligner, utterances[::step][:_CALIBRATED_ON])
     except ValueError:
         return
-    found.calibration.save(folder / CALIBRATION)
+    found.calibration.save(folder / TRAINING_CALIBRATION)
+
+
+def for_the_trained(options: AlignerOptions, folder: Path) -> AlignerOptions:
+    """With the calibration for the recordings that a model was trained on, where none was given.
+
+    Others fit a model less well than what it has learned: to them it says nothing.
+    """
+    path = folder / TRAINING_CALIBRATION
+    if options.calibration is not None or not path.is_file():
+        return options
+    return replace(options, calibration=Calibration.load(path))
 
 
 class _EveryLetter(Alphabet):

@@ -56,6 +56,7 @@ def align(options: argparse.Namespace) -> None:
         check_file(f"--{name}", getattr(options, name))
     # Late: a command's help needs none of it.
     from espnet_ottc.aligner.aligner import AlignerOptions
+    from espnet_ottc.aligner.boundary import for_the_trained
     from espnet_ottc.aligner.inputs import InputOptions, gather
     from espnet_ottc.aligner.models.registry import check_device
     from espnet_ottc.aligner.running import RunOptions, run_all
@@ -83,6 +84,8 @@ def align(options: argparse.Namespace) -> None:
         _calibrate(options, how, gathered.utterances)
         return
     model = _trained(options, how, gathered.utterances) if options.train else options.model
+    if options.train:
+        how = for_the_trained(how, Path(str(model)))
     # A tuned model knows its recogniser's parameters.
     weights = None if options.train else options.weights
     source = AlignerSource(model, how, options.device, options.language, weights)

@@ -9,8 +9,9 @@ import torch
 from tone_words import RATE, Times, small_config, spoken, write
 
 from espnet_ottc.aligner.aligner import Aligner
-from espnet_ottc.aligner.boundary import _speller
+from espnet_ottc.aligner.boundary import TRAINING_CALIBRATION, _speller
 from espnet_ottc.alignment.boundary import session
+from espnet_ottc.alignment.confidence import Calibration
 from espnet_ottc.bin import tune
 from espnet_ottc.bin.align import main
 
@@ -67,8 +68,19 @@ def test_recordings_and_texts_give_times_and_a_model_that_can_be_used_again(
     )
     assert found.search == "boundary"
     assert [word.status for word in found.words] == ["ok"] * 4
-    # The training has calibrated it: with the text of another recording it is not so sure.
-    assert (out / "boundary_model" / "calibration.json").is_file()
+    # How sure it is of what it has learned says nothing about other recordings.
+    assert (out / "boundary_model" / TRAINING_CALIBRATION).is_file()
+    Calibration(word_slope=0.1).save(out / "boundary_model" / TRAINING_CALIBRATION)
+    main(command)
+    again = tmp_path / "again"
+    assert main([str(folder), "--model", str(out / "boundary_model"), "--out", str(again)]) == 0
+    by_training, by_default = (
+        json.loads((place / "r0.json").read_text())["utterances"][0]["words"]
+        for place in (out, again)
+    )
+    for one, same in zip(by_training, by_default, strict=True):
+        assert (one["start"], one["end"]) == (same["start"], same["end"])
+        assert one["confidence"] != same["confidence"]
     assert all(word.confidence > 0.5 for word in found.words)
     wrong = Aligner.from_pretrained(str(out / "boundary_model")).align(
         other / "r99.wav", (folder / "r0.txt").read_text()
