@@ -63,6 +63,7 @@ def align_long(
     axis = grid(model.config)
 
     def aligned(piece: tuple[int, int, float, float]) -> tuple[BoundaryAlignment, int] | None:
+        """The times of a piece of `_pieces` in the utterance, and its frames; None without a path."""
         first, last, begin, end = piece
         frames = whole[round(axis.position(begin)) : round(axis.position(end))]
         offset = axis.seconds(frames.start)
