@@ -5,6 +5,8 @@ from torch import Tensor
 
 # Seconds of a frame; one is dead whose level is this part of the recording's largest sample, or less.
 FRAME, _DEAD = 0.01, 1e-4
+# Frames whose levels are computed at a time: about 3 minutes.
+_BLOCK = 1 << 14
 # The share of the other frames that are quieter than the noise, and how loud it may be, as parts of the
 # largest sample.
 _QUIETEST, _LEAST, _MOST = 0.1, 1e-4, 1e-2
@@ -37,13 +39,17 @@ def with_background(samples: Tensor, sampling_rate: int) -> Tensor:
     size = round(FRAME * sampling_rate)
     levels, loudest = _levels(samples, size), float(torch.stack(samples.aminmax()).abs().max())
     level = levels[~dead].quantile(_QUIETEST).clamp(_LEAST * loudest, _MOST * loudest)
-    noise = level * torch.randn(len(samples), generator=torch.Generator().manual_seed(0))
-    # What is left at the end is as the last frame.
-    silent = dead.repeat_interleave(size)
-    silent = torch.cat([silent, silent[-1:].expand(len(samples) - len(silent))])
-    return torch.where(silent, noise, samples)
+    generator = torch.Generator().manual_seed(0)
+    heard = samples.clone()
+    whole, rest = heard[: len(dead) * size].view(-1, size), heard[len(dead) * size :]
+    whole[dead] = level * torch.randn(int(dead.sum()), size, generator=generator)
+    if dead[-1]:
+        # What is left at the end is as the last frame.
+        rest[:] = level * torch.randn(len(rest), generator=generator)
+    return heard
 
 
 def _levels(samples: Tensor, size: int) -> Tensor:
-    count = len(samples) // size
-    return samples[: count * size].view(count, size).square().mean(1).sqrt()
+    """(F,) of each frame its root mean square; hours of samples are not held again."""
+    frames = samples[: len(samples) // size * size].view(-1, size)
+    return torch.cat([block.square().mean(1).sqrt() for block in frames.split(_BLOCK)])

@@ -58,6 +58,10 @@ class Shortened:
         starts = [begin + out for begin, out in zip(self.begins, self.left_out, strict=True)]
         return seconds - self.left_out[max(bisect_right(starts, seconds) - 1, 0)]
 
+    def seconds_out(self, sampling_rate: int) -> float:
+        """How much shorter what is left is than the recording."""
+        return self.duration - len(self.samples) / sampling_rate
+
     def word(self, found: AlignedWord) -> AlignedWord:
         """A word of what is left as it is in the recording: whole in one piece, that of its middle."""
         return found.retimed(self.clock(found.start, found.end))

@@ -18,7 +18,6 @@ from espnet_ottc.alignment.aligners import (
 )
 from espnet_ottc.alignment.boundary.aligner import of_recording
 from espnet_ottc.alignment.boundary.beside import align_beside
-from espnet_ottc.alignment.boundary.cuts import seconds_left_out
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.wide import WideOutputs
 from espnet_ottc.alignment.spans import (
@@ -187,7 +186,7 @@ def _find_boundaries(
         words,
         wide_outputs(model, posteriors),
         roughly if len(roughly) == len(words) else [],
-        duration=cut.duration - seconds_left_out(sound, model.sampling_rate),
+        duration=cut.duration - sound.seconds_out(model.sampling_rate),
     )
     if isinstance(times, str):
         found.infeasible[name] = times

@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +15,17 @@ from espnet_ottc.alignment.assembly import Assembled
 from espnet_ottc.alignment.boundary import beside
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import columns_of
 from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
-from espnet_ottc.alignment.boundary.pieces import _pieces, align_alone, align_long, rough_times
+from espnet_ottc.alignment.boundary.pieces import (
+    Piece,
+    _pieces,
+    align_alone,
+    align_long,
+    rough_times,
+)
 from espnet_ottc.alignment.boundary.units import ANYTHING, OTHER, Units
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.confidence import Evidence
@@ -259,11 +267,13 @@ def test_pieces_give_what_the_whole_gives_where_pauses_are_clear():
     whole = align_features(model, features, words, 4.0, wide)
     asked: list[range] = []
 
-    def said(frames: range) -> torch.Tensor:
-        asked.append(frames)
-        return wide[frames.start : frames.stop]
+    def search(piece: Piece) -> BoundaryAlignment | str:
+        asked.append(piece.frames)
+        heard, said = piece.frames_of(features), piece.words_of(words)
+        return align_features(model, heard, said, piece.duration, piece.frames_of(wide))
 
-    cut = align_long(model, features, words, 4.0, said, spoken, longest=1.5)
+    utterance = Piece(range(4), range(400), 0.0, 4.0)
+    cut = align_long(search, utterance, grid(model.config), spoken, longest=1.5)
     # What a recogniser says about an hour is never held at once.
     assert max(map(len, asked)) <= 150
     assert [frame for frames in asked for frame in frames] == list(range(400))
@@ -327,17 +337,19 @@ def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
     roughly = [(0.2, 0.5), (1.1, 1.4)]
     given = []
 
-    def search(model, features, words, duration, wide, times):
-        given.append((features, duration, wide(range(len(features))), times))
-        (first, _), (_, last) = times
-        starts = times[1][0] - (covers if len(given) == 1 else 0.01)
-        spans = [Span("A", first, times[0][1]), Span("B", starts, last)]
+    def search(model, features, words, duration, wide):
+        given.append((features, duration, wide))
+        again = len(given) == 2
+        spans = [
+            Span("A", 0.2, 0.5),
+            Span("B", 0.8 - 0.01 if again else 1.1 - covers, 1.1 if again else 1.4),
+        ]
         near = [(span.start - 0.01, span.start + 0.01) for span in spans]
         return BoundaryAlignment(
             spans, spans, [0, 1], near, [(s.end, s.end) for s in spans], [1, 1], 1
         )
 
-    monkeypatch.setattr(beside, "align_long", search)
+    monkeypatch.setattr(beside, "align_features", search)
     outputs = _outputs(frames=40)
     found = beside.align_beside(model, samples, rate, ["A", "B"], outputs, roughly, duration=1.6)
     if covers < 0.15:
@@ -345,9 +357,8 @@ def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
         assert found.words[1].start == pytest.approx(1.0)
         return
     # The pause had 0.6 s; 50 ms beside either word and twice 0.1 s are left of it.
-    (features, duration, wide, _), (short, left, heard, times) = given
+    (features, duration, wide), (short, left, heard) = given
     assert (duration, left) == (1.6, pytest.approx(1.3))
-    assert times == [(0.2, 0.5), (pytest.approx(0.8), pytest.approx(1.1))]
     assert len(short) == len(heard) == len(features) - 30
     torch.testing.assert_close(heard[:65], wide[:65])
     torch.testing.assert_close(heard[65:], wide[95:])
@@ -355,6 +366,49 @@ def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
     assert found.words[1].end == found.tokens[1].end == pytest.approx(1.4)
     assert found.start_intervals[1] == (pytest.approx(1.08), pytest.approx(1.1))
     assert found.words[0] == Span("A", 0.2, 0.5)
+
+
+def test_of_a_long_utterance_only_the_pieces_with_covered_pauses_are_searched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Words of 0.3 s, of which the first begins at 0.2 s, each 0.9 s behind the one before.
+    model, rate, count = _model(), 16000, 6
+    roughly = [(0.2 + 0.9 * k, 0.5 + 0.9 * k) for k in range(count)]
+    samples = 0.1 * torch.randn(round(5.3 * rate), generator=torch.Generator().manual_seed(1))
+    asked: list[tuple[str, ...]] = []
+
+    def search(model, features, words, duration, wide):
+        again = tuple(words) in asked
+        asked.append(tuple(words))
+        first = int(words[0])
+        # Pieces are cut in the middle of pauses; word 3 takes in the 0.3 s before it in its piece.
+        offset = 0.9 * first - 0.1 if first else 0.0
+        heard = [(start - offset, end - offset) for start, end in roughly][
+            first : first + len(words)
+        ]
+        early = 0.25 if "3" in words and not again else 0.0
+        spans = [
+            Span(word, start - (early if word == "3" else 0.0), end)
+            for word, (start, end) in zip(words, heard, strict=True)
+        ]
+        near = [(span.start, span.start) for span in spans]
+        return BoundaryAlignment(
+            spans, spans, [*range(len(words))], near, near, [1] * len(words), 1
+        )
+
+    monkeypatch.setattr(beside, "align_features", search)
+    monkeypatch.setattr(beside, "align_long", partial(align_long, longest=2.0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    words = [str(k) for k in range(count)]
+    found = beside.align_beside(
+        model, samples, rate, words, _outputs(frames=130), roughly, duration=5.3
+    )
+    (twice,) = {one for one in asked if asked.count(one) == 2}
+    assert "3" in twice
+    assert len(asked) == len({*asked}) + 1 > 2
+    for word, (start, end) in zip(found.words, roughly, strict=True):
+        if word.symbol not in twice:
+            assert (word.start, word.end) == (pytest.approx(start), pytest.approx(end))
 
 
 def test_a_text_that_no_letter_spells_is_aligned_between_neighbours_too() -> None:

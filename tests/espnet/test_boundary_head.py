@@ -132,9 +132,9 @@ def test_a_long_cut_is_searched_in_pieces_with_the_same_times(lab, model, monkey
     whole = model.align(cuts).times["boundary"].words
     monkeypatch.setattr(beside, "align_long", partial(pieces.align_long, longest=0.8))
     calls = []
-    search = pieces.align_features
+    search = beside.align_features
     monkeypatch.setattr(
-        pieces, "align_features", lambda *given: calls.append(given[2]) or search(*given)
+        beside, "align_features", lambda *given: calls.append(given[2]) or search(*given)
     )
     cut_up = model.align(cuts).times["boundary"].words
     assert len(calls) > len(cuts)

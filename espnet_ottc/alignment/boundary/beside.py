@@ -13,9 +13,9 @@ from torch import Tensor
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features, of_recording
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.model import BoundaryModel
-from espnet_ottc.alignment.boundary.pieces import Times, align_long
+from espnet_ottc.alignment.boundary.pieces import Piece, Times, align_long
 from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
-from espnet_ottc.alignment.spans import Span
+from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.alignment.steady_sound import Shortened, without_stretches
 
 # Seconds of a pause, as the recogniser has it, that a word may cover; and of it that stay beside the words.
@@ -34,8 +34,8 @@ def align_beside(
 ) -> BoundaryAlignment | str:
     """Times by one search over both models' scores.
 
-    Where a word covers more than 150 ms of what the recogniser alone takes for a pause, the search is done
-    again with this pause short and quiet.
+    Where a word covers more than 150 ms of what the recogniser alone takes for a pause, its piece of the
+    utterance is searched again with this pause short and quiet.
 
     Args:
         model: the boundary model.
@@ -50,35 +50,39 @@ def align_beside(
     Returns:
         The times, or why there are none.
     """
+    features, axis = model.features(samples, sampling_rate), grid(model.config)
     wide = WideScores(model, outputs)
-    features = model.features(samples, sampling_rate)
-    if not roughly:
-        return align_features(model, features, words, duration, wide(range(len(features))))
-    found = align_long(model, features, words, duration, wide, roughly)
-    pauses = [] if isinstance(found, str) else _covered(found.words, roughly, duration)
-    if isinstance(found, str) or not pauses:
-        return found
-    N = len(samples)
-    stretches = [
-        (
-            round((start + _BESIDE) * sampling_rate) if start > 0 else 0,
-            round((end - _BESIDE) * sampling_rate) if end < duration else N,
+
+    def search(piece: Piece) -> BoundaryAlignment | str:
+        """The times of a piece."""
+        said = piece.words_of(words)
+        found = align_features(
+            model, piece.frames_of(features), said, piece.duration, wide(piece.frames)
         )
-        for start, end in pauses
-    ]
-    sound = without_stretches(samples, sampling_rate, stretches)
-    features = model.features(sound.samples, sampling_rate)
-    heard = [(sound.seconds_left(start), sound.seconds_left(end)) for start, end in roughly]
-    left_out = (N - len(sound.samples)) / sampling_rate
-    again = align_long(
-        model,
-        features,
-        words,
-        duration - left_out,
-        _WideOfShortened(wide, sound, model, len(features)),
-        heard,
-    )
-    return found if isinstance(again, str) else of_recording(again, sound)
+        if isinstance(found, str) or not roughly:
+            return found
+        pauses = _covered(found.words, _within(piece, roughly), piece.duration)
+        if not pauses:
+            return found
+        first, last = (
+            round(seconds * sampling_rate)
+            for seconds in (piece.offset, piece.offset + piece.duration)
+        )
+        sound = _without_pauses(samples[first:last], sampling_rate, pauses)
+        short = model.features(sound.samples, sampling_rate)
+        heard = _wide_of(wide, piece, sound, axis, len(short))
+        left = piece.duration - sound.seconds_out(sampling_rate)
+        again = align_features(model, short, said, left, heard)
+        return found if isinstance(again, str) else of_recording(again, sound)
+
+    whole = Piece(range(len(words)), range(len(features)), 0.0, duration)
+    return align_long(search, whole, axis, roughly) if roughly else search(whole)
+
+
+def _within(piece: Piece, roughly: Sequence[Times]) -> list[Times]:
+    """The times of a piece's words, from its start on."""
+    times = roughly[piece.words.start : piece.words.stop]
+    return [(start - piece.offset, end - piece.offset) for start, end in times]
 
 
 def _covered(words: Sequence[Span], roughly: Sequence[Times], duration: float) -> list[Times]:
@@ -97,20 +101,25 @@ def _covered(words: Sequence[Span], roughly: Sequence[Times], duration: float) -
     ]
 
 
-class _WideOfShortened:
-    """What the recogniser says about the frames of a shortened recording."""
+def _without_pauses(samples: Tensor, sampling_rate: int, pauses: Sequence[Times]) -> Shortened:
+    """The (N,) samples of a piece with its pauses short and quiet; at its ends nothing is beside these."""
+    N = len(samples)
+    stretches = []
+    for start, end in pauses:
+        first, last = (
+            round((start + _BESIDE) * sampling_rate),
+            round((end - _BESIDE) * sampling_rate),
+        )
+        stretches.append((first if start > 0 else 0, last if round(end * sampling_rate) < N else N))
+    return without_stretches(samples, sampling_rate, stretches)
 
-    def __init__(
-        self, wide: WideScores, sound: Shortened, model: BoundaryModel, frames: int
-    ) -> None:
-        axis = grid(model.config)
-        middles = [sound.time(axis.seconds(frame + 0.5)) for frame in range(frames)]
-        self._wide = wide
-        self._places = torch.tensor([int(axis.position(middle)) for middle in middles])
 
-    def __call__(self, frames: range) -> Tensor:
-        places = self._places[frames.start : frames.stop]
-        if not len(places):
-            return self._wide(range(0))
-        first, last = int(places.min()), int(places.max())
-        return self._wide(range(first, last + 1))[places - first]
+def _wide_of(
+    wide: WideScores, piece: Piece, sound: Shortened, axis: FrameGrid, frames: int
+) -> Tensor:
+    """(frames, columns) what the recogniser says about the frames of a shortened piece."""
+    middles = [sound.time(axis.seconds(frame + 0.5)) for frame in range(frames)]
+    places = torch.tensor([int(axis.position(middle)) for middle in middles])
+    first, last = int(places.min()), int(places.max())
+    start = piece.frames.start
+    return wide(range(start + first, start + last + 1))[places - first]

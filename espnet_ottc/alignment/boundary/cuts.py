@@ -12,7 +12,7 @@ from espnet_ottc.alignment.boundary.aligner import align_features, of_recording
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import SAMPLING_RATE, BoundaryModel
 from espnet_ottc.alignment.cut_sound import cut_sound
-from espnet_ottc.alignment.steady_sound import Shortened, without_steady_sound
+from espnet_ottc.alignment.steady_sound import without_steady_sound
 from espnet_ottc.alignment.writing import Times
 
 
@@ -49,7 +49,7 @@ def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[s
             continue
         rate = model.sampling_rate
         sound = without_steady_sound(_samples(cut, rate), rate)
-        duration = cut.duration - seconds_left_out(sound, rate)
+        duration = cut.duration - sound.seconds_out(rate)
         found = align_features(model, model.features(sound.samples, rate), words, duration)
         if isinstance(found, str):
             times.infeasible[cut.id] = found
@@ -57,11 +57,6 @@ def align_cuts(model: BoundaryModel, cuts: Iterable[Cut]) -> tuple[Times, dict[s
             found = of_recording(found, sound)
             times.words[cut.id], times.tokens[cut.id] = found.words, found.tokens
     return times, durations
-
-
-def seconds_left_out(sound: Shortened, sampling_rate: int) -> float:
-    """How much shorter what is left is than the recording."""
-    return sound.duration - len(sound.samples) / sampling_rate
 
 
 def _words(cut: Cut) -> tuple[str, ...]:

@@ -6,19 +6,17 @@ the unit has states, and keeps to a band of states.
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from espnet_ottc.alignment.boundary.aligner import (
-    BoundaryAlignment,
-    align_features,
-)
+from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph, spelled_graph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.threads import in_threads
 from espnet_ottc.ops.label_paths import rough_path
 
@@ -29,58 +27,68 @@ LONGEST, LONGEST_ALONE, LONGEST_IN_CONTEXT = 30.0, 600.0, 120.0
 _BLOCK = 1 << 14
 
 Times = tuple[float, float]
-# Gives (frames, columns) of the frames of a range, for `align_features`.
-WideOf = Callable[[range], Tensor]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an utterance, or all of it.
+
+    Attributes:
+        words: which of the utterance's words are in it.
+        frames: which of its frames.
+        offset: seconds of the utterance at which these begin.
+        duration: seconds of the piece.
+    """
+
+    words: range
+    frames: range
+    offset: float
+    duration: float
+
+    def words_of(self, words: Sequence[str]) -> Sequence[str]:
+        """Those of the utterance's words that are in the piece."""
+        return words[self.words.start : self.words.stop]
+
+    def frames_of(self, features: Tensor) -> Tensor:
+        """Those of the utterance's (T, ...) frames that are in the piece."""
+        return features[self.frames.start : self.frames.stop]
 
 
 def align_long(
-    model: BoundaryModel,
-    features: Tensor,
-    words: Sequence[str],
-    duration: float,
-    wide: WideOf | None,
+    search: Callable[[Piece], BoundaryAlignment | str],
+    whole: Piece,
+    axis: FrameGrid,
     roughly: Sequence[Times],
     *,
     longest: float = LONGEST,
 ) -> BoundaryAlignment | str:
-    """`align_features`, piece by piece where an utterance is long; as many at a time as PyTorch has threads.
+    """Times piece by piece where an utterance is long; as many at a time as PyTorch has threads.
 
-    The search in each piece is exact.  Where one has no path, the whole utterance is searched at once.
+    Where one piece has no path, the whole utterance is searched at once.
 
     Args:
-        model: as for `align_features`.
-        features: as there.
-        words: as there.
-        duration: as there.
-        wide: what a model that sees more says, as there, for the frames that are asked for.
+        search: gives the times of a piece, from its start on, or why there are none.
+        whole: the utterance.
+        axis: where frames lie in time.
         roughly: start and end of each word in seconds, as another aligner has them.
         longest: seconds of a piece.
     """
-    whole = range(len(features))
-    if duration <= longest or len(words) < 2:
-        said = None if wide is None else wide(whole)
-        return align_features(model, features, words, duration, said)
-    axis = grid(model.config)
+    if whole.duration <= longest or len(whole.words) < 2:
+        return search(whole)
 
-    def aligned(piece: tuple[int, int, float, float]) -> tuple[BoundaryAlignment, int] | None:
-        """The times of a piece of `_pieces` in the utterance, and its frames; None without a path."""
-        first, last, begin, end = piece
-        frames = whole[round(axis.position(begin)) : round(axis.position(end))]
+    def aligned(cut: tuple[int, int, float, float]) -> tuple[BoundaryAlignment, int] | None:
+        """The times of one of `_pieces` in the utterance, and its frames; None without a path."""
+        first, last, begin, end = cut
+        frames = whole.frames[round(axis.position(begin)) : round(axis.position(end))]
         offset = axis.seconds(frames.start)
-        found = align_features(
-            model,
-            features[frames.start : frames.stop],
-            words[first:last],
-            min(duration - offset, axis.seconds(frames.stop) - offset),
-            None if wide is None else wide(frames),
-        )
+        duration = min(whole.duration, axis.seconds(frames.stop)) - offset
+        found = search(Piece(whole.words[first:last], frames, offset, duration))
         return None if isinstance(found, str) else (_moved(found, offset, first), len(frames))
 
     pieces = []
-    for one in in_threads(aligned, _pieces(roughly, duration, longest)):
+    for one in in_threads(aligned, _pieces(roughly, whole.duration, longest)):
         if one is None:
-            said = None if wide is None else wide(whole)
-            return align_features(model, features, words, duration, said)
+            return search(whole)
         pieces.append(one)
     return _joined(pieces)
 
@@ -108,7 +116,13 @@ def align_alone(
     roughly = rough_times(model, features, words, duration) if duration > longest else None
     if roughly is None:
         return align_features(model, features, words, duration)
-    return align_long(model, features, words, duration, None, roughly, longest=piece)
+
+    def search(one: Piece) -> BoundaryAlignment | str:
+        """The times of a piece."""
+        return align_features(model, one.frames_of(features), one.words_of(words), one.duration)
+
+    whole = Piece(range(len(words)), range(len(features)), 0.0, duration)
+    return align_long(search, whole, grid(model.config), roughly, longest=piece)
 
 
 def rough_times(
