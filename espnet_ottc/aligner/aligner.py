@@ -354,8 +354,7 @@ class Aligner:
             whole = with_background(whole, rate)
             return _Part(Shortened(whole, (0.0,), (0.0,), len(whole) / rate), 0, len(whole))
         sound = without_steady_sound(whole, rate)
-        # Hours of samples are not held twice.
-        del samples, whole
+        del samples, whole  # hours of them are not held twice
         if utterance.text is None:
             return _Part(sound, 0, len(sound.samples))
         return _Part(sound, *spoken_part(sound.samples, rate))

@@ -147,10 +147,11 @@ def train_on(
     language: str = "en",
     lexicon: Path | None = None,
     config: BoundaryConfig | None = None,
+    start: BoundaryModel | None = None,
     anyway: bool = False,
     again: bool = False,
 ) -> Trained:
-    """Train a boundary model on utterances with texts, and keep it in a folder.
+    """Train a boundary model on utterances with texts, or adapt one to them, and keep it in a folder.
 
     Args:
         folder: for the model.
@@ -158,6 +159,7 @@ def train_on(
         language: in which numbers are read.
         lexicon: a file of `word phone phone ...` lines; None spells by letters.
         config: None takes what suits the texts.
+        start: a model that is adapted; its configuration and pronunciations go before the others.
         anyway: keep a model that did not converge.
         again: train anew where the folder has such a model, or a part of its training.
 
@@ -168,8 +170,10 @@ def train_on(
     """
     texts = {one.id: one.text for one in utterances if one.text and one.text.strip()}
     if not texts:
-        raise ValueError("--train needs texts: none of the recordings has one")
+        raise ValueError("there are no texts to learn from: none of the recordings has one")
     pronunciations = None if lexicon is None else read_lexicon(lexicon)
+    if start is not None:
+        pronunciations = start.units.lexicon
     speller = _speller(language, pronunciations)
     spoken = [
         SpokenText(
@@ -180,7 +184,9 @@ def train_on(
         for one in utterances
         if one.id in texts
     ]
-    trained = train_into(folder, spoken, config, pronunciations, anyway=anyway, again=again)
+    trained = train_into(
+        folder, spoken, config, pronunciations, start=start, anyway=anyway, again=again
+    )
     if not (folder / TRAINING_CALIBRATION).exists():
         _calibrate(folder, trained.model, [one for one in utterances if one.id in texts], language)
     return trained

@@ -18,6 +18,7 @@ from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 if TYPE_CHECKING:
     from espnet_ottc.aligner.aligner import Aligner
     from espnet_ottc.aligner.utterance import Utterance
+    from espnet_ottc.alignment.boundary.model import BoundaryModel
     from espnet_ottc.alignment.boundary.session import Trained
 
 _DESCRIPTION = "tuned_model.json"
@@ -99,6 +100,7 @@ def tune(
     *,
     lexicon: Path | None = None,
     config: BoundaryConfig | None = None,
+    start: "BoundaryModel | None" = None,
     anyway: bool = False,
     again: bool = False,
     on_recognised: Callable[[int], None] | None = None,
@@ -112,6 +114,7 @@ def tune(
         recogniser: how it is loaded again.
         lexicon: a file of `word phone phone ...` lines; None spells by letters.
         config: of the boundary model; None takes what suits the texts.
+        start: a boundary model that is adapted in place of training one.
         anyway: keep a model that did not converge.
         again: train anew where the folder has such a model, or a part of its training.
         on_recognised: is told how many utterances were recognised, if any.
@@ -134,6 +137,7 @@ def tune(
         language=aligner.options.text_language,
         lexicon=lexicon,
         config=config,
+        start=start,
         anyway=anyway,
         again=again,
     )

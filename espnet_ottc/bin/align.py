@@ -3,6 +3,7 @@
     ottc-align talk.mp3 --text talk.txt --model NAME
     ottc-align recordings/ --out times --model exp/ottc/seed1 --format srt textgrid
     ottc-align recordings/ --out times --train
+    ottc-align recordings/ --out times --model MODEL --adapt
 
 Texts are given by --text, or lie beside the recordings; without one, the model recognises what is said.
 """
@@ -14,7 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.utils.commands import UserError, check_file, check_folder, run, say
+from espnet_ottc.utils.commands import (
+    UserError,
+    check_file,
+    check_folder,
+    check_other_folder,
+    run,
+    say,
+)
 from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from espnet_ottc.aligner.utterance import Failure, Utterance
 
 _LISTED = 5
-# In --out: what --train makes of a --model.
+# In --out: what --train and --adapt make of a --model.
 TUNED_MODEL = "tuned_model"
 # Needs recordings without long silence at their ends.
 _SPREADS = "transport"
@@ -69,7 +77,8 @@ def align(options: argparse.Namespace) -> None:
     gathered = gather(options.inputs, reading)
     if not gathered.utterances and not gathered.failures:
         raise ValueError(f"there is nothing to align in {', '.join(options.inputs)}")
-    if not gathered.utterances and (options.train or options.calibrate is not None):
+    learns = options.train or options.adapt
+    if not gathered.utterances and (learns or options.calibrate is not None):
         raise ValueError(f"there is nothing to learn from:\n  {_first_of(gathered.failures)}")
     given = None if options.calibration is None else Calibration.load(options.calibration)
     how = AlignerOptions(
@@ -83,11 +92,11 @@ def align(options: argparse.Namespace) -> None:
     if options.calibrate is not None:
         _calibrate(options, how, gathered.utterances)
         return
-    model = _trained(options, how, gathered.utterances) if options.train else options.model
-    if options.train:
+    model = _trained(options, how, gathered.utterances) if learns else options.model
+    if learns:
         how = for_the_trained(how, Path(str(model)))
     # A tuned model knows its recogniser's parameters.
-    weights = None if options.train else options.weights
+    weights = None if learns else options.weights
     source = AlignerSource(model, how, options.device, options.language, weights)
     formats = [*options.format, *(["page"] if options.page else [])]
     running = RunOptions(
@@ -156,17 +165,22 @@ def _searching(name: str) -> str:
 
 
 def _check_training(options: argparse.Namespace) -> None:
-    """Refuse what has no use with --train, or without it, before anything takes time."""
+    """Refuse what has no use with --train and --adapt, or without, before anything takes time."""
     from espnet_ottc.alignment.aligners import BOUNDARY
 
+    if options.adapt and options.train:
+        raise ValueError("--train makes a new model and --adapt goes on from one: give one of them")
+    if options.adapt and options.model is None:
+        raise ValueError("--adapt needs the --model that is adapted")
     if options.model is None and not options.train:
         raise ValueError("give a --model, or --train to have one trained on these recordings")
-    if not options.train:
-        if options.lexicon is not None:
-            raise ValueError("--lexicon goes with --train: another model has a spelling of its own")
+    if options.lexicon is not None and not options.train:
+        raise ValueError("--lexicon goes with --train: another model has a spelling of its own")
+    if not (options.train or options.adapt):
         return
+    way = "train" if options.train else "adapt"
     if options.out is None:
-        raise ValueError("--train needs --out, where the model is kept")
+        raise ValueError(f"--{way} needs --out, where the model is kept")
     if options.recognise and options.model is None:
         raise ValueError(
             "--train learns from texts, so --recognise cannot be given with it without a --model"
@@ -174,31 +188,34 @@ def _check_training(options: argparse.Namespace) -> None:
     for name in ("aligner", "allow_gaps", *(["weights"] if options.model is None else [])):
         if getattr(options, name) not in (None, False, BOUNDARY):
             raise ValueError(
-                f"--{name} has no use with --train, whose model has a search of its own"
+                f"--{name} has no use with --{way}, whose model has a search of its own"
             )
 
 
 def _trained(
     options: argparse.Namespace, how: "AlignerOptions", utterances: Sequence["Utterance"]
 ) -> str:
-    """Train on the utterances, beside the model if there is one; returns the folder of what was trained."""
+    """Learn from the utterances, beside the model if there is one; returns the folder of what was learned."""
+    from espnet_ottc.aligner.boundary import train_on
     from espnet_ottc.aligner.lhotse_cuts import heard
+    from espnet_ottc.alignment.boundary.model import BoundaryModel, is_boundary_model
+    from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
 
     # Of streams their sound, as it is stored: it is read more than once.
     utterances = list(heard(utterances))
-    if options.model is not None:
+    alone = options.adapt and is_boundary_model(Path(options.model))
+    if options.model is not None and not alone:
         from espnet_ottc.bin.tune import tune_model
 
         return tune_model(options, how, utterances, options.out / TUNED_MODEL)
-    from espnet_ottc.aligner.boundary import train_on
-    from espnet_ottc.utils.training_checkpoints import BOUNDARY_MODEL
-
     folder = options.out / BOUNDARY_MODEL
+    check_other_folder(options.model, folder)
     trained = train_on(
         folder,
         utterances,
         language=how.text_language,
         lexicon=options.lexicon,
+        start=BoundaryModel.load(Path(options.model)) if alone else None,
         again=options.again,
     )
     rounds = f"{len(trained.rounds)} rounds" if trained.fresh else "trained by an earlier run"
@@ -214,8 +231,10 @@ def _calibrate(
     from espnet_ottc.aligner.calibrating import calibrated, described
     from espnet_ottc.aligner.lhotse_cuts import heard
 
-    if options.train:
-        raise ValueError("--calibrate needs a --model; --train calibrates what it trains")
+    if options.train or options.adapt:
+        raise ValueError(
+            "--calibrate needs a --model; --train and --adapt calibrate what they make"
+        )
     aligner = Aligner.from_pretrained(
         options.model,
         how,
@@ -299,6 +318,9 @@ def _add_model(options: argparse.ArgumentParser) -> None:
                        help="train a small model on these recordings and their texts, and keep it in the "
                        "folder boundary_model of --out; with --model beside that one, as ottc-tune does, "
                        "in tuned_model of --out")  # fmt: skip
+    model.add_argument("--adapt", action="store_true",
+                       help="let the boundary model of --model learn these recordings' voices from them and "
+                       "their texts first; it is kept where --train keeps one")  # fmt: skip
     model.add_argument("--lexicon", type=Path,
                        help="with --train: lines of a word and its phones")  # fmt: skip
     model.add_argument(

@@ -4,7 +4,7 @@
     ottc-align talk.mp3 --text talk.txt --model tuned
 
 The recogniser stays as it is.  Texts lie beside the recordings, as `ottc-align` finds them; the model
-recognises what has none.
+recognises what has none.  With `--adapt` the boundary model that the model has goes on to learn.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ottc.utils.commands import check_file, check_folder, run, say
+from espnet_ottc.utils.commands import check_file, check_folder, check_other_folder, run, say
 from espnet_ottc.utils.extras import require_extra
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def tune_model(
     """Tune the model that the options name; returns the tuned model's folder.
 
     Args:
-        options: with `model`, `device`, `language`, `weights`, `lexicon` and `again`.
+        options: with `model`, `device`, `language`, `weights`, `lexicon`, `adapt` and `again`.
         how: the aligner works.
         utterances: to learn from.
         out: folder for the tuned model.
 
     Raises:
-        ValueError: a model that recognises nothing, or nothing to learn from.
+        ValueError: a model that recognises nothing, nothing to learn from, or no boundary model to adapt.
     """
     from espnet_ottc.aligner.aligner import Aligner
     from espnet_ottc.aligner.tuning import Recogniser, tune
@@ -74,8 +74,10 @@ def tune_model(
 
     if is_boundary_model(Path(options.model)):
         raise ValueError(
-            f"{options.model} is a boundary model itself: there is no recogniser to tune"
+            f"{options.model} is a boundary model itself: there is no recogniser to tune; ottc-align --adapt "
+            "adapts it"
         )
+    check_other_folder(options.model, out)
     aligner = Aligner.from_pretrained(
         options.model,
         how,
@@ -83,12 +85,16 @@ def tune_model(
         language=options.language,
         weights=options.weights,
     )
+    start = aligner.model.boundary_model if options.adapt else None
+    if options.adapt and start is None:
+        raise ValueError(f"{options.model} has no boundary model to adapt: leave out --adapt")
     trained = tune(
         out,
         aligner,
         utterances,
         Recogniser.of(options.model, out, options.language, options.weights),
         lexicon=options.lexicon,
+        start=start,
         again=options.again,
         on_recognised=lambda count: say(f"{count} recordings without text were recognised"),
     )
@@ -123,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_argument("--no_vad", "--no-vad", action="store_true",
                          help="seek words in sound that is no speech, too")  # fmt: skip
     options.add_argument("--lexicon", type=Path, help="lines of a word and its phones")
+    options.add_argument("--adapt", action="store_true",
+                         help="go on from the boundary model of --model, in place of a new one")  # fmt: skip
     options.add_argument(
         "--weights", type=Path, help="parameters in place of those of the model's name"
     )

@@ -100,6 +100,20 @@ def check_folder(option: str, path: Path | None) -> None:
             raise ValueError(f"{option} must be a folder, {place} is a file")
 
 
+def check_other_folder(model: str | None, folder: Path) -> None:
+    """Refuse to write what is made of a model in place of this model.
+
+    Args:
+        model: as it was named; None where there was none.
+        folder: to write to.
+
+    Raises:
+        ValueError: the folder is the model's.
+    """
+    if model is not None and Path(model).exists() and folder.resolve() == Path(model).resolve():
+        raise ValueError(f"{folder} is the --model itself: give another --out")
+
+
 def say(line: str) -> None:
     """Print one line for the user, above a progress bar if there is one."""
     # Whoever draws a bar has imported tqdm; nobody else needs it.

@@ -130,7 +130,7 @@ def test_train_needs_texts_and_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([str(tmp_path), "--train"]) == 1
     assert "--train needs --out" in capsys.readouterr().err
     assert main([str(tmp_path), "--train", "--out", str(tmp_path / "out")]) == 1
-    assert "--train needs texts" in capsys.readouterr().err
+    assert "there are no texts to learn from" in capsys.readouterr().err
     absent = str(tmp_path / "absent.wav")
     assert main([absent, "--train", "--out", str(tmp_path / "out")]) == 1
     assert f"{absent}: there is no such file" in capsys.readouterr().err

@@ -16,6 +16,8 @@ from torch import Tensor
 from espnet_ottc.aligner.aligner import Aligner
 from espnet_ottc.aligner.models import registry
 from espnet_ottc.alignment.boundary import session
+from espnet_ottc.alignment.boundary.adapting import adapted_config
+from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.spans import FrameGrid
 from espnet_ottc.alignment.text import Alphabet
 from espnet_ottc.alignment.windows import FrameOutputs
@@ -171,3 +173,26 @@ def test_a_boundary_model_is_no_recogniser_and_a_recogniser_that_went_is_named(t
 def test_neither_a_model_nor_train_is_an_error(tmp_path, capsys):
     assert align([str(tmp_path)]) == 1
     assert "give a --model, or --train" in capsys.readouterr().err
+
+
+def test_the_boundary_model_of_a_tuned_model_is_adapted(tmp_path, capsys):
+    _recordings(tmp_path / "data", 16)
+    tuned, out, new = tmp_path / "tuned", tmp_path / "out", tmp_path / "new"
+    data = ["--data", str(tmp_path / "data")]
+    assert tune(["--model", "tone:x", *data, "--out", str(tuned)]) == 0
+    new.mkdir()
+    for number in range(50, 62):
+        samples, words, _ = spoken(number, voice=0.6)
+        write(new, f"r{number}", samples, " ".join(words).upper())
+    before = BoundaryModel.load(tuned / "boundary_model")
+    align([str(new), "--model", str(tuned), "--out", str(out), "--adapt", "--processes", "1"])
+    assert f"{out / 'tuned_model'}: 6 rounds" in capsys.readouterr().out
+    adapted = BoundaryModel.load(out / "tuned_model" / "boundary_model")
+    assert adapted.config == adapted_config(before)
+    assert Aligner.from_pretrained(str(out / "tuned_model")).search == "boundary"
+    assert tune(["--model", "tone:x", *data, "--out", str(tmp_path / "b"), "--adapt"]) == 1
+    assert "has no boundary model to adapt" in capsys.readouterr().err
+    # A model that were its own recogniser could not be loaded.
+    for adapt in ([], ["--adapt"]):
+        assert tune(["--model", str(tuned), *data, "--out", str(tuned), *adapt]) == 1
+        assert "is the --model itself" in capsys.readouterr().err

@@ -26,13 +26,16 @@ small_config = functools.partial(
 )
 
 
-def spoken(number: int, count: int = 4, noise: float = 0.003) -> tuple[Tensor, list[str], Times]:
+def spoken(
+    number: int, count: int = 4, noise: float = 0.003, voice: float = 1.0
+) -> tuple[Tensor, list[str], Times]:
     """Samples, words of three letters each, and the words' times in seconds.
 
     Args:
         number: other words for each.
         count: of the words.
         noise: its standard deviation; a tone has an amplitude of 0.3.
+        voice: what pitches are multiplied by.
     """
     generator = torch.Generator().manual_seed(number)
     pieces, words, times, now = [], [], [], 0.0
@@ -45,7 +48,7 @@ def spoken(number: int, count: int = 4, noise: float = 0.003) -> tuple[Tensor, l
         for letter in word:
             seconds = 0.06 + 0.1 * float(torch.rand((), generator=generator))
             time = torch.arange(round(seconds * RATE)) / RATE
-            pieces.append(0.3 * torch.sin(2 * math.pi * PITCHES[letter] * time))
+            pieces.append(0.3 * torch.sin(2 * math.pi * voice * PITCHES[letter] * time))
             now += len(pieces[-1]) / RATE
         words.append(word)
         times.append((start, now))

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import sys
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from times_rulers import Ruler, digits, ending_inside
 
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.wide import WideOutputs
 from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.report.results import read_rows
@@ -161,6 +163,32 @@ def test_a_speaker_who_is_left_out_is_not_learned_from_and_alone_is_tested(
     assert len(ruler.references["test-clean"]) == 3
 
 
+def test_models_are_adapted_to_each_speaker_or_to_each_set(
+    bench: ModuleType, corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruler = digits(corpora)
+    learned = cache(partial(bench.learn, ruler))
+    groups: list[list[str]] = []
+    adapted = bench.adapted
+
+    def counted(learnt: object, heard: list[SpokenText]) -> object:
+        groups.append([one.name for one in heard])
+        return adapted(learnt, heard)
+
+    monkeypatch.setattr(bench, "adapted", counted)
+    rows = list(bench.measure(ruler, _system(bench), 3, learned=learned, adapt=True))
+    assert [{name[:2] for name in group} for group in groups] == [{"11"}, {"12"}] * 2
+    assert [len(group) for group in groups] == [2, 2, 3, 3]
+    assert rows[1]["boundary_mae_ms"] < 8
+    plain = list(bench.measure(ruler, _system(bench), 3, learned=learned))
+    assert rows[1]["provenance"]["train_seconds"] > plain[1]["provenance"]["train_seconds"]
+    groups.clear()
+    list(
+        bench.measure(replace(ruler, speaker=None), _system(bench), 3, learned=learned, adapt=True)
+    )
+    assert [len(group) for group in groups] == [4, 6]
+
+
 def test_times_that_are_given_are_measured_as_a_system_is(bench: ModuleType, corpora: Path) -> None:
     ruler = digits(corpora)
     truth = ruler.references["test-clean"]
@@ -198,13 +226,23 @@ def test_a_row_names_all_that_measures_it_again_and_no_folder(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = bench._parser().parse_args(
-        ["recipe", "--data", str(tmp_path), "--recognisers", str(tmp_path), "--threads", "2"]
+        [
+            "recipe",
+            "--data",
+            str(tmp_path),
+            "--recognisers",
+            str(tmp_path),
+            "--threads",
+            "2",
+            "--adapt",
+        ]
     )
     command = bench._command("recipe", "ottc_tuned", 3, options)
     assert str(tmp_path) not in command
     again = bench._parser().parse_args(command.split()[2:])
     assert (again.rulers, again.systems, again.seeds) == (["recipe"], ["ottc_tuned"], [3])
     assert (again.train_set, again.sets, again.threads) == (options.train_set, options.sets, 2)
+    assert again.adapt
     assert again.data == again.recognisers == Path("FOLDER")
     with pytest.raises(SystemExit):
         bench.main(["recipe"])

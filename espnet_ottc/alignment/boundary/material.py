@@ -11,7 +11,7 @@ from espnet_ottc.alignment.boundary.bandwidth import bandwidth
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import log_mel
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, spelled_graph
-from espnet_ottc.alignment.boundary.model import fitted_config
+from espnet_ottc.alignment.boundary.model import BoundaryModel, fitted_config
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
 
 _log = logging.getLogger(__name__)
@@ -50,6 +50,28 @@ class Material:
     graphs: list[UtteranceGraph] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def add(
+        self, utterance: SpokenText, features: Tensor, units: Units, config: BoundaryConfig
+    ) -> None:
+        """Take an utterance in, or leave it out where its words need more frames.
+
+        Args:
+            utterance: that was heard.
+            features: (T, mels) of it.
+            units: that spell its words.
+            config: of the model.
+        """
+        spellings = [units.spell(word) for word in utterance.words]
+        graph = spelled_graph(spellings, units.silence, config, len(features))
+        if graph.shortest > len(features):
+            self.left_out[utterance.name] = (
+                f"its words need {graph.shortest} frames, got {len(features)}"
+            )
+            return
+        self.names.append(utterance.name)
+        self.features.append(features)
+        self.graphs.append(graph)
+
 
 def prepare(
     utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
@@ -59,9 +81,7 @@ def prepare(
     An utterance without words, or with fewer frames than its words need, is left out.  Of more than
     `config.hours` a random part is taken.
     """
-    generator = torch.Generator().manual_seed(config.seed)
-    order = torch.randperm(len(utterances), generator=generator).tolist()
-    shuffled = [utterances[i] for i in order]
+    shuffled = _shuffled(utterances, config)
     config = _with_bandwidth(shuffled, config)
     found = None
     while found is None:
@@ -76,18 +96,37 @@ def prepare(
     )
     material = Material(left_out=left_out)
     for utterance in used:
-        features = found[utterance.name]
-        spellings = [units.spell(word) for word in utterance.words]
-        graph = spelled_graph(spellings, units.silence, config, len(features))
-        if graph.shortest > len(features):
-            material.left_out[utterance.name] = (
-                f"its words need {graph.shortest} frames, got {len(features)}"
-            )
-            continue
-        material.names.append(utterance.name)
-        material.features.append(features)
-        material.graphs.append(graph)
+        material.add(utterance, found[utterance.name], units, config)
     return material, units, config
+
+
+def prepare_for(model: BoundaryModel, utterances: Sequence[SpokenText]) -> Material:
+    """Read what a model that is there goes on to learn from.
+
+    An utterance is left out as by `prepare`, and where it has letters that the model has not heard, or fewer
+    bands than the model has.
+    """
+    config = model.config
+    _, found, left_out = _read(_shuffled(utterances, config), config, fitted=False)
+    assert found is not None
+    material = Material(left_out=left_out)
+    used = [utterance for utterance in utterances if utterance.name in found]
+    for utterance in used:
+        unheard = not model.knows_other and any(
+            model.units.other in spelling
+            for word in utterance.words
+            for spelling in model.units.spell(word)
+        )
+        if unheard:
+            material.left_out[utterance.name] = "it has letters that the model has not heard"
+        else:
+            material.add(utterance, found[utterance.name], model.units, config)
+    return material
+
+
+def _shuffled(utterances: Sequence[SpokenText], config: BoundaryConfig) -> list[SpokenText]:
+    generator = torch.Generator().manual_seed(config.seed)
+    return [utterances[i] for i in torch.randperm(len(utterances), generator=generator).tolist()]
 
 
 def _with_bandwidth(utterances: Sequence[SpokenText], config: BoundaryConfig) -> BoundaryConfig:
@@ -108,9 +147,12 @@ def _with_bandwidth(utterances: Sequence[SpokenText], config: BoundaryConfig) ->
 
 
 def _read(
-    utterances: Sequence[SpokenText], config: BoundaryConfig
+    utterances: Sequence[SpokenText], config: BoundaryConfig, *, fitted: bool = True
 ) -> tuple[BoundaryConfig, dict[str, Tensor] | None, dict[str, str]]:
-    """Features by name; None where a recording has fewer bands than the configuration, with one that fits."""
+    """Features by name; None where a recording has fewer bands than the configuration, with one that fits.
+
+    With a configuration that is not to be fitted such a recording is left out.
+    """
     found: dict[str, Tensor] = {}
     left_out: dict[str, str] = {}
     seconds = 0.0
@@ -122,8 +164,8 @@ def _read(
             continue
         try:
             samples, rate = utterance.load()
-            if (fitted := fitted_config(config, [rate])) != config:
-                return fitted, None, {}
+            if fitted and (narrower := fitted_config(config, [rate])) != config:
+                return narrower, None, {}
             found[utterance.name] = log_mel(samples, rate, config)
         except (OSError, ValueError, RuntimeError) as fault:
             left_out[utterance.name] = str(fault)

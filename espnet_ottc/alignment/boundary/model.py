@@ -17,7 +17,7 @@ from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of, spe
 from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork
 from espnet_ottc.alignment.boundary.perceptron import perceptron
-from espnet_ottc.alignment.boundary.units import OTHER, Units
+from espnet_ottc.alignment.boundary.units import Units
 from espnet_ottc.alignment.saved_tensors import load_tensors_alone
 from espnet_ottc.utils.files import folder_written_aside, write_json
 from espnet_ottc.utils.json_files import read_json_object
@@ -123,7 +123,7 @@ class BoundaryModel:
         assert windows is not None
         if self.knows_other:
             return self.network.scores(features, windows)
-        unheard = windows == self.units.names.index(OTHER)
+        unheard = windows == self.units.other
         letters = unheard[:, self.config.neighbours]
         found = self.network.scores(features, windows.masked_fill(unheard, self.units.anything))
         found[:, : letters.numel() * self.config.states].masked_fill_(
@@ -133,7 +133,7 @@ class BoundaryModel:
 
     @property
     def _other(self) -> slice:
-        place = self.units.names.index(OTHER) * self.config.states
+        place = self.units.other * self.config.states
         return slice(place, place + self.config.states)
 
     @cached_property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_ottc.alignment.boundary.adapting import adapted_config, fingerprint
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.convergence import Convergence, check_convergence
 from espnet_ottc.alignment.boundary.material import SpokenText
@@ -51,10 +52,11 @@ def train_into(
     config: BoundaryConfig | None = None,
     lexicon: Pronunciations | None = None,
     *,
+    start: BoundaryModel | None = None,
     anyway: bool = False,
     again: bool = False,
 ) -> Trained:
-    """Train a boundary model and keep it, or take up a training where it stopped.
+    """Train a boundary model or adapt one, and keep it; or take up a training where it stopped.
 
     Args:
         folder: for the model; beside it lies a checkpoint while the training lasts.  A folder that holds the
@@ -62,6 +64,7 @@ def train_into(
         utterances: recordings with their texts.
         config: None takes what suits the texts.
         lexicon: pronunciations; None spells by letters.
+        start: a model that is adapted; its configuration and pronunciations go before the others.
         anyway: keep and return a model that did not converge.
         again: neither read a model that is there, nor go on from a checkpoint.
 
@@ -70,8 +73,10 @@ def train_into(
         ValueError: no utterance that can be learned from.
         OSError: the folder cannot be written.
     """
+    if start is not None:
+        config, lexicon = adapted_config(start), start.units.lexicon
     config = config or suited_config((one.words for one in utterances), lexicon=lexicon)
-    key = _key(utterances, config, lexicon)
+    key = _key(utterances, config, lexicon, start)
     record = None if again else _read_record(folder, key)
     if record is not None:
         convergence = Convergence(**record["convergence"])
@@ -82,14 +87,20 @@ def train_into(
     checkpoint = folder.with_name(CHECKPOINT.format(folder.name))
     if again:
         checkpoint.unlink(missing_ok=True)
-    most = sum(stage.rounds for stage in config.stages)
+    stages = config.stages if start is None else config.stages[-1:]
+    most = sum(stage.rounds for stage in stages)
     with progress(title="train", unit="round", total=most) as bar:
 
         def step(done: Round) -> None:
             bar.update()
 
         model, rounds = train_boundary_model(
-            utterances, config, lexicon=lexicon, checkpoint=checkpoint, on_round=step
+            utterances,
+            config,
+            lexicon=lexicon,
+            start=start,
+            checkpoint=checkpoint,
+            on_round=step,
         )
     convergence = _checked(model, utterances)
     if not (convergence.converged or anyway):
@@ -128,10 +139,14 @@ def _checked(model: BoundaryModel, utterances: Sequence[SpokenText]) -> Converge
 
 
 def _key(
-    utterances: Sequence[SpokenText], config: BoundaryConfig, lexicon: Pronunciations | None
+    utterances: Sequence[SpokenText],
+    config: BoundaryConfig,
+    lexicon: Pronunciations | None,
+    start: BoundaryModel | None,
 ) -> str:
     said = [[utterance.name, *utterance.words] for utterance in utterances]
-    content = json.dumps([config.to_json(), lexicon, said], sort_keys=True)
+    begun = [] if start is None else [fingerprint(start)]
+    content = json.dumps([config.to_json(), lexicon, said, *begun], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

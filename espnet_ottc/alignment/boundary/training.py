@@ -1,4 +1,7 @@
-"""Training a boundary model on recordings alone: equal shares, then rounds of finding and learning."""
+"""Training a boundary model on recordings alone: equal shares, then rounds of finding and learning.
+
+Rounds can go on from a model that is there, too, so that it gets to know other voices.
+"""
 
 import itertools
 import logging
@@ -11,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.boundary.adapting import adapted_config, fingerprint
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of
 from espnet_ottc.alignment.boundary.in_context import ContextNetwork
-from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare
+from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare, prepare_for
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.start import flat_start
@@ -56,6 +60,9 @@ class _State:
 
     stage: int
     number: int
+    learned: (
+        int | None
+    )  # the stage that the network learned in last; None before it has learned anything
     columns: Tensor  # (all frames,) int64: the units' states learned last
     network: BoundaryNetwork | ContextNetwork
     optimizer: torch.optim.Optimizer
@@ -69,10 +76,11 @@ def train_boundary_model(
     config: BoundaryConfig,
     *,
     lexicon: Pronunciations | None = None,
+    start: BoundaryModel | None = None,
     checkpoint: Path | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> tuple[BoundaryModel, list[Round]]:
-    """Train a boundary model from a flat start.
+    """Train a boundary model from a flat start, or adapt one.
 
     Deterministic for the same utterances, configuration and number of threads, interrupted or not.
 
@@ -80,6 +88,8 @@ def train_boundary_model(
         utterances: recordings with their texts.
         config: of the model and its training; recordings of a low rate lower its bands.
         lexicon: pronunciations; None spells by letters.
+        start: a model from which the rounds go on; the configuration is its own, as `adapted_config` has it,
+            and so are the pronunciations.
         checkpoint: a file that is written after each round, and gone on from where it is there.
         on_round: is told of each round that ends.
 
@@ -87,9 +97,14 @@ def train_boundary_model(
         The model and its rounds; a model of Gaussians has none, and no checkpoint.
 
     Raises:
-        ValueError: no utterance that can be learned from; a checkpoint of another training.
+        ValueError: no utterance that can be learned from; a checkpoint of another training; a start from
+            Gaussians.
     """
-    material, units, config = prepare(utterances, config, lexicon)
+    if start is None:
+        material, units, config = prepare(utterances, config, lexicon)
+    else:
+        units, config = start.units, adapted_config(start)
+        material = prepare_for(start, utterances)
     if not material.names:
         reasons = "; ".join(f"{u}: {why}" for u, why in [*material.left_out.items()][:3])
         raise ValueError(
@@ -97,7 +112,7 @@ def train_boundary_model(
         )
     for name, why in material.left_out.items():
         _log.warning("%s takes no part in the training: %s", name, why)
-    training = _Training(material, units, config)
+    training = _Training(material, units, config, start)
     if config.mixture:
         return training.classical(), []
     state = training.begin() if checkpoint is None else training.resume(checkpoint)
@@ -115,8 +130,14 @@ def train_boundary_model(
 
 
 class _Training:
-    def __init__(self, material: Material, units: Units, config: BoundaryConfig) -> None:
-        self.material, self.units, self.config = material, units, config
+    def __init__(
+        self,
+        material: Material,
+        units: Units,
+        config: BoundaryConfig,
+        start: BoundaryModel | None = None,
+    ) -> None:
+        self.material, self.units, self.config, self.start = material, units, config, start
         self.columns = columns_of(len(units.names), config)
         self.lengths = [len(x) for x in material.features]
         self.frames = torch.cat(material.features)
@@ -129,7 +150,9 @@ class _Training:
         self.contexts = Contexts.of(material.graphs, config) if config.neighbours else None
 
     def begin(self) -> _State:
-        """The flat start, made better by Gaussians."""
+        """The flat start, made better by Gaussians; or the model from which the training goes on."""
+        if self.start is not None:
+            return self.going_on(self.start)
         state = self.flat()
         if self.config.gaussian_rounds:
             features = [cepstra(x) for x in self.material.features]
@@ -151,6 +174,21 @@ class _Training:
             for x, graph in zip(self.material.features, self.plain, strict=True)
         ]
         return self.empty(torch.cat(pieces))
+
+    def going_on(self, start: BoundaryModel) -> _State:
+        """What a model knows, before the last stage."""
+        stage = len(self.config.stages) - 1
+        network, optimizer = self.fresh(stage)
+        network.load_state_dict(start.network.state_dict())
+        return replace(
+            self.empty(torch.zeros(len(self.frames), dtype=torch.int64)),
+            stage=stage,
+            learned=stage - 1,
+            network=network,
+            optimizer=optimizer,
+            log_prior=start.log_prior,
+            stays=start.stays,
+        )
 
     def classical(self) -> BoundaryModel:
         """A model of Gaussians alone, from the flat start on."""
@@ -179,7 +217,7 @@ class _Training:
         """A training that has not begun."""
         network, optimizer = self.fresh(0)
         stays = torch.full((self.columns,), self.config.stay)
-        return _State(0, 0, columns, network, optimizer, torch.zeros(self.columns), stays, [])
+        return _State(0, 0, None, columns, network, optimizer, torch.zeros(self.columns), stays, [])
 
     def fresh(self, stage: int) -> tuple[BoundaryNetwork | ContextNetwork, torch.optim.Optimizer]:
         """A new network for a stage, always the same."""
@@ -201,11 +239,12 @@ class _Training:
         stage = self.config.stages[state.stage]
         score = moved = None
         fold = self.fold(stage)
-        if state.history:
+        if state.learned is not None:
             columns, targets, score = self.search(state, stage, fold)
             if self.config.durations:
                 state.stays = self.stays_of(columns)
-            moved = float((columns != state.columns).float().mean())
+            if state.history:
+                moved = float((columns != state.columns).float().mean())
             state.columns = columns
             if state.number == 0 and self.is_new(state.stage):
                 state.network, state.optimizer = self.fresh(state.stage)
@@ -214,6 +253,7 @@ class _Training:
         counts = targets.unit_counts() + self.config.prior_floor
         state.log_prior = (counts / counts.sum()).log()[fold]
         loss = self.learn(state, stage, targets)
+        state.learned = state.stage
         return Round(state.stage, state.number, loss, score, moved)
 
     def is_new(self, stage: int) -> bool:
@@ -263,8 +303,9 @@ class _Training:
         return columns, UnitTargets(folded, self.columns), score
 
     def scores(self, state: _State, graphs: Sequence[UtteranceGraph]) -> Iterator[Tensor]:
-        """Of each utterance by the network that was learned last, maybe in the stage before."""
-        fold = self.fold(self.config.stages[state.history[-1].stage])
+        """Of each utterance by the network as it was learned last, maybe in the stage before."""
+        assert state.learned is not None
+        fold = self.fold(self.config.stages[state.learned])
         for features, graph in zip(self.material.features, graphs, strict=True):
             if not isinstance(state.network, ContextNetwork):
                 scores = state.network.log_probs(features)[:, fold] - state.log_prior
@@ -399,6 +440,7 @@ class _Training:
             self.empty(content["columns"]),
             stage=content["stage"],
             number=content["number"],
+            learned=history[-1].stage,
             network=network,
             optimizer=optimizer,
             log_prior=content["log_prior"],
@@ -408,7 +450,9 @@ class _Training:
 
     def key(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""
+        begun = {} if self.start is None else {"start": fingerprint(self.start)}
         return {
+            **begun,
             "config": str(self.config),
             "names": list(self.material.names),
             "lengths": list(self.lengths),

@@ -162,6 +162,11 @@ class Units:
         return len(self.names) - 1
 
     @property
+    def other(self) -> int:
+        """The index of `OTHER`."""
+        return self.names.index(OTHER)
+
+    @property
     def anything(self) -> int:
         """The index of `ANYTHING`."""
         return len(self.names)
