@@ -88,8 +88,12 @@ def adapted(learnt: Learnt, heard: Sequence[SpokenText]) -> Learnt:
     return Learnt(trained.model, str(trained.convergence), seconds)
 
 
-def _used(ruler: Ruler, learnt: Learnt, heard: Sequence[SpokenText]) -> dict[str, Learnt]:
-    """By utterance a model that is adapted to its speaker, where the ruler knows speakers, or else to all."""
+def _used(
+    ruler: Ruler, learnt: Learnt, heard: Sequence[SpokenText], *, adapt: bool
+) -> dict[str, Learnt]:
+    """By utterance its model: adapted to its speaker where the ruler knows speakers, or else to all."""
+    if not adapt:
+        return {one.name: learnt for one in heard}
     groups: dict[str, list[SpokenText]] = {}
     for one in heard:
         groups.setdefault("" if ruler.speaker is None else ruler.speaker(one.name), []).append(one)
@@ -130,6 +134,8 @@ def measure(
     texts = (utterance.words for utterance in ruler.train)
     config = replace(conf.suited(texts, ruler.lexicon), seed=seed)
     learnt = learn(ruler, config) if learned is None else learned(config)
+    used = {name: _used(ruler, learnt, heard, adapt=adapt) for name, heard in ruler.heard.items()}
+    adaptations = {one for of_set in used.values() for one in of_set.values()} - {learnt}
     about = {
         **provenance(),
         # From the project's folder, whatever the current one is.
@@ -137,24 +143,18 @@ def measure(
         "command": command,
         "seed": seed,
         "threads": torch.get_num_threads(),
+        "train_seconds": round(learnt.seconds + sum(one.seconds for one in adaptations), 1),
+        "convergence": learnt.convergence,
         "times_only": True,
     }
     (decoder,) = system.aligners
     for name, heard in ruler.heard.items():
-        used = _used(ruler, learnt, heard) if adapt else {}
-        aligned = {
-            one.name: _aligned(used.get(one.name, learnt).model, one, recogniser) for one in heard
-        }
-        different = list(dict.fromkeys(used.values()))
-        trained = {
-            "train_seconds": round(learnt.seconds + sum(one.seconds for one in different), 1),
-            "convergence": "; ".join(one.convergence for one in different or [learnt]),
-        }
+        aligned = {one.name: _aligned(used[name][one.name].model, one, recogniser) for one in heard}
         yield {
             **{"system": system.name, "seed": seed, "decoder": decoder, "set": name},
             **_scored(ruler, name, {one: found.words for one, found in aligned.items()}),
             "inside_interval": _inside(aligned, ruler.references[name], ruler.inner.get(name)),
-            "provenance": about | trained,
+            "provenance": about,
         }
 
 

@@ -182,6 +182,7 @@ def test_models_are_adapted_to_each_speaker_or_to_each_set(
     assert rows[1]["boundary_mae_ms"] < 8
     plain = list(bench.measure(ruler, _system(bench), 3, learned=learned))
     assert rows[1]["provenance"]["train_seconds"] > plain[1]["provenance"]["train_seconds"]
+    assert rows[0]["provenance"] == rows[1]["provenance"]
     groups.clear()
     list(
         bench.measure(replace(ruler, speaker=None), _system(bench), 3, learned=learned, adapt=True)
