@@ -36,15 +36,15 @@ import torch
 from times_rulers import ROOT, Ruler, Times, of_recipe, rulers
 from torch import Tensor
 
-from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
+from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel
 from espnet_ottc.alignment.boundary.options import parse_boundary_conf
 from espnet_ottc.alignment.boundary.session import train_into
 from espnet_ottc.alignment.boundary.units import read_lexicon
-from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.scoring import TimesScoringOptions, score_times
+from espnet_ottc.alignment.spans import Span
 from espnet_ottc.recipe.results import TIME_METRICS
 from espnet_ottc.recipe.systems import System, read_system
 from espnet_ottc.report.records import read_results, results_text
@@ -55,8 +55,6 @@ CONF = ROOT / "egs2" / "TEMPLATE" / "conf"
 _WORD_COUNTS = ("utterances", "reference_words", "matched_words", "boundaries")
 # Behind a system's name: where a lexicon has the words' phones, where models are adapted to each set.
 _BY_PHONES, _ADAPTED = "_phones", "_adapted"
-# What a recogniser says about an utterance: samples and their rate to its outputs.
-Recogniser = Callable[[Tensor, int], WideOutputs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +64,19 @@ class Learnt:
     model: BoundaryModel
     convergence: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The words of an utterance, and of each the seconds between which its start and its end lie."""
+
+    words: list[Span]
+    start_intervals: list[tuple[float, float]]
+    end_intervals: list[tuple[float, float]]
+
+
+# Aligns by a boundary model beside a recogniser.
+Recogniser = Callable[[BoundaryModel, SpokenText], Aligned]
 
 
 def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
@@ -190,9 +201,7 @@ def _scored(ruler: Ruler, name: str, times: Times) -> dict[str, Any]:
     }
 
 
-def _inside(
-    aligned: dict[str, BoundaryAlignment], outer: Times, inner: Times | None
-) -> float | None:
+def _inside(aligned: dict[str, Aligned], outer: Times, inner: Times | None) -> float | None:
     """Percent of the boundaries whose truth, or some of where it may lie, is in the 90 % interval.
 
     None where a reference lacks words: nothing says then which of them it has.
@@ -213,20 +222,21 @@ def _inside(
 
 def _aligned(
     model: BoundaryModel, utterance: SpokenText, recogniser: Recogniser | None = None
-) -> BoundaryAlignment:
+) -> Aligned:
+    if recogniser is not None:
+        return recogniser(model, utterance)
     samples, rate = utterance.load()
     features = model.features(_at_rate(samples, rate, model.sampling_rate), model.sampling_rate)
-    wide = None
-    if recogniser is not None:
-        wide = WideScores(model, recogniser(samples, rate))(range(len(features)))
-    found = align_features(model, features, utterance.words, len(samples) / rate, wide)
+    found = align_features(model, features, utterance.words, len(samples) / rate)
     if isinstance(found, str):
         raise ValueError(f"{utterance.name}: {found}")
-    return found
+    return Aligned(found.words, found.start_intervals, found.end_intervals)
 
 
 def recogniser_of(system: System, seed: int, folder: Path | None) -> Recogniser | None:
     """The recogniser that a system tunes, in a recipe's folder of experiments; None for one that tunes none.
+
+    Both align as one model, as `ottc-align` has it.
 
     Raises:
         ValueError: it tunes one, and there is no folder.
@@ -236,17 +246,23 @@ def recogniser_of(system: System, seed: int, folder: Path | None) -> Recogniser 
     if folder is None:
         raise ValueError(f"{system.name} tunes {system.tunes}: name its --recognisers")
     # Late: ESPnet takes seconds, and the other systems do without.
-    from espnet_ottc.alignment.windows import frame_outputs
-    from espnet_ottc.espnet.cut_alignment import wide_outputs
-    from espnet_ottc.espnet.trained_model import TrainedModel
+    from espnet_ottc.aligner import Aligner
+    from espnet_ottc.aligner.models.registry import load_model
 
-    model = TrainedModel(folder / system.tunes / f"seed{seed}")
+    speech_model = load_model(str(folder / system.tunes / f"seed{seed}"))
 
-    def outputs(samples: Tensor, rate: int) -> WideOutputs:
-        (found,) = frame_outputs(model, [_at_rate(samples, rate, model.sampling_rate)], None)
-        return wide_outputs(model, found)
+    def aligned(model: BoundaryModel, utterance: SpokenText) -> Aligned:
+        """The times by both."""
+        speech_model.boundary_model = model
+        samples, rate = utterance.load()
+        found = Aligner(speech_model).align(samples, " ".join(utterance.words), sampling_rate=rate)
+        return Aligned(
+            [Span(word.text, word.start, word.end) for word in found.words],
+            [word.start_interval or (word.start,) * 2 for word in found.words],
+            [word.end_interval or (word.end,) * 2 for word in found.words],
+        )
 
-    return outputs
+    return aligned
 
 
 def _at_rate(samples: Tensor, rate: int, wanted: int) -> Tensor:

@@ -14,8 +14,7 @@ _QUIETEST, _LEAST, _MOST = 0.1, 1e-4, 1e-2
 
 def dead_frames(samples: Tensor, sampling_rate: int) -> Tensor:
     """(F,) bool: which of the 10 ms frames are digital silence; what is left at the end is no frame."""
-    size = round(FRAME * sampling_rate)
-    levels = _levels(samples, size)
+    levels = frame_levels(samples, sampling_rate)
     if not len(levels):
         return torch.zeros(0, dtype=torch.bool)
     return levels <= _DEAD * float(torch.stack(samples.aminmax()).abs().max())
@@ -36,8 +35,8 @@ def with_background(samples: Tensor, sampling_rate: int) -> Tensor:
     dead = dead_frames(samples, sampling_rate)
     if not bool(dead.any()) or bool(dead.all()):
         return samples
-    size = round(FRAME * sampling_rate)
-    levels, loudest = _levels(samples, size), float(torch.stack(samples.aminmax()).abs().max())
+    size, levels = round(FRAME * sampling_rate), frame_levels(samples, sampling_rate)
+    loudest = float(torch.stack(samples.aminmax()).abs().max())
     level = levels[~dead].quantile(_QUIETEST).clamp(_LEAST * loudest, _MOST * loudest)
     generator = torch.Generator().manual_seed(0)
     heard = samples.clone()
@@ -49,7 +48,9 @@ def with_background(samples: Tensor, sampling_rate: int) -> Tensor:
     return heard
 
 
-def _levels(samples: Tensor, size: int) -> Tensor:
-    """(F,) of each frame its root mean square; hours of samples are not held again."""
+def frame_levels(samples: Tensor, sampling_rate: int) -> Tensor:
+    """(F,) the root mean square of each 10 ms frame of (N,) samples; what is left at the end is no frame."""
+    size = round(FRAME * sampling_rate)
     frames = samples[: len(samples) // size * size].view(-1, size)
+    # Hours of samples are not held again.
     return torch.cat([block.square().mean(1).sqrt() for block in frames.split(_BLOCK)])

@@ -327,13 +327,28 @@ def test_a_model_as_tensors_is_the_same_model():
         BoundaryModel.from_tensors(tensors)
 
 
-@pytest.mark.parametrize("covers", [0.1, 0.2])
+@pytest.mark.parametrize(
+    ("covers", "loud", "misled"),
+    [
+        (0.1, None, False),
+        (0.2, None, True),
+        # An s that goes on into the word, and the same behind a moment of quiet.
+        (0.2, (0.9, 1.4), False),
+        (0.2, (0.9, 1.0), True),
+        # Longer than any s.
+        (0.45, (0.65, 1.4), True),
+    ],
+)
 def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
-    monkeypatch: pytest.MonkeyPatch, covers: float
+    monkeypatch: pytest.MonkeyPatch, covers: float, loud: tuple[float, float] | None, misled: bool
 ) -> None:
     # The recogniser hears A from 0.2 to 0.5 s, and B from 1.1 to 1.4 s.
     model, rate = _model(), 16000
     samples = 0.1 * torch.randn(round(1.6 * rate), generator=torch.Generator().manual_seed(1))
+    if loud is not None:
+        first, last = (round(second * rate) for second in loud)
+        samples[:first] *= 0.01
+        samples[last:] *= 0.01
     roughly = [(0.2, 0.5), (1.1, 1.4)]
     given = []
 
@@ -352,9 +367,9 @@ def test_a_pause_that_a_word_covers_is_made_short_and_quiet(
     monkeypatch.setattr(beside, "align_features", search)
     outputs = _outputs(frames=40)
     found = beside.align_beside(model, samples, rate, ["A", "B"], outputs, roughly, duration=1.6)
-    if covers < 0.15:
-        assert len(given) == 1
-        assert found.words[1].start == pytest.approx(1.0)
+    assert len(given) == 1 + misled
+    if not misled:
+        assert found.words[1].start == pytest.approx(1.1 - covers)
         return
     # The pause had 0.6 s; 50 ms beside either word and twice 0.1 s are left of it.
     (features, duration, wide), (short, left, heard) = given

@@ -14,8 +14,8 @@ import torch
 from times_rulers import Ruler, digits, ending_inside
 
 from espnet_ottc.alignment.boundary.material import SpokenText
-from espnet_ottc.alignment.boundary.wide import WideOutputs
-from espnet_ottc.alignment.spans import FrameGrid, Span
+from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.spans import Span
 from espnet_ottc.report.results import read_rows
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bench_times.py"
@@ -127,15 +127,14 @@ def test_a_planted_corpus_is_measured_against_both_of_its_references(
     edges = list(bench.measure(plain, _system(bench), 3, learned=learned))
     assert edges[1]["boundary_mae_ms"] > rows[1]["boundary_mae_ms"] + 5
 
-    # A recogniser that hears speech nowhere makes the words shorter.
-    def hears_nothing(samples: torch.Tensor, rate: int) -> WideOutputs:
-        log_probs = torch.tensor([[0.0, -40.0]]).expand(round(len(samples) / rate / 0.04), 2)
-        return WideOutputs(log_probs, FrameGrid(0.04), ["|", "a"], frozenset({0}), None)
+    # What a recogniser and the model find together is what is measured.
+    def ends_early(model: BoundaryModel, utterance: SpokenText) -> object:
+        found = bench._aligned(model, utterance)
+        words = [Span(one.symbol, one.start, one.end - 0.02) for one in found.words]
+        return replace(found, words=words)
 
-    beside = list(
-        bench.measure(plain, _system(bench), 3, learned=learned, recogniser=hears_nothing)
-    )
-    assert beside[1]["end_bias_ms"] < edges[1]["end_bias_ms"]
+    beside = list(bench.measure(plain, _system(bench), 3, learned=learned, recogniser=ends_early))
+    assert beside[1]["end_bias_ms"] == pytest.approx(edges[1]["end_bias_ms"] - 20)
     path = tmp_path / "times_x.jsonl"
     bench._add(path, edges)
     bench._add(path, rows)

@@ -1,15 +1,17 @@
 """Words by a boundary model beside a recogniser, which says where nobody speaks.
 
 A boundary model knows speech and quiet rooms.  Hiss in a pause is like an s to it, and may become a part of a
-word.  A recogniser hears seconds, and knows better.
+word.  A recogniser hears seconds, and knows better.  But it can also miss the s of a voice that it does not
+know.  Between hiss and the word there is a moment of quiet; a sound of the word goes on into the next one.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from espnet_ottc.alignment.background import FRAME, frame_levels
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features, of_recording
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.model import BoundaryModel
@@ -18,8 +20,11 @@ from espnet_ottc.alignment.boundary.wide import WideOutputs, WideScores
 from espnet_ottc.alignment.spans import FrameGrid, Span
 from espnet_ottc.alignment.steady_sound import Shortened, without_stretches
 
-# Seconds of a pause, as the recogniser has it, that a word may cover; and of it that stay beside the words.
-_COVERED, _BESIDE = 0.15, 0.05
+# Seconds of a pause, as the recogniser has it, that a word may cover, and where they are all loud; and of it
+# that stay beside the words.
+_COVERED, _LOUD_COVERED, _BESIDE = 0.15, 0.4, 0.05
+# A moment of quiet: its frames, and their level as a multiple of the room's; the share of frames below that.
+_QUIET_FRAMES, _QUIET, _ROOM = 3, 2.0, 0.1
 
 
 def align_beside(
@@ -34,8 +39,9 @@ def align_beside(
 ) -> BoundaryAlignment | str:
     """Times by one search over both models' scores.
 
-    Where a word covers more than 150 ms of what the recogniser alone takes for a pause, its piece of the
-    utterance is searched again with this pause short and quiet.
+    Where a word covers more than 150 ms of what the recogniser alone takes for a pause, with a moment of
+    quiet in it, or more than 400 ms, its piece of the utterance is searched again with this pause short and
+    quiet.
 
     Args:
         model: the boundary model.
@@ -61,18 +67,20 @@ def align_beside(
         )
         if isinstance(found, str) or not roughly:
             return found
-        pauses = _covered(found.words, _within(piece, roughly), piece.duration)
-        if not pauses:
-            return found
         first, last = (
             round(seconds * sampling_rate)
             for seconds in (piece.offset, piece.offset + piece.duration)
         )
-        sound = _without_pauses(samples[first:last], sampling_rate, pauses)
+        heard = samples[first:last]
+        covered = _covered(found.words, _within(piece, roughly), piece.duration)
+        misled = covered and _misleading(covered, heard, sampling_rate)
+        if not misled:
+            return found
+        sound = _without_pauses(heard, sampling_rate, misled)
         short = model.features(sound.samples, sampling_rate)
-        heard = _wide_of(wide, piece, sound, axis, len(short))
+        beside = _wide_of(wide, piece, sound, axis, len(short))
         left = piece.duration - sound.seconds_out(sampling_rate)
-        again = align_features(model, short, said, left, heard)
+        again = align_features(model, short, said, left, beside)
         return found if isinstance(again, str) else of_recording(again, sound)
 
     whole = Piece(range(len(words)), range(len(features)), 0.0, duration)
@@ -85,20 +93,40 @@ def _within(piece: Piece, roughly: Sequence[Times]) -> list[Times]:
     return [(start - piece.offset, end - piece.offset) for start, end in times]
 
 
-def _covered(words: Sequence[Span], roughly: Sequence[Times], duration: float) -> list[Times]:
-    """Pauses of the recogniser of which a word covers too much."""
+def _covered(
+    words: Sequence[Span], roughly: Sequence[Times], duration: float
+) -> dict[Times, list[Times]]:
+    """Pauses of the recogniser of which a word covers much, and what is covered."""
     edges = itertools.pairwise([(0.0, 0.0), *roughly, (duration, duration)])
     # Only the words about a pause can reach into it.
     beside = itertools.pairwise([None, *words, None])
+    found = {}
+    for ((_, start), (end, _)), both in zip(edges, beside, strict=True):
+        parts = [(max(start, word.start), min(end, word.end)) for word in both if word is not None]
+        if much := [(first, last) for first, last in parts if last - first > _COVERED]:
+            found[start, end] = much
+    return found
+
+
+def _misleading(
+    covered: Mapping[Times, Sequence[Times]], samples: Tensor, sampling_rate: int
+) -> list[Times]:
+    """The pauses of which more is covered than a sound of a word lasts, or what is not all loud."""
+    levels = frame_levels(samples, sampling_rate)
+    loud = levels > _QUIET * levels.quantile(_ROOM)
     return [
-        (start, end)
-        for ((_, start), (end, _)), both in zip(edges, beside, strict=True)
+        pause
+        for pause, parts in covered.items()
         if any(
-            min(end, word.end) - max(start, word.start) > _COVERED
-            for word in both
-            if word is not None
+            last - first > _LOUD_COVERED or _has_quiet(loud, first, last) for first, last in parts
         )
     ]
+
+
+def _has_quiet(loud: Tensor, first: float, last: float) -> bool:
+    """Whether there is a moment of quiet between two times."""
+    frames = loud[round(first / FRAME) : round(last / FRAME)]
+    return bool((~frames.unfold(0, _QUIET_FRAMES, 1).any(1)).any())
 
 
 def _without_pauses(samples: Tensor, sampling_rate: int, pauses: Sequence[Times]) -> Shortened:
