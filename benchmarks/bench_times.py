@@ -81,20 +81,18 @@ Recogniser = Callable[[BoundaryModel, SpokenText], Aligned]
 
 def learn(ruler: Ruler, config: BoundaryConfig) -> Learnt:
     """Train a boundary model on a ruler's training set."""
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        trained = train_into(
-            Path(folder) / "model", ruler.train, config, ruler.lexicon, anyway=True
-        )
-    seconds = round(time.process_time() - begun, 1)
-    return Learnt(trained.model, str(trained.convergence), seconds)
+    return _trained(ruler.train, config=config, lexicon=ruler.lexicon)
 
 
-def adapted(learnt: Learnt, heard: Sequence[SpokenText]) -> Learnt:
+def adapted(model: BoundaryModel, heard: Sequence[SpokenText]) -> Learnt:
     """A model that has gone on to learn from what it aligns, by its texts."""
+    return _trained(heard, start=model)
+
+
+def _trained(utterances: Sequence[SpokenText], **how: Any) -> Learnt:
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_into(Path(folder) / "model", heard, start=learnt.model, anyway=True)
+        trained = train_into(Path(folder) / "model", utterances, anyway=True, **how)
     seconds = round(time.process_time() - begun, 1)
     return Learnt(trained.model, str(trained.convergence), seconds)
 
@@ -108,12 +106,10 @@ def _used(
     groups: dict[str, list[SpokenText]] = {}
     for one in heard:
         groups.setdefault("" if ruler.speaker is None else ruler.speaker(one.name), []).append(one)
-    return {
-        one.name: found
-        for group in groups.values()
-        for found in (adapted(learnt, group),)
-        for one in group
-    }
+    found = {}
+    for group in groups.values():
+        found |= dict.fromkeys((one.name for one in group), adapted(learnt.model, group))
+    return found
 
 
 def measure(

@@ -208,6 +208,8 @@ def _trained(
         from espnet_ottc.bin.tune import tune_model
 
         return tune_model(options, how, utterances, options.out / TUNED_MODEL)
+    if alone and options.weights is not None:
+        raise ValueError(f"{options.model} is a boundary model: it takes no other --weights")
     folder = options.out / BOUNDARY_MODEL
     check_other_folder(options.model, folder)
     trained = train_on(

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tune(options: argparse.Namespace) -> None:
     require_extra("align", "ottc-tune")
     check_folder("--out", options.out)
+    if options.adapt and options.lexicon is not None:
+        raise ValueError("--lexicon has no use with --adapt: the model has a spelling of its own")
     for name in ("lexicon", "weights"):
         check_file(f"--{name}", getattr(options, name))
     # Late: a command's help needs none of it.

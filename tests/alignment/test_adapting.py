@@ -174,6 +174,10 @@ def test_the_commands_adapt_the_model_that_they_are_given(
         ([*command, "--out", str(out), "--adapt", "--lexicon", __file__], "--lexicon goes with"),
         ([*command, "--out", str(out), "--adapt", "--calibrate", "x.json"], "--adapt calibrate"),
         ([*command, "--out", str(out), "--adapt", "--allow_gaps"], "no use with --adapt"),
+        (
+            [*command, "--out", str(out), "--adapt", "--weights", __file__],
+            "takes no other --weights",
+        ),
     ):
         assert align(arguments) == 1
         assert said_of_it in capsys.readouterr().err

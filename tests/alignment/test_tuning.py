@@ -192,6 +192,9 @@ def test_the_boundary_model_of_a_tuned_model_is_adapted(tmp_path, capsys):
     assert Aligner.from_pretrained(str(out / "tuned_model")).search == "boundary"
     assert tune(["--model", "tone:x", *data, "--out", str(tmp_path / "b"), "--adapt"]) == 1
     assert "has no boundary model to adapt" in capsys.readouterr().err
+    lexicon = ["--lexicon", __file__]
+    assert tune(["--model", str(tuned), *data, "--out", str(out), "--adapt", *lexicon]) == 1
+    assert "--lexicon has no use with --adapt" in capsys.readouterr().err
     # A model that were its own recogniser could not be loaded.
     for adapt in ([], ["--adapt"]):
         assert tune(["--model", str(tuned), *data, "--out", str(tuned), *adapt]) == 1

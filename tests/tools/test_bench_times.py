@@ -170,9 +170,9 @@ def test_models_are_adapted_to_each_speaker_or_to_each_set(
     groups: list[list[str]] = []
     adapted = bench.adapted
 
-    def counted(learnt: object, heard: list[SpokenText]) -> object:
+    def counted(model: BoundaryModel, heard: list[SpokenText]) -> object:
         groups.append([one.name for one in heard])
-        return adapted(learnt, heard)
+        return adapted(model, heard)
 
     monkeypatch.setattr(bench, "adapted", counted)
     rows = list(bench.measure(ruler, _system(bench), 3, learned=learned, adapt=True))

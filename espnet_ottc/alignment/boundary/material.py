@@ -105,6 +105,10 @@ def prepare_for(model: BoundaryModel, utterances: Sequence[SpokenText]) -> Mater
 
     An utterance is left out as by `prepare`, and where it has letters that the model has not heard, or fewer
     bands than the model has.
+
+    Args:
+        model: whose units and bands stay.
+        utterances: recordings with their texts.
     """
     config = model.config
     _, found, left_out = _read(_shuffled(utterances, config), config, fitted=False)

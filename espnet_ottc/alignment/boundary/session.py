@@ -70,7 +70,7 @@ def train_into(
 
     Raises:
         NotConvergedError: the training did not find the words; nothing is kept.
-        ValueError: no utterance that can be learned from.
+        ValueError: no utterance that can be learned from; a start from Gaussians.
         OSError: the folder cannot be written.
     """
     if start is not None:
