@@ -20,6 +20,8 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
     assert (free.context, free.window, free.gaussian_rounds) == (2, 0.025, 16)
     assert (many.own_units, free.own_units) == (0, 0)
     for config in (many, free):
+        assert config.quiet_score
+        assert not config.learns_quiet
         assert [stage.neighbours for stage in config.stages] == [0, 2]
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
@@ -39,7 +41,9 @@ def test_phones_of_a_lexicon_move_joints_less_and_phones_that_are_words_do_not()
     # A plain start finds no words of a few phones each.
     few = suited_config(DIGITS, lexicon={"one": (("w", "ah", "n"),)})
     assert few.gaussian_rounds == suited_config(SENTENCES).gaussian_rounds > 0
-    assert suited_config(DIGITS, lexicon={w: ((w,),) for w in DIGITS[0]}) == BoundaryConfig()
+    # Phones that are words may be as quiet as silence.
+    phones = {w: ((w,),) for w in DIGITS[0]}
+    assert suited_config(DIGITS, lexicon=phones) == BoundaryConfig(quiet_score=0.0)
 
 
 def test_the_options_name_a_dictionary(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
 from espnet_ottc.alignment.boundary.model import BoundaryModel
+from espnet_ottc.alignment.boundary.quiet import quiet_frames, with_quiet
 from espnet_ottc.alignment.boundary.units import ANYTHING, PAUSES
 from espnet_ottc.alignment.spans import Span
 from espnet_ottc.alignment.steady_sound import Shortened
@@ -69,7 +70,8 @@ def align_features(
     if graph.shortest > len(features):
         return f"its words need {graph.shortest} frames, got {len(features)}"
     narrow = model.scores(features, graph)
-    scores = _with_wide(narrow, wide, config.wide_share, graph)
+    scores = with_quiet(narrow, quiet_frames(features), config)
+    scores = _with_wide(scores, wide, config.wide_share, graph)
     if model.units.anything in graph.units:
         narrow, scores = pad(narrow, (0, 1)), pad(scores, (0, 1))
     (path,) = best_paths([scores], [graph.chain]).states

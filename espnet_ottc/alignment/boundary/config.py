@@ -119,6 +119,9 @@ class BoundaryConfig:
         least_count: units that are heard less often are taken together, ≥ 0.
         own_uses: how often a word is heard at least whose letters are units of their own, > 0.
         own_units: how many of these there are at most, of the words that are heard most often, ≥ 0.
+        quiet_score: what silence gains on each frame well inside a stretch as quiet as the recording's
+            quietest sound, nats ≥ 0.
+        learns_quiet: whether it gains that in the training's searches, too.
         wide_share: share of a wide model's log-probabilities that is added to the scores, ≥ 0.
         boundary_scale: what scores are multiplied by where boundaries' probabilities are computed, > 0.
         interval_scale: likewise for the intervals that hold boundaries, > 0; neighbouring frames say the
@@ -167,6 +170,8 @@ class BoundaryConfig:
     least_count: int = 10
     own_uses: int = 50
     own_units: int = 150
+    quiet_score: float = 3.0
+    learns_quiet: bool = True
     wide_share: float = 0.1
     boundary_scale: float = 1.0
     interval_scale: float = 0.3
@@ -197,6 +202,7 @@ class BoundaryConfig:
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
+        _at_least(0, quiet_score=self.quiet_score)
         _one_of(STARTS, start=self.start)
         _at_least(0, mixture=self.mixture)
         if self.mixture & (self.mixture - 1) or (self.mixture and not self.gaussian_rounds):

@@ -33,6 +33,7 @@ def _stages_in_context(frames: int) -> list[dict[str, int]]:
 MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
     "own_units": 0,
+    "learns_quiet": False,
     "join_shift": 0.004,
     "stages": [{"rounds": 12, "epochs": 2}, {"rounds": 5, "epochs": 1, "neighbours": 2}],
 }
@@ -74,4 +75,7 @@ def suited_config(
     if lexicon is not None:
         shift = 0.0 if whole else _OF_PHONES * suits.get("join_shift", 0.0)
         suits = {**suits, "join_shift": shift}
+    if whole:
+        # Closures are words themselves, as TIMIT has them, and as quiet as silence.
+        suits = {**suits, "quiet_score": 0.0}
     return BoundaryConfig.from_json({**suits, **(values or {})})

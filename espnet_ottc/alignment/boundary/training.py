@@ -22,6 +22,7 @@ from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare, prepare_for
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
+from espnet_ottc.alignment.boundary.quiet import quiet_frames, with_quiet
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.targets import Contexts, Targets, UnitTargets, likeliest
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
@@ -140,6 +141,7 @@ class _Training:
         self.material, self.units, self.config, self.start = material, units, config, start
         self.columns = columns_of(len(units.names), config)
         self.lengths = [len(x) for x in material.features]
+        self.quiet = [quiet_frames(x) for x in material.features]
         self.frames = torch.cat(material.features)
         ends = torch.tensor(self.lengths).cumsum(0)
         self.first = (ends - torch.tensor(self.lengths)).repeat_interleave(
@@ -306,14 +308,16 @@ class _Training:
         """Of each utterance by the network as it was learned last, maybe in the stage before."""
         assert state.learned is not None
         fold = self.fold(self.config.stages[state.learned])
-        for features, graph in zip(self.material.features, graphs, strict=True):
-            if not isinstance(state.network, ContextNetwork):
-                scores = state.network.log_probs(features)[:, fold] - state.log_prior
-                yield scores if graph.windows is None else scores[:, graph.letters[:-1]]
-            else:
+        heard = zip(self.material.features, self.quiet, graphs, strict=True)
+        for features, quiet, graph in heard:
+            if isinstance(state.network, ContextNetwork):
                 # no stage without neighbours follows one that has some
                 assert graph.windows is not None
-                yield state.network.scores(features, graph.windows)
+                found = state.network.scores(features, graph.windows)
+            else:
+                found = state.network.log_probs(features)[:, fold] - state.log_prior
+                found = found if graph.windows is None else found[:, graph.letters[:-1]]
+            yield with_quiet(found, quiet, self.config) if self.config.learns_quiet else found
 
     def find(
         self,
