@@ -15,7 +15,7 @@ from espnet_ottc.alignment.boundary.graph import columns_of
 # Frames over which levels are smoothed; the share of the frames that are the quietest, how much louder others
 # are at most, and how far below the mean all are at least, in units of the features.  Where nothing is far
 # below it, as in steady noise, nothing is quiet.
-_SMOOTH, _QUIETEST, _LOUDER, _BELOW = 5, 0.1, 0.2, 0.3
+_SMOOTH, _QUIETEST, _LOUDER, _BELOW = 5, 0.1, 0.15, 0.3
 # Frames of a stretch at least; of it those that may belong to the word before, and to the one behind.
 _LEAST, _BEFORE, _BEHIND = 10, 2, 4
 
