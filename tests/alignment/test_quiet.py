@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tone_words import RATE, small_config, spoken
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import align_features
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.graph import columns_of
+from espnet_ottc.alignment.boundary.material import SpokenText
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
 from espnet_ottc.alignment.boundary.quiet import quiet_frames, with_quiet
+from espnet_ottc.alignment.boundary.training import train_boundary_model
 from espnet_ottc.alignment.boundary.units import Units
 
 MELS = 40
@@ -84,3 +87,19 @@ def test_a_last_letter_as_quiet_as_the_room_does_not_take_the_pause() -> None:
     assert 0.6 < short.words[0].end < 0.7
     # Whoever reads how well the words fit gets what the network says.
     assert short.words[1] == taken.words[1]
+
+
+def test_the_training_searches_with_what_silence_gains_where_it_is_to() -> None:
+    heard = []
+    for number in range(6):
+        samples, words, _ = spoken(number)
+        heard.append(SpokenText(str(number), tuple(words), lambda samples=samples: (samples, RATE)))
+
+    def scores(**options: float | bool) -> list[float | None]:
+        """Of each round's search."""
+        _, rounds = train_boundary_model(heard, small_config(**options))
+        return [one.score for one in rounds]
+
+    without = scores(quiet_score=0.0)
+    assert scores(learns_quiet=False) == without
+    assert scores() != without
