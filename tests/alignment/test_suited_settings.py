@@ -23,6 +23,10 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
         assert config.quiet_score
         assert not config.learns_quiet
         assert [stage.neighbours for stage in config.stages] == [0, 2]
+        assert config.boundary_scale < 1
+    # What sees several frames has a network of single ones beside it.
+    assert many.narrow is None
+    assert free.narrow == Stage(rounds=1, epochs=10, context=0)
     # Two recordings of whatever text are free text.
     assert suited_config([["one", "two"], ["three"]]) == free
 

@@ -102,6 +102,9 @@ class BoundaryConfig:
         networks: trained side by side from other random numbers; their scores are averaged.
         mixture: Gaussians of each state's cepstra in place of the networks, a power of two: a classical
             GMM-HMM, which `gaussian_rounds` train before each doubling; 0 for networks.
+        narrow_epochs: of a further network, of units alone, that learns where the others have found them, ≥ 0;
+            its scores and theirs are averaged.  0 for none; Gaussians never have one.
+        narrow_context: frames on either side that it sees, ≥ 0.
         stages: of the training, one after the other; the first is without neighbours, and all others that
             have some have as many.
         start: "loud" shares the frames between the first loud one and the last out evenly, and leaves the
@@ -157,6 +160,8 @@ class BoundaryConfig:
     noise: float = 0.5
     networks: int = 1
     mixture: int = 0
+    narrow_epochs: int = 0
+    narrow_context: int = 0
     stages: tuple[Stage, ...] = (Stage(),)
     start: str = "loud"
     gaussian_rounds: int = 0
@@ -205,6 +210,7 @@ class BoundaryConfig:
         _at_least(0, quiet_score=self.quiet_score)
         _one_of(STARTS, start=self.start)
         _at_least(0, mixture=self.mixture)
+        _at_least(0, narrow_epochs=self.narrow_epochs, narrow_context=self.narrow_context)
         if self.mixture & (self.mixture - 1) or (self.mixture and not self.gaussian_rounds):
             raise ValueError(
                 f"mixture must be a power of two, with gaussian_rounds; got {self.mixture} and "
@@ -239,6 +245,13 @@ class BoundaryConfig:
     def neighbours(self) -> int:
         """Letters on either side that the finished network knows; Gaussians know none."""
         return 0 if self.mixture else self.stages[-1].neighbours
+
+    @property
+    def narrow(self) -> Stage | None:
+        """How the network of units alone learns, where there is one."""
+        if self.mixture or not self.narrow_epochs:
+            return None
+        return Stage(rounds=1, epochs=self.narrow_epochs, context=self.narrow_context)
 
     def steps_and_epochs(self, stage: Stage, frames: int) -> tuple[int, int]:
         """The steps of an epoch, and the epochs of a round.

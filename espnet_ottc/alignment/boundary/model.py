@@ -25,7 +25,7 @@ from espnet_ottc.utils.json_files import read_json_object
 FORMAT = "espnet_ottc boundary model 1"
 _DESCRIPTION, _PARAMETERS = "boundary_model.json", "boundary_model.pt"
 # Of a model as tensors: its description as UTF-8, and the other entries that are no parameter.
-_WRITTEN, _PRIOR, _STAYS, _NETWORK = "description", "log_prior", "stays", "network."
+_WRITTEN, _PRIOR, _STAYS, _NETWORKS = "description", "log_prior", "stays", ("network", "narrow")
 SAMPLING_RATE = 16000
 _FRAMES_AT_ONCE = 1 << 15
 # What cannot be spelled is often a word, of a third of a second.
@@ -83,6 +83,7 @@ class BoundaryModel:
         network: its parameters, in eval mode; or those of letters in context, or Gaussians.
         log_prior: (columns,) log-probability of each unit's states in the training.
         stays: (columns,) probability of staying in each state.
+        narrow: a further network, in eval mode, whose scores and the other's are averaged.
     """
 
     config: BoundaryConfig
@@ -90,6 +91,7 @@ class BoundaryModel:
     network: BoundaryNetwork | ContextNetwork | MixtureNetwork
     log_prior: Tensor
     stays: Tensor
+    narrow: BoundaryNetwork | None = None
 
     @property
     def sampling_rate(self) -> int:
@@ -114,22 +116,33 @@ class BoundaryModel:
             graph: what is said; its column of anything is not among the scores.
         """
         if not isinstance(self.network, ContextNetwork):
-            found = self.network.log_probs(features) - self.log_prior
+            found = self._with_narrow(self.network.log_probs(features) - self.log_prior, features)
             if not self.knows_other:
                 found[:, self._other] = 0.0
             return found
-        windows = graph.windows
+        windows, columns = graph.windows, graph.letters[:-1]
         # whoever has such a network makes such graphs
         assert windows is not None
         if self.knows_other:
-            return self.network.scores(features, windows)
+            return self._with_narrow(self.network.scores(features, windows), features, columns)
         unheard = windows == self.units.other
         letters = unheard[:, self.config.neighbours]
         found = self.network.scores(features, windows.masked_fill(unheard, self.units.anything))
+        found = self._with_narrow(found, features, columns)
         found[:, : letters.numel() * self.config.states].masked_fill_(
             letters.repeat_interleave(self.config.states), 0.0
         )
         return found
+
+    def _with_narrow(
+        self, scores: Tensor, features: Tensor, columns: Tensor | None = None
+    ) -> Tensor:
+        """The mean of (T, columns) scores and those of the narrow network, in place, where there is one."""
+        if self.narrow is None:
+            return scores
+        beside = self.narrow.log_probs(features) - self.log_prior
+        beside = beside if columns is None else beside.index_select(1, columns)
+        return scores.add_(beside).div_(2)
 
     @property
     def _other(self) -> slice:
@@ -191,8 +204,12 @@ class BoundaryModel:
         """
         written = json.dumps(self._description()).encode()
         named = self._parameters()
-        network = {f"{_NETWORK}{name}": value for name, value in named.pop("network").items()}
-        return {_WRITTEN: torch.tensor(list(written), dtype=torch.float32), **named, **network}
+        networks = {
+            f"{kind}.{name}": value
+            for kind in _NETWORKS
+            for name, value in named.pop(kind, {}).items()
+        }
+        return {_WRITTEN: torch.tensor(list(written), dtype=torch.float32), **named, **networks}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "BoundaryModel":
@@ -208,14 +225,17 @@ class BoundaryModel:
                 for name, value in tensors.items()
                 if name != _WRITTEN
             }
-            network = {
-                name.removeprefix(_NETWORK): value
-                for name, value in parameters.items()
-                if name.startswith(_NETWORK)
+            networks = {
+                kind: {
+                    name.removeprefix(f"{kind}."): value
+                    for name, value in parameters.items()
+                    if name.startswith(f"{kind}.")
+                }
+                for kind in _NETWORKS
             }
             return cls._of(
                 json.loads(written),
-                {"network": network, _PRIOR: parameters[_PRIOR], _STAYS: parameters[_STAYS]},
+                {**networks, _PRIOR: parameters[_PRIOR], _STAYS: parameters[_STAYS]},
             )
         except _FAULTS as fault:
             raise ValueError(f"not the tensors of a boundary model: {fault}") from fault
@@ -229,8 +249,10 @@ class BoundaryModel:
         }
 
     def _parameters(self) -> dict[str, Any]:
+        narrow = {} if self.narrow is None else {_NETWORKS[1]: self.narrow.state_dict()}
         return {
-            "network": self.network.state_dict(),
+            _NETWORKS[0]: self.network.state_dict(),
+            **narrow,
             _PRIOR: self.log_prior,
             _STAYS: self.stays,
         }
@@ -247,10 +269,11 @@ class BoundaryModel:
             lexicon = {w: tuple(tuple(v) for v in variants) for w, variants in lexicon.items()}
         units = Units(description["units"], lexicon)
         columns = columns_of(len(units.names), config)
-        tensors = parameters["network"]
+        tensors = parameters[_NETWORKS[0]]
         if config.networks * config.layers + config.neighbours > len(tensors):
             raise ValueError(f"it describes more than the {len(tensors)} tensors that it has")
         network: BoundaryNetwork | ContextNetwork | MixtureNetwork
+        narrow: BoundaryNetwork | None = None
         # Nothing is filled before it fits: a damaged description may want a lot of memory.
         with torch.device("meta"):
             if config.mixture:
@@ -259,8 +282,14 @@ class BoundaryModel:
                 network = ContextNetwork(config, config.context, config.neighbours, units.silence)
             else:
                 network = BoundaryNetwork(config, config.context, columns)
+            if config.narrow is not None:
+                narrow = BoundaryNetwork(config, config.narrow.context, columns)
         network.to_empty(device="cpu").load_state_dict(tensors)
-        return cls(config, units, network.eval(), parameters[_PRIOR], parameters[_STAYS])
+        if narrow is not None:
+            narrow.to_empty(device="cpu").load_state_dict(parameters[_NETWORKS[1]])
+            narrow.eval()
+        prior, stays = parameters[_PRIOR], parameters[_STAYS]
+        return cls(config, units, network.eval(), prior, stays, narrow)
 
     @classmethod
     def load(cls, folder: Path) -> "BoundaryModel":

@@ -4,7 +4,8 @@ Where a few words come again and again, as digits or commands do, sharp times ar
 start, and each word has letters of its own.  With more words, shares of the frames need Gaussians to become
 words, and letters that have been learned alone are then learned between their neighbours.  As long as words
 come often, each letter is heard in few surroundings, and a single frame tells the letters apart.  In free
-text nearly every word is new: there a frame needs its neighbours, too.
+text nearly every word is new: there a frame needs its neighbours, too.  What sees them hears a word before
+it begins and after it has ended; a network of single frames beside it says when.
 
 Letters between their neighbours are found late where two words meet; phones of a dictionary less so, and
 they bear a wider view.  Few words of two or three phones find nothing from a plain start: they need
@@ -34,6 +35,7 @@ MANY_WORDS: Mapping[str, Any] = {
     **{"durations": 1.0, "gaussian_rounds": 16, "least_steps": 1},
     "own_units": 0,
     "learns_quiet": False,
+    "boundary_scale": 0.5,
     "join_shift": 0.004,
     "stages": [{"rounds": 12, "epochs": 2}, {"rounds": 5, "epochs": 1, "neighbours": 2}],
 }
@@ -42,6 +44,7 @@ FREE_TEXT: Mapping[str, Any] = {
     "join_shift": 0.008,
     "window": 0.025,
     "noise": 0.25,
+    "narrow_epochs": 10,
     "stages": _stages_in_context(2),
 }
 FREE_TEXT_IN_PHONES: Mapping[str, Any] = {**FREE_TEXT, "stages": _stages_in_context(3)}

@@ -126,7 +126,8 @@ def train_boundary_model(
         training.advance(state, done)
         if checkpoint is not None:
             training.keep(state, checkpoint)
-    model = BoundaryModel(config, units, state.network.eval(), state.log_prior, state.stays)
+    network, narrow = state.network.eval(), training.narrow(state)
+    model = BoundaryModel(config, units, network, state.log_prior, state.stays, narrow)
     return model, state.history
 
 
@@ -221,12 +222,14 @@ class _Training:
         stays = torch.full((self.columns,), self.config.stay)
         return _State(0, 0, None, columns, network, optimizer, torch.zeros(self.columns), stays, [])
 
-    def fresh(self, stage: int) -> tuple[BoundaryNetwork | ContextNetwork, torch.optim.Optimizer]:
+    def fresh(
+        self, number: int, stage: Stage | None = None
+    ) -> tuple[BoundaryNetwork | ContextNetwork, torch.optim.Optimizer]:
         """A new network for a stage, always the same."""
-        config, here = self.config, self.config.stages[stage]
+        config, here = self.config, stage or self.config.stages[number]
         network: BoundaryNetwork | ContextNetwork
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed * 1000 + stage)
+            torch.manual_seed(config.seed * 1000 + number)
             if here.neighbours:
                 silence = self.units.silence
                 network = ContextNetwork(config, here.context, here.neighbours, silence)
@@ -235,6 +238,21 @@ class _Training:
         return network, torch.optim.AdamW(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
+
+    def narrow(self, state: _State) -> BoundaryNetwork | None:
+        """A network of units alone that has learned where the training at its end finds them."""
+        config, end, stage = self.config, len(self.config.stages), self.config.narrow
+        if stage is None:
+            return None
+        graphs = self.material.graphs if config.neighbours else self.plain
+        columns, _ = self.find(state, self.scores(state, graphs), graphs, None)
+        network, optimizer = self.fresh(end, stage)
+        assert isinstance(network, BoundaryNetwork)
+        if self.start is not None and self.start.narrow is not None:
+            network.load_state_dict(self.start.narrow.state_dict())
+        beside = replace(state, stage=end, network=network, optimizer=optimizer)
+        self.learn(beside, stage, UnitTargets(columns, self.columns))
+        return network.eval()
 
     def round(self, state: _State) -> Round:
         """Find the states with what is known, and learn them."""
