@@ -102,7 +102,7 @@ class BoundaryConfig:
         networks: trained side by side from other random numbers; their scores are averaged.
         mixture: Gaussians of each state's cepstra in place of the networks, a power of two: a classical
             GMM-HMM, which `gaussian_rounds` train before each doubling; 0 for networks.
-        narrow_epochs: of a further network, of units alone, that learns where the others have found them, ≥ 0;
+        narrow_epochs: of a further network, of units alone, that learns where the others found them, ≥ 0;
             its scores and theirs are averaged.  0 for none; Gaussians never have one.
         narrow_context: frames on either side that it sees, ≥ 0.
         stages: of the training, one after the other; the first is without neighbours, and all others that
