@@ -140,9 +140,13 @@ class BoundaryModel:
         """The mean of (T, columns) scores and those of the narrow network, in place, where there is one."""
         if self.narrow is None:
             return scores
-        beside = self.narrow.log_probs(features) - self.log_prior
-        beside = beside if columns is None else beside.index_select(1, columns)
-        return scores.add_(beside).div_(2)
+        narrow = self.narrow.log_probs(features) - self.log_prior
+        # Of each letter once more, an hour's frames would take as much memory again.
+        for some, beside in zip(
+            scores.split(_FRAMES_AT_ONCE), narrow.split(_FRAMES_AT_ONCE), strict=True
+        ):
+            some.add_(beside if columns is None else beside.index_select(1, columns)).div_(2)
+        return scores
 
     @property
     def _other(self) -> slice:
