@@ -39,6 +39,7 @@ class Chain:
         skip_sources: (K,) int32 states from which a skip goes,
         skip_targets: (K,) to a later state; rising.
         skip_scores: (K,) float32.
+        entrances: (S,) bool: states in which something begins, see `sum_paths`; None has none.
 
     Raises:
         ValueError: tensors of other shapes, skips that do not go forward or are not in order, too many into
@@ -53,6 +54,7 @@ class Chain:
     skip_sources: Tensor
     skip_targets: Tensor
     skip_scores: Tensor
+    entrances: Tensor | None = None
 
     def __post_init__(self) -> None:
         S, K = self.states, len(self.skip_sources)
@@ -62,6 +64,8 @@ class Chain:
         skips = {tuple(x.shape) for x in (self.skip_sources, self.skip_targets, self.skip_scores)}
         if shapes != {(S,)} or skips != {(K,)}:
             raise ValueError(f"a chain needs (S,) states and (K,) skips, got {shapes} and {skips}")
+        if self.entrances is not None and self.entrances.shape != (S,):
+            raise ValueError(f"entrances must be ({S},), got {tuple(self.entrances.shape)}")
         if not K:
             return
         sources, targets = self.skip_sources, self.skip_targets
@@ -144,6 +148,7 @@ def sum_paths(
     levels: Sequence[float] = (),
     occupancies: bool = False,
     scale: float = 1.0,
+    arrivals: Sequence[Tensor] | None = None,
     around: Sequence[Tensor | None] | None = None,
     width: int = _WIDTH,
     backend: str = "auto",
@@ -161,6 +166,8 @@ def sum_paths(
         levels: probabilities in (0, 1); the quantiles of each mark are found for them.
         occupancies: whether they are wanted.
         scale: the scores are multiplied by it, the arcs' are not.
+        arrivals: of each utterance (T,) what a path gains where it comes to one of the chain's entrances from
+            another state, by frame, finite; not scaled either.  None: nothing.
         around: of each utterance the states of its best path, (T,), as `best_paths` gives them.  Then paths
             are summed within a band around it, which is made wider until no state at its edges has more than
             a millionth of probability.  None: all paths are.
@@ -169,15 +176,15 @@ def sum_paths(
         kept_cells: states times frames that may be kept for one utterance.
 
     Raises:
-        ValueError: scores that are not finite, or lack a column; another number of chains or marks; marks,
-            levels or a width out of range; paths of another length.
+        ValueError: scores or arrivals that are not finite, or lack a column or a frame; another number of
+            chains, marks or arrivals; marks, levels or a width out of range; paths of another length.
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
     if not all(0 < level < 1 for level in levels):
         raise ValueError(f"levels must lie in (0, 1), got {list(levels)}")
     given: Sequence[Sequence[int]] = [()] * len(chains) if marks is None else marks
-    inputs = _inputs(scores, chains, given, scale, kept_cells)
+    inputs = _inputs(scores, chains, given, scale, kept_cells, arrivals)
     implementation = choose(backend)
     wanted = ChainSumsWanted(occupancies, tuple(levels))
     most = max((chain.states for chain in chains), default=0)
@@ -206,6 +213,7 @@ def _inputs(
     marks: Sequence[Sequence[int]],
     scale: float,
     kept_cells: int,
+    arrivals: Sequence[Tensor] | None = None,
 ) -> ChainInputs:
     if not len(scores) == len(chains) == len(marks):
         raise ValueError(
@@ -227,6 +235,15 @@ def _inputs(
         if places and not 0 <= min(places) <= max(places) <= chain.states:
             raise ValueError(f"utterance {b}: marks must lie in [0, {chain.states}]")
 
+    if arrivals is None:
+        gains = torch.zeros(len(rows))
+    else:
+        if [len(x) for x in arrivals] != [len(x) for x in scores]:
+            raise ValueError("arrivals must have the frames of their utterances")
+        gains = torch.cat([*arrivals, torch.empty(0)]).float()
+        if not bool(gains.isfinite().all()):
+            raise ValueError("arrivals must be finite")
+
     def joined(name: str, dtype: torch.dtype) -> Tensor:
         parts = [getattr(chain, name).to(dtype) for chain in chains]
         return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)
@@ -245,6 +262,14 @@ def _inputs(
         skip_sources=joined("skip_sources", torch.int32),
         skip_targets=joined("skip_targets", torch.int32),
         skip_scores=joined("skip_scores", torch.float32),
+        arrivals=gains,
+        entrances=torch.cat(
+            [
+                torch.zeros(chain.states) if chain.entrances is None else chain.entrances.float()
+                for chain in chains
+            ]
+            or [torch.empty(0)]
+        ),
         marks=torch.tensor([mark for places in marks for mark in places], dtype=torch.int32),
         scale=scale,
         kept_cells=kept_cells,

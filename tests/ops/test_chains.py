@@ -55,6 +55,7 @@ def _chain(seed: int, S: int, N: int) -> Chain:
         skip_sources=torch.tensor([source for source, _ in skips], dtype=torch.int32),
         skip_targets=torch.tensor([target for _, target in skips], dtype=torch.int32),
         skip_scores=log_weights(len(skips)),
+        entrances=torch.rand(S, generator=generator) < 0.5,
     )
 
 
@@ -62,9 +63,14 @@ def _scores(seed: int, T: int, N: int) -> Tensor:
     return 2 * torch.randn(T, N, generator=torch.Generator().manual_seed(seed))
 
 
-def _every_path(scores: Tensor, chain: Chain) -> dict[tuple[int, ...], float]:
+def _arrivals(seed: int, T: int) -> Tensor:
+    return torch.randn(T, generator=torch.Generator().manual_seed(seed + 1))
+
+
+def _every_path(scores: Tensor, chain: Chain, arrivals: Tensor) -> dict[tuple[int, ...], float]:
     """All paths of more than no probability, with their log-scores."""
     S = chain.states
+    assert chain.entrances is not None
     arcs = {(j, j): float(chain.stay[j]) for j in range(S)}
     arcs |= {(j - 1, j): float(chain.move[j]) for j in range(1, S)}
     skips = zip(chain.skip_sources.tolist(), chain.skip_targets.tolist(), strict=True)
@@ -77,6 +83,11 @@ def _every_path(scores: Tensor, chain: Chain) -> dict[tuple[int, ...], float]:
         score = float(chain.enter[path[0]]) + float(chain.leave[path[-1]])
         score += sum(arcs[step] for step in steps)
         score += sum(float(scores[t, chain.columns[j]]) for t, j in enumerate(path))
+        score += sum(
+            float(arrivals[t])
+            for t, (source, target) in enumerate(steps, start=1)
+            if source != target and chain.entrances[target]
+        )
         if score > NO_ARC / 10:
             found[path] = score
     return found
@@ -89,11 +100,17 @@ def test_paths_and_sums_are_those_of_the_enumeration(
     backend: str, seed: int, T: int, S: int
 ) -> None:
     chain, scores = _chain(seed, S, 3), _scores(seed, T, 3)
-    every = _every_path(scores, chain)
+    every = _every_path(scores, chain, torch.zeros(T))
     found = best_paths([scores], [chain], backend=backend)
-    marks = list(range(S + 1))
+    marks, arrivals = list(range(S + 1)), _arrivals(seed, T)
     sums = sum_paths(
-        [scores], [chain], marks=[marks], levels=LEVELS, occupancies=True, backend=backend
+        [scores],
+        [chain],
+        marks=[marks],
+        levels=LEVELS,
+        occupancies=True,
+        arrivals=[arrivals],
+        backend=backend,
     )
     if not every:
         assert found.states == [None]
@@ -104,6 +121,7 @@ def test_paths_and_sums_are_those_of_the_enumeration(
     assert found.states[0] is not None
     assert found.states[0].tolist() == list(best)
     assert float(found.totals[0]) == pytest.approx(every[best], abs=1e-4)
+    every = _every_path(scores, chain, arrivals)
     total = math.log(sum(math.exp(score) for score in every.values()))
     assert float(sums.totals[0]) == pytest.approx(total, abs=1e-4)
     occupancy = torch.zeros(T, 3)
@@ -136,7 +154,8 @@ def test_the_kernel_equals_pytorch_in_batches_however_little_is_kept(kept_cells:
     chains = [_chain(i, S, 4) if S else _empty() for i, (_, S) in enumerate(sizes)]
     scores = [_scores(i, T, 4) for i, (T, _) in enumerate(sizes)]
     marks = [list(range(chain.states + 1)) for chain in chains]
-    options = {"marks": marks, "levels": LEVELS, "occupancies": True}
+    arrivals = [_arrivals(i, T) for i, (T, _) in enumerate(sizes)]
+    options = {"marks": marks, "levels": LEVELS, "occupancies": True, "arrivals": arrivals}
     slow = best_paths(scores, chains, backend="eager")
     fast = best_paths(scores, chains, backend="cpu", kept_cells=kept_cells)
     assert fast.totals.tolist() == pytest.approx(slow.totals.tolist(), abs=1e-3)
@@ -160,7 +179,8 @@ def test_the_kernel_sums_within_a_band_as_pytorch_does(kept_cells: int, width: i
     scores = [_scores(i, T, 4) for i, (T, _) in enumerate(sizes)]
     paths = best_paths(scores, chains).states
     marks = [list(range(chain.states + 1)) for chain in chains]
-    inputs = chain_searches._inputs(scores, chains, marks, 1.0, kept_cells)
+    arrivals = [_arrivals(i, T) for i, (T, _) in enumerate(sizes)]
+    inputs = chain_searches._inputs(scores, chains, marks, 1.0, kept_cells, arrivals)
     wanted = ChainSumsWanted(True, LEVELS, chain_searches._band(inputs, paths, width))
     slow, fast = (choose(name).total(inputs, wanted) for name in ("eager", "cpu"))
     for name in ("totals", "occupancy", "quantiles", "edges"):
@@ -263,6 +283,12 @@ def test_what_breaks_the_rules_is_refused() -> None:
         sum_paths([scores], [chain], marks=[[6]], levels=LEVELS)
     with pytest.raises(ValueError, match="levels must lie in"):
         sum_paths([scores], [chain], levels=(1.0,))
+    with pytest.raises(ValueError, match="arrivals must have the frames"):
+        sum_paths([scores], [chain], arrivals=[torch.zeros(6)])
+    with pytest.raises(ValueError, match="arrivals must be finite"):
+        sum_paths([scores], [chain], arrivals=[torch.full((7,), math.inf)])
+    with pytest.raises(ValueError, match="entrances must be"):
+        replace(chain, entrances=torch.zeros(4, dtype=torch.bool))
     with pytest.raises(ValueError, match="later one"):
         Chain(chain.columns, chain.stay, chain.move, chain.enter, chain.leave,
               torch.tensor([3]), torch.tensor([2]), torch.zeros(1))  # fmt: skip

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from espnet_ottc.alignment.boundary.change import changes
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.alignment.boundary.features import grid
 from espnet_ottc.alignment.boundary.graph import NO_WORD, UtteranceGraph
@@ -69,18 +70,23 @@ def align_features(
     graph = model.graph(words, frames=len(features), wildcards=True)
     if graph.shortest > len(features):
         return f"its words need {graph.shortest} frames, got {len(features)}"
-    narrow = model.scores(features, graph)
-    scores = with_quiet(narrow, quiet_frames(features), config)
-    scores = _with_wide(scores, wide, config.wide_share, graph)
-    if model.units.anything in graph.units:
-        narrow, scores = pad(narrow, (0, 1)), pad(scores, (0, 1))
-    (path,) = best_paths([scores], [graph.chain]).states
+    narrow, scores, path = _searched(model, features, graph, wide)
+    if path is not None and config.across_words:
+        # Now it is known which words meet.
+        graph = graph.across_words(path, config)
+        narrow, scores, path = _searched(model, features, graph, wide)
     if path is None:
         return "no path through its words fits it"
     marks = [*graph.word_starts, *graph.word_ends]
     (medians,), (intervals,) = (
         sum_paths(
-            [scores], [graph.chain], marks=[marks], levels=levels, scale=scale, around=[path]
+            [scores],
+            [graph.chain],
+            marks=[marks],
+            levels=levels,
+            scale=scale,
+            arrivals=[changes(features, config)],
+            around=[path],
         ).quantiles
         for levels, scale in (
             ((0.5,), config.boundary_scale),
@@ -89,6 +95,20 @@ def align_features(
     )
     found = _Found(graph, path, narrow, medians[:, 0], intervals)
     return _alignment(model, found, words, duration)
+
+
+def _searched(
+    model: BoundaryModel, features: Tensor, graph: UtteranceGraph, wide: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(T, columns) the model's scores, those that are searched, and the (T,) states of the best path."""
+    config = model.config
+    narrow = model.scores(features, graph)
+    scores = with_quiet(narrow, quiet_frames(features), config)
+    scores = _with_wide(scores, wide, config.wide_share, graph)
+    if model.units.anything in graph.units:
+        narrow, scores = pad(narrow, (0, 1)), pad(scores, (0, 1))
+    (path,) = best_paths([scores], [graph.chain]).states
+    return narrow, scores, path
 
 
 def of_recording(found: BoundaryAlignment, sound: Shortened) -> BoundaryAlignment:

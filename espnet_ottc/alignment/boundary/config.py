@@ -122,6 +122,9 @@ class BoundaryConfig:
         least_count: units that are heard less often are taken together, ≥ 0.
         own_uses: how often a word is heard at least whose letters are units of their own, > 0.
         own_units: how many of these there are at most, of the words that are heard most often, ≥ 0.
+        across_words: whether letters know those of the words beside theirs, where no silence is between.
+        change_score: what a path loses where a word or a silence begins while the sound stays much as it is,
+            for each standard deviation that it changes less there, nats ≥ 0; see `changes`.
         quiet_score: what silence gains on each frame well inside a stretch as quiet as the recording's
             quietest sound, nats ≥ 0.
         learns_quiet: whether it gains that in the training's searches, too.
@@ -175,6 +178,8 @@ class BoundaryConfig:
     least_count: int = 10
     own_uses: int = 50
     own_units: int = 150
+    across_words: bool = False
+    change_score: float = 0.0
     quiet_score: float = 3.0
     learns_quiet: bool = True
     wide_share: float = 0.1
@@ -207,7 +212,7 @@ class BoundaryConfig:
         _at_least(0, weight_decay=self.weight_decay, least_count=self.least_count)
         _at_least(0, noise=self.noise, gaussian_rounds=self.gaussian_rounds)
         _at_least(0, durations=self.durations, wide_share=self.wide_share, low_hz=self.low_hz)
-        _at_least(0, quiet_score=self.quiet_score)
+        _at_least(0, quiet_score=self.quiet_score, change_score=self.change_score)
         _one_of(STARTS, start=self.start)
         _at_least(0, mixture=self.mixture)
         _at_least(0, narrow_epochs=self.narrow_epochs, narrow_context=self.narrow_context)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig
 from espnet_ottc.ops.chains import NO_ARC, Chain
@@ -33,6 +34,8 @@ class UtteranceGraph:
         letters: (columns,) int64 of each column that of its unit, whatever stands beside it.
         windows: (N, 2 n + 1) int64 the different units of the utterance, each between n neighbours on either
             side: beyond its word is silence, and what is not known is anything.  None without neighbours.
+            Unit u of a word beside, see `across_words`, has the number of anything + 1 + u.
+        known: whether they say what is beside the units.
     """
 
     chain: Chain
@@ -44,6 +47,7 @@ class UtteranceGraph:
     token_words: tuple[int, ...]
     letters: Tensor
     windows: Tensor | None = None
+    known: bool = False
 
     @property
     def shortest(self) -> int:
@@ -70,6 +74,51 @@ class UtteranceGraph:
                 skip_scores=out[chain.skip_sources.long()],
             ),
         )
+
+    def across_words(self, path: Tensor, config: BoundaryConfig) -> "UtteranceGraph":
+        """The same graph, where units know those of the words beside that a path joins without silence.
+
+        Args:
+            path: (T,) int64 states.
+            config: as for `make_graph`.
+        """
+        if self.windows is None or not self.known:
+            return self
+        columns, states, before = self.chain.columns.long(), config.states, len(self.windows)
+        silence = int(self.letters[before * states]) // states
+        # Of each state the window of its unit; neither silence nor anything has one.
+        spoken = columns < before * states
+        of_state = self.windows[columns[spoken] // states]
+        beside = self._beside(path, silence)[self.tokens[spoken]]
+        windows, numbers = torch.where(beside < 0, of_state, beside).unique(
+            dim=0, return_inverse=True
+        )
+        columns = columns + (len(windows) - before) * states
+        columns[spoken] = numbers * states + self.chain.columns.long()[spoken] % states
+        centres = windows[:, windows.shape[1] // 2].tolist()
+        return replace(
+            self,
+            chain=replace(self.chain, columns=columns.int()),
+            letters=_letters(centres, silence, config),
+            windows=windows,
+        )
+
+    def _beside(self, path: Tensor, silence: int) -> Tensor:
+        """(units, 2 n + 1) numbers of the neighbours in other words, where a path joins them; else −1."""
+        assert self.windows is not None
+        size = self.windows.shape[1]
+        found = torch.full((len(self.units), size), -1)
+        units, words = torch.tensor(self.units), torch.tensor(self.token_words)
+        said = self.tokens[path].unique_consecutive()
+        around = pad(said, (size // 2, size // 2), value=NO_WORD)
+        for step in (-1, 1):
+            joined = said >= 0
+            for place in range(size // 2 + step, size if step > 0 else -1, step):
+                other = around[place : place + len(said)]
+                joined = joined & (other >= 0)
+                foreign = joined & (words[other] != words[said]) & (units[other] < silence)
+                found[said[foreign], place] = units[other[foreign]] + silence + 2
+        return found
 
     def without_neighbours(self) -> "UtteranceGraph":
         """The same graph, whose columns are those of the units."""
@@ -105,10 +154,15 @@ class _Builder:
         self.tokens: list[int] = []
         self.arcs: list[tuple[int, int]] = []
         self.entries: list[int] = []
+        self.entrances: list[int] = []
 
-    def add(self, unit: int, word: int, token: int, ends: Sequence[int]) -> list[int]:
-        """Append the states of a unit; −1 among `ends` is the beginning."""
+    def add(
+        self, unit: int, word: int, token: int, ends: Sequence[int], *, begins: bool = False
+    ) -> list[int]:
+        """Append the states of a unit; −1 among `ends` is the beginning; silence always begins anew."""
         config = self.config
+        if word == NO_WORD or begins:
+            self.entrances.append(len(self.columns))
         for column in self._columns(unit):
             for repeat in range(config.minimum_frames):
                 state = len(self.columns)
@@ -169,10 +223,10 @@ def make_graph(
         closing: list[int] = []
         for variant in variants:
             last = list(ends)
-            for window in _windows(variant, silence, neighbours, known):
+            for number, window in enumerate(_windows(variant, silence, neighbours, known)):
                 unit = window[neighbours]
                 place = numbers.get(window, quiet + (unit > silence))
-                last = builder.add(place, word, len(units), last)
+                last = builder.add(place, word, len(units), last, begins=number == 0)
                 units.append(unit)
                 token_words.append(word)
             closing += last
@@ -192,6 +246,7 @@ def make_graph(
         windows=torch.tensor([*numbers], dtype=torch.int64).view(-1, 2 * neighbours + 1)
         if neighbours
         else None,
+        known=bool(neighbours) and known,
     )
 
 
@@ -267,6 +322,8 @@ def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:
         else:
             skips.append((target, source))
     skips.sort()
+    entrances = torch.zeros(S, dtype=torch.bool)
+    entrances[builder.entrances] = True
     enter[builder.entries] = 0.0
     final[list(finals)] = 0.0
     return Chain(
@@ -278,6 +335,7 @@ def _chain(builder: _Builder, finals: Sequence[int]) -> Chain:
         skip_sources=torch.tensor([source for _, source in skips], dtype=torch.int32),
         skip_targets=torch.tensor([target for target, _ in skips], dtype=torch.int32),
         skip_scores=torch.tensor([out[source] for _, source in skips]),
+        entrances=entrances,
     )
 
 

@@ -44,7 +44,9 @@ class ContextNetwork(nn.Module):
         self.states, self.silence_states = config.states, (config.silence_states + 1) // 2
         window, size = 2 * neighbours + 1, _DIMENSIONS + 1
         self.frames = perceptron(config, (2 * context + 1) * config.mels, _DIMENSIONS)
-        embeddings = [nn.Embedding(silence + 2, _EMBEDDING) for _ in range(window)]
+        # Of units in the word, silence and anything; and of units in the words beside.
+        known = silence + 2 + silence * config.across_words
+        embeddings = [nn.Embedding(known, _EMBEDDING) for _ in range(window)]
         last = nn.Linear(_HIDDEN, self.states * size)
         for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=_EMBEDDED)
@@ -69,9 +71,13 @@ class ContextNetwork(nn.Module):
         """(N, 2 n + 1) units to (N states + silence's, D + 1)."""
         if self.training:
             hidden = torch.rand(windows.shape) < _HIDDEN_NEIGHBOUR
-            hidden |= torch.rand(len(windows), 1) < _HIDDEN_ALL
-            hidden[:, self.neighbours] = False
-            windows = windows.masked_fill(hidden, self.silence + 1)
+            alone = (torch.rand(len(windows), 1) < _HIDDEN_ALL).expand(windows.shape).clone()
+            hidden[:, self.neighbours] = alone[:, self.neighbours] = False
+            # What is hidden behind a word's edge leaves the edge to be seen.
+            foreign = windows > self.silence + 1
+            windows = windows.masked_fill(hidden & foreign, self.silence)
+            inside = hidden & ~foreign & (windows != self.silence)
+            windows = windows.masked_fill(inside | alone, self.silence + 1)
         embedded = [letters(windows[:, place]) for place, letters in enumerate(self.letters)]
         both = self.between(torch.cat(embedded, 1)) + self.own(windows[:, self.neighbours])
         return torch.cat([both.view(-1, _DIMENSIONS + 1), self.quiet])

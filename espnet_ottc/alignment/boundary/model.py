@@ -125,9 +125,12 @@ class BoundaryModel:
         assert windows is not None
         if self.knows_other:
             return self._with_narrow(self.network.scores(features, windows), features, columns)
-        unheard = windows == self.units.other
+        other, anything = self.units.other, self.units.anything
+        unheard = windows == other
         letters = unheard[:, self.config.neighbours]
-        found = self.network.scores(features, windows.masked_fill(unheard, self.units.anything))
+        # Of a word beside, as little is known as where silence is.
+        heard = windows.masked_fill(windows == anything + 1 + other, self.units.silence)
+        found = self.network.scores(features, heard.masked_fill(unheard, anything))
         found = self._with_narrow(found, features, columns)
         found[:, : letters.numel() * self.config.states].masked_fill_(
             letters.repeat_interleave(self.config.states), 0.0

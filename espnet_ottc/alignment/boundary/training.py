@@ -16,13 +16,14 @@ from torch import Tensor
 
 from espnet_ottc.alignment.boundary.adapting import adapted_config, fingerprint
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
+from espnet_ottc.alignment.boundary.frames import Frames
 from espnet_ottc.alignment.boundary.gaussians import cepstra, fit_gaussians
 from espnet_ottc.alignment.boundary.graph import UtteranceGraph, columns_of
 from espnet_ottc.alignment.boundary.in_context import ContextNetwork
 from espnet_ottc.alignment.boundary.material import Material, SpokenText, prepare, prepare_for
 from espnet_ottc.alignment.boundary.mixtures import MixtureNetwork, fit_mixtures
 from espnet_ottc.alignment.boundary.model import BoundaryModel, BoundaryNetwork
-from espnet_ottc.alignment.boundary.quiet import quiet_frames, with_quiet
+from espnet_ottc.alignment.boundary.quiet import with_quiet
 from espnet_ottc.alignment.boundary.start import flat_start
 from espnet_ottc.alignment.boundary.targets import Contexts, Targets, UnitTargets, likeliest
 from espnet_ottc.alignment.boundary.units import Pronunciations, Units
@@ -31,8 +32,6 @@ from espnet_ottc.ops.chains import best_paths, sum_paths
 from espnet_ottc.utils.files import written_aside
 
 _log = logging.getLogger(__name__)
-# Of a search.
-_FRAMES_AT_ONCE, _SCORES_AT_ONCE = 1 << 16, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class _State:
     learned: (
         int | None
     )  # the stage that the network learned in last; None before it has learned anything
-    columns: Tensor  # (all frames,) int64: the units' states learned last
+    path: Tensor  # (all frames,) int64: states of the chains, as they were learned last
     network: BoundaryNetwork | ContextNetwork
     optimizer: torch.optim.Optimizer
     log_prior: Tensor
@@ -141,16 +140,7 @@ class _Training:
     ) -> None:
         self.material, self.units, self.config, self.start = material, units, config, start
         self.columns = columns_of(len(units.names), config)
-        self.lengths = [len(x) for x in material.features]
-        self.quiet = [quiet_frames(x) for x in material.features]
-        self.frames = torch.cat(material.features)
-        ends = torch.tensor(self.lengths).cumsum(0)
-        self.first = (ends - torch.tensor(self.lengths)).repeat_interleave(
-            torch.tensor(self.lengths)
-        )
-        self.last = (ends - 1).repeat_interleave(torch.tensor(self.lengths))
-        self.plain = [graph.without_neighbours() for graph in material.graphs]
-        self.contexts = Contexts.of(material.graphs, config) if config.neighbours else None
+        self.frames = Frames(material, config)
 
     def begin(self) -> _State:
         """The flat start, made better by Gaussians; or the model from which the training goes on."""
@@ -159,12 +149,14 @@ class _Training:
         state = self.flat()
         if self.config.gaussian_rounds:
             features = [cepstra(x) for x in self.material.features]
-            hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
+            hard = torch.nn.functional.one_hot(
+                self.frames.columns_of(state.path), self.columns
+            ).float()
 
             def expect(scores: Sequence[Tensor]) -> Tensor:
                 occupied: list[Tensor] = []
-                state.columns, _ = self.find(state, scores, self.plain, occupied.extend)
-                state.stays = self.stays_of(state.columns)
+                state.path, _ = self.find(state, scores, self.frames.plain, occupied.extend)
+                state.stays = self.stays_of(state.path)
                 return torch.cat(occupied)
 
             fit_gaussians(features, hard, self.config.gaussian_rounds, expect)
@@ -172,11 +164,8 @@ class _Training:
 
     def flat(self) -> _State:
         """The flat start alone."""
-        pieces = [
-            graph.chain.columns.long()[flat_start(x, graph, self.config)]
-            for x, graph in zip(self.material.features, self.plain, strict=True)
-        ]
-        return self.empty(torch.cat(pieces))
+        heard = zip(self.material.features, self.frames.plain, strict=True)
+        return self.empty(torch.cat([flat_start(x, graph, self.config) for x, graph in heard]))
 
     def going_on(self, start: BoundaryModel) -> _State:
         """What a model knows, before the last stage."""
@@ -197,30 +186,31 @@ class _Training:
         """A model of Gaussians alone, from the flat start on."""
         state = self.flat()
         network = MixtureNetwork(self.config, self.columns)
-        counts = torch.bincount(state.columns, minlength=self.columns).float()
+        columns = self.frames.columns_of(state.path)
+        counts = torch.bincount(columns, minlength=self.columns).float()
 
         def expect(scores: Sequence[Tensor]) -> Tensor:
             nonlocal counts
             occupied: list[Tensor] = []
-            columns, score = self.find(state, scores, self.plain, occupied.extend)
+            path, score = self.find(state, scores, self.frames.plain, occupied.extend)
             occupancy = torch.cat(occupied)
             _log.info("%d Gaussians: %.3f a frame", network.weights.shape[1], score)
             if self.config.durations:
-                state.stays = self.stays_of(columns)
+                state.stays = self.stays_of(path)
             counts = occupancy.sum(0)
             return occupancy
 
-        hard = torch.nn.functional.one_hot(state.columns, self.columns).float()
+        hard = torch.nn.functional.one_hot(columns, self.columns).float()
         fit_mixtures(network, self.material.features, hard, self.config, expect)
         counts = counts + self.config.prior_floor
         network.log_prior = (counts / counts.sum()).log()
         return BoundaryModel(self.config, self.units, network, network.log_prior, state.stays)
 
-    def empty(self, columns: Tensor) -> _State:
+    def empty(self, path: Tensor) -> _State:
         """A training that has not begun."""
         network, optimizer = self.fresh(0)
         stays = torch.full((self.columns,), self.config.stay)
-        return _State(0, 0, None, columns, network, optimizer, torch.zeros(self.columns), stays, [])
+        return _State(0, 0, None, path, network, optimizer, torch.zeros(self.columns), stays, [])
 
     def fresh(
         self, number: int, stage: Stage | None = None
@@ -244,14 +234,14 @@ class _Training:
         config, end, stage = self.config, len(self.config.stages), self.config.narrow
         if stage is None:
             return None
-        graphs = self.material.graphs if config.neighbours else self.plain
-        columns, _ = self.find(state, self.scores(state, graphs), graphs, None)
+        graphs = self.graphs(state, config.neighbours)
+        path, _ = self.find(state, self.scores(state, graphs), graphs, None)
         network, optimizer = self.fresh(end, stage)
         assert isinstance(network, BoundaryNetwork)
         if self.start is not None and self.start.narrow is not None:
             network.load_state_dict(self.start.narrow.state_dict())
         beside = replace(state, stage=end, network=network, optimizer=optimizer)
-        self.learn(beside, stage, UnitTargets(columns, self.columns))
+        self.learn(beside, stage, UnitTargets(self.frames.columns_of(path), self.columns))
         return network.eval()
 
     def round(self, state: _State) -> Round:
@@ -260,16 +250,16 @@ class _Training:
         score = moved = None
         fold = self.fold(stage)
         if state.learned is not None:
-            columns, targets, score = self.search(state, stage, fold)
+            path, targets, score = self.search(state, stage, fold)
             if self.config.durations:
-                state.stays = self.stays_of(columns)
+                state.stays = self.stays_of(path)
             if state.history:
-                moved = float((columns != state.columns).float().mean())
-            state.columns = columns
+                moved = float((path != state.path).float().mean())
+            state.path = path
             if state.number == 0 and self.is_new(state.stage):
                 state.network, state.optimizer = self.fresh(state.stage)
         else:
-            targets = UnitTargets(fold[state.columns], self.columns)
+            targets = UnitTargets(fold[self.frames.columns_of(state.path)], self.columns)
         counts = targets.unit_counts() + self.config.prior_floor
         state.log_prior = (counts / counts.sum()).log()[fold]
         loss = self.learn(state, stage, targets)
@@ -299,34 +289,39 @@ class _Training:
         return pooled[units] * states + torch.arange(self.columns) - units * states
 
     def search(self, state: _State, stage: Stage, fold: Tensor) -> tuple[Tensor, Targets, float]:
-        """The columns of the best paths, what to learn, and the mean score of a frame."""
+        """The best paths, what to learn, and the mean score of a frame."""
         state.network.eval()
         scale = stage.scale + (1 - stage.scale) * min(state.number / max(stage.rounds - 1, 1), 1)
-        contexts = self.contexts if stage.neighbours else None
-        graphs = self.plain if contexts is None else self.material.graphs
+        graphs = self.graphs(state, stage.neighbours)
         scores = self.scores(state, graphs)
-        if contexts is not None:
+        if stage.neighbours:
             likely: list[tuple[Tensor, Tensor]] = []
 
             def keep(occupancies: list[Tensor]) -> None:
                 likely.extend(map(likeliest, occupancies))
 
-            columns, score = self.find(state, scores, graphs, keep, scale=scale)
-            return columns, contexts.targets(likely), score
+            path, score = self.find(state, scores, graphs, keep, scale=scale)
+            return path, Contexts.of(graphs, self.config).targets(likely), score
         occupied: list[Tensor] = []
         on_sums = occupied.extend if stage.target == "sum" else None
-        columns, score = self.find(state, scores, graphs, on_sums, scale=scale)
+        path, score = self.find(state, scores, graphs, on_sums, scale=scale)
         if on_sums is None:
-            return columns, UnitTargets(fold[columns], self.columns), score
+            return path, UnitTargets(fold[self.frames.columns_of(path)], self.columns), score
         targets = torch.cat(occupied)
         folded = torch.zeros_like(targets).index_add_(1, fold, targets)
-        return columns, UnitTargets(folded, self.columns), score
+        return path, UnitTargets(folded, self.columns), score
+
+    def graphs(self, state: _State, neighbours: int) -> Sequence[UtteranceGraph]:
+        """Those of a search; letters may know the words beside theirs, as the search before joined them."""
+        if not neighbours:
+            return self.frames.plain
+        return self.frames.in_context(state.path if state.history else None)
 
     def scores(self, state: _State, graphs: Sequence[UtteranceGraph]) -> Iterator[Tensor]:
         """Of each utterance by the network as it was learned last, maybe in the stage before."""
         assert state.learned is not None
         fold = self.fold(self.config.stages[state.learned])
-        heard = zip(self.material.features, self.quiet, graphs, strict=True)
+        heard = zip(self.material.features, self.frames.quiet, graphs, strict=True)
         for features, quiet, graph in heard:
             if isinstance(state.network, ContextNetwork):
                 # no stage without neighbours follows one that has some
@@ -346,40 +341,41 @@ class _Training:
         *,
         scale: float = 1.0,
     ) -> tuple[Tensor, float]:
-        """The units' columns of the best paths, and the mean score of a frame.
+        """The best paths, and the mean score of a frame.
 
         `on_sums` gets the occupancies of all paths of some utterances at a time, in their order.
         """
-        columns, total = [], 0.0
+        paths, total = [], 0.0
         coming = iter(scores)
-        for group in _groups(self.lengths, [len(graph.letters) for graph in graphs]):
+        for group in self.frames.groups(graphs):
             chains = [graphs[i].chain for i in group]
             if self.config.durations:
                 chains = [graphs[i].with_stays(state.stays).chain for i in group]
             here = list(itertools.islice(coming, len(group)))
             found = best_paths(here, chains, scale=scale)
             total += float(found.totals.sum()) / scale
-            for i, path in zip(group, found.states, strict=True):
+            for path in found.states:
                 # whoever has enough frames has a path
                 assert path is not None
-                columns.append(graphs[i].letters[graphs[i].chain.columns.long()[path]])
+                paths.append(path)
             if on_sums is not None:
                 # Many columns take time to sum over, and few of the paths are far from the best.
-                around = None if graphs is self.plain else found.states
+                around = None if graphs is self.frames.plain else found.states
                 on_sums(
                     sum_paths(
                         here, chains, scale=scale, occupancies=True, around=around
                     ).occupancies
                 )
-        return torch.cat(columns), total / len(self.frames)
+        return torch.cat(paths), total / len(self.frames)
 
-    def stays_of(self, columns: Tensor) -> Tensor:
+    def stays_of(self, path: Tensor) -> Tensor:
         """(columns,) probability of staying in each state, from how long they last.
 
         A state that begins anew behind itself counts as one that stays; that is rare.
         """
-        config, first = self.config, torch.ones(len(columns), dtype=torch.bool)
-        first[1:] = (columns[1:] != columns[:-1]) | (self.first[1:] != self.first[:-1])
+        config, columns = self.config, self.frames.columns_of(path)
+        first = torch.ones(len(columns), dtype=torch.bool)
+        first[1:] = (columns[1:] != columns[:-1]) | self.frames.begins[1:]
         visits = torch.bincount(columns[first], minlength=self.columns).float()
         frames = torch.bincount(columns, minlength=self.columns).float()
         # so many visits as the unlearned probability has them are counted besides
@@ -398,7 +394,6 @@ class _Training:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             state.optimizer, config.learning_rate, total_steps=epochs * steps + 1
         )
-        offsets = torch.arange(-stage.context, stage.context + 1)
         loss = math.nan
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 100_003 + state.stage * 1009 + state.number)
@@ -406,9 +401,7 @@ class _Training:
                 total = 0.0
                 targets.draw()
                 for chosen in torch.randperm(F).tensor_split(steps):
-                    places = chosen[:, None] + offsets
-                    places = places.clamp(self.first[chosen, None], self.last[chosen, None])
-                    seen = self.frames[places].flatten(1)
+                    seen = self.frames.seen(chosen, stage.context)
                     if config.noise:
                         seen = seen + config.noise * torch.randn_like(seen)
                     mean = targets.loss(network, seen, chosen)
@@ -435,7 +428,7 @@ class _Training:
             "training": self.key(),
             "stage": state.stage,
             "number": state.number,
-            "columns": state.columns,
+            "path": state.path,
             "network": state.network.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "log_prior": state.log_prior,
@@ -459,7 +452,7 @@ class _Training:
         network.load_state_dict(content["network"])
         optimizer.load_state_dict(content["optimizer"])
         return replace(
-            self.empty(content["columns"]),
+            self.empty(content["path"]),
             stage=content["stage"],
             number=content["number"],
             learned=history[-1].stage,
@@ -477,23 +470,10 @@ class _Training:
             **begun,
             "config": str(self.config),
             "names": list(self.material.names),
-            "lengths": list(self.lengths),
+            "lengths": list(self.frames.lengths),
             "units": [list(graph.units) for graph in self.material.graphs],
         }
 
 
 def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
-
-
-def _groups(lengths: Sequence[int], widths: Sequence[int]) -> Iterator[list[int]]:
-    """Utterances for one search each, so that scores never lie in memory for all of them."""
-    group: list[int] = []
-    frames = widest = 0
-    for i, (length, width) in enumerate(zip(lengths, widths, strict=True)):
-        frames, widest = frames + length, max(widest, width)
-        if group and (frames > _FRAMES_AT_ONCE or frames * widest > _SCORES_AT_ONCE):
-            yield group
-            group, frames, widest = [], length, width
-        group.append(i)
-    yield group

@@ -32,6 +32,8 @@ class ChainInputs(NamedTuple):
     skip_sources: Tensor  # (skips,) int32, within the utterance
     skip_targets: Tensor  # rising
     skip_scores: Tensor  # (skips,) float32
+    arrivals: Tensor  # (frames,) float32: what sums gain where a path comes to an entrance
+    entrances: Tensor  # (states,) float32, 1 for an entrance and 0 for others
     marks: Tensor  # (marks,) int32 states of the utterance, in [0, S]
     scale: float  # of the scores
     kept_cells: int  # states times frames that may be kept for one utterance

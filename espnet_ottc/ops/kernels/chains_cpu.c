@@ -34,6 +34,8 @@ typedef struct {
     const int32_t *skip_source;  /* (all K,) states of the utterance */
     const int32_t *skip_target;  /* (all K,), rising; at most 254 are the same */
     const float *skip_score;     /* (all K,) */
+    const float *arrival;        /* (all T,) what sums gain where a path comes to an entrance in a frame */
+    const float *entrance;       /* (all S,) 1 for an entrance, else 0 */
     const int32_t *mark;         /* (all M,) states of the utterance, in [0, S] */
     const double *level;         /* (levels,) in (0, 1) */
     const int32_t *low;          /* (all T,) sums take states of [low, high) of each frame, neither of which */
@@ -56,7 +58,7 @@ const int64_t structure_bytes = sizeof(chain_batch);
 
 typedef struct { /* one utterance */
     int64_t T, S, K, M, N, block, blocks;
-    const float *scores, *stay, *move, *enter, *leave, *skip_score;
+    const float *scores, *stay, *move, *enter, *leave, *skip_score, *arrival, *entrance;
     const int32_t *column, *skip_source, *skip_target, *mark, *low, *high;
     float scale;
 } chain;
@@ -87,7 +89,7 @@ static chain chain_of(const chain_batch *p, int64_t b) {
     chain c = {p->frame_starts[b + 1] - t, p->state_starts[b + 1] - s, p->skip_starts[b + 1] - k,
                p->mark_starts ? p->mark_starts[b + 1] - m : 0, p->columns, 0, 0,
                p->scores + t * p->columns, p->stay + s, p->move + s, p->enter + s, p->leave + s,
-               p->skip_score + k, p->column + s, p->skip_source + k, p->skip_target + k,
+               p->skip_score + k, p->arrival + t, p->entrance + s, p->column + s, p->skip_source + k, p->skip_target + k,
                p->mark ? p->mark + m : 0, p->low ? p->low + t : 0, p->high ? p->high + t : 0, p->scale};
     c.block = c.T;
     if (c.S && c.T > p->kept_cells / c.S) {
@@ -173,12 +175,15 @@ VECTORISED
 static float sum_step(const chain *c, int64_t t, const float *restrict now, float *restrict next) {
     const int64_t begin = first_state(c, t), end = states_end(c, t);
     const int64_t before = first_state(c, t - 1), behind = states_end(c, t - 1);
+    const float gain = c->arrival[t];
     if (!begin) next[0] = now[0] + c->stay[0];
     for (int64_t j = begin ? begin : 1; j < end; j++)
-        next[j] = log_add(now[j] + c->stay[j], now[j - 1] + c->move[j]);
+        next[j] = log_add(now[j] + c->stay[j], now[j - 1] + c->move[j] + gain * c->entrance[j]);
     for (int64_t k = c->low ? first_skip(c, begin) : 0; k < c->K && c->skip_target[k] < end; k++) {
         const int64_t source = c->skip_source[k], target = c->skip_target[k];
-        if (source >= before && source < behind) next[target] = log_add(next[target], now[source] + c->skip_score[k]);
+        if (source >= before && source < behind)
+            next[target] =
+                log_add(next[target], now[source] + c->skip_score[k] + gain * c->entrance[target]);
     }
     const float best = emit(c, t, next);
     close_edges(c, t, next);
@@ -190,17 +195,20 @@ VECTORISED
 static void sum_step_back(const chain *c, int64_t t, float *restrict after, float *restrict ahead) {
     const int64_t from = first_state(c, t), to = states_end(c, t), last = c->S - 1;
     const int64_t begin = first_state(c, t - 1), end = states_end(c, t - 1);
+    const float gain = c->arrival[t];
     for (int64_t j = from; j < to; j++) ahead[j] = after[j];
     emit(c, t, ahead);
     for (int64_t j = begin; j < from; j++) ahead[j] = LOG_ZERO;
     if (to < c->S) ahead[to] = LOG_ZERO;
     for (int64_t j = begin; j < (end < last ? end : last); j++)
-        after[j] = log_add(ahead[j] + c->stay[j], ahead[j + 1] + c->move[j + 1]);
+        after[j] = log_add(ahead[j] + c->stay[j],
+                           ahead[j + 1] + c->move[j + 1] + gain * c->entrance[j + 1]);
     if (end == c->S) after[last] = ahead[last] + c->stay[last];
     for (int64_t k = c->low ? first_skip(c, from) : 0; k < c->K && c->skip_target[k] < to; k++) {
         const int64_t source = c->skip_source[k], target = c->skip_target[k];
         if (source >= begin && source < end)
-            after[source] = log_add(after[source], ahead[target] + c->skip_score[k]);
+            after[source] = log_add(after[source],
+                                    ahead[target] + c->skip_score[k] + gain * c->entrance[target]);
     }
     relative(after, begin, end);
 }

@@ -33,6 +33,8 @@ class _Batch(ctypes.Structure):
         ("skip_source", _POINTER),
         ("skip_target", _POINTER),
         ("skip_score", _POINTER),
+        ("arrival", _POINTER),
+        ("entrance", _POINTER),
         ("mark", _POINTER),
         ("level", _POINTER),
         ("low", _POINTER),
@@ -98,6 +100,8 @@ def _describe(inputs: ChainInputs, totals: Tensor) -> _Batch:
     batch.skip_source = address(inputs.skip_sources, torch.int32)
     batch.skip_target = address(inputs.skip_targets, torch.int32)
     batch.skip_score = address(inputs.skip_scores, torch.float32)
+    batch.arrival = address(inputs.arrivals, torch.float32)
+    batch.entrance = address(inputs.entrances, torch.float32)
     batch.scale, batch.kept_cells = inputs.scale, inputs.kept_cells
     batch.total = address(totals, torch.float64)
     cells = int((inputs.frame_starts.diff() * inputs.state_starts.diff()).sum())

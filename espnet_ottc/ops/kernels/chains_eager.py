@@ -117,12 +117,16 @@ def _all(inputs: ChainInputs, b: int, within: Tensor | None) -> tuple[float, Ten
         return 0.0 if T == S else -torch.inf, torch.zeros(T, S).double()
     states = inputs.states_of(b)
     before = [_open(inputs.enter[states]) + emissions[0]]
+    gains = inputs.arrivals[inputs.frames_of(b)].double()
+    comes = inputs.entrances[states] * (1 - torch.eye(S).double())
     for t in range(1, T):
-        before.append(torch.logsumexp(before[-1][:, None] + arcs, 0) + emissions[t])
+        into = arcs + gains[t] * comes
+        before.append(torch.logsumexp(before[-1][:, None] + into, 0) + emissions[t])
     after = [_open(inputs.leave[states])]
     total = float(torch.logsumexp(before[-1] + after[0], 0))
     for t in range(T - 1, 0, -1):
-        after.append(torch.logsumexp(arcs + (emissions[t] + after[-1])[None], 1))
+        into = arcs + gains[t] * comes
+        after.append(torch.logsumexp(into + (emissions[t] + after[-1])[None], 1))
     return total, (torch.stack(before) + torch.stack(after[::-1]) - total).exp()
 
 
