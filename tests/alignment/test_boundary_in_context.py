@@ -32,6 +32,7 @@ CONFIG = BoundaryConfig(
     gaussian_rounds=3,
     durations=1.0,
     least_count=1,
+    change_score=0.0,  # the letters alone say where words begin
     stages=(LETTERS_ALONE, Stage(rounds=4, epochs=3, neighbours=1)),
 )
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600}

@@ -59,7 +59,7 @@ def test_a_frame_alone_and_a_sound_that_never_changes_are_no_trouble(features: T
 
 
 def test_without_a_score_nothing_is_lost() -> None:
-    assert not changes(_sounds(20, 20), BoundaryConfig()).any()
+    assert not changes(_sounds(20, 20), BoundaryConfig(change_score=0.0)).any()
 
 
 @pytest.mark.parametrize("change_score", [0.0, 6.0])

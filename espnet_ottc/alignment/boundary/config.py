@@ -179,7 +179,7 @@ class BoundaryConfig:
     own_uses: int = 50
     own_units: int = 150
     across_words: bool = False
-    change_score: float = 0.0
+    change_score: float = 2.0
     quiet_score: float = 3.0
     learns_quiet: bool = True
     wide_share: float = 0.1

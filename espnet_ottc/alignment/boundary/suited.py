@@ -37,7 +37,6 @@ MANY_WORDS: Mapping[str, Any] = {
     "learns_quiet": False,
     "boundary_scale": 0.5,
     "across_words": True,
-    "change_score": 2.0,
     "join_shift": 0.004,
     "stages": [{"rounds": 12, "epochs": 2}, {"rounds": 5, "epochs": 1, "neighbours": 2}],
 }
