@@ -36,7 +36,6 @@ MANY_WORDS: Mapping[str, Any] = {
     "own_units": 0,
     "learns_quiet": False,
     "boundary_scale": 0.5,
-    "across_words": True,
     "join_shift": 0.004,
     "stages": [{"rounds": 12, "epochs": 2}, {"rounds": 5, "epochs": 1, "neighbours": 2}],
 }
@@ -46,6 +45,7 @@ FREE_TEXT: Mapping[str, Any] = {
     "window": 0.025,
     "noise": 0.25,
     "narrow_epochs": 10,
+    "across_words": True,
     "stages": _stages_in_context(2),
 }
 FREE_TEXT_IN_PHONES: Mapping[str, Any] = {**FREE_TEXT, "stages": _stages_in_context(3)}

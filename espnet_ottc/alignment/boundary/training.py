@@ -312,10 +312,14 @@ class _Training:
         return path, UnitTargets(folded, self.columns), score
 
     def graphs(self, state: _State, neighbours: int) -> Sequence[UtteranceGraph]:
-        """Those of a search; letters may know the words beside theirs, as the search before joined them."""
+        """Those of a search; letters may know the words beside theirs, as the search before joined them.
+
+        What a network of letters alone has joined says too little: its letters take what is not theirs.
+        """
         if not neighbours:
             return self.frames.plain
-        return self.frames.in_context(state.path if state.history else None)
+        joined = state.history and isinstance(state.network, ContextNetwork)
+        return self.frames.in_context(state.path if joined else None)
 
     def scores(self, state: _State, graphs: Sequence[UtteranceGraph]) -> Iterator[Tensor]:
         """Of each utterance by the network as it was learned last, maybe in the stage before."""
