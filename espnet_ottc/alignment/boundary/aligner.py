@@ -71,13 +71,13 @@ def align_features(
     if graph.shortest > len(features):
         return f"its words need {graph.shortest} frames, got {len(features)}"
     narrow, scores, path = _searched(model, features, graph, wide)
-    if path is not None and config.across_words:
+    if path is not None and config.across_words and graph.known:
         # Now it is known which words meet.
         graph = graph.across_words(path, config)
         narrow, scores, path = _searched(model, features, graph, wide)
     if path is None:
         return "no path through its words fits it"
-    marks = [*graph.word_starts, *graph.word_ends]
+    marks, arrivals = [*graph.word_starts, *graph.word_ends], changes(features, config)
     (medians,), (intervals,) = (
         sum_paths(
             [scores],
@@ -85,7 +85,7 @@ def align_features(
             marks=[marks],
             levels=levels,
             scale=scale,
-            arrivals=[changes(features, config)],
+            arrivals=[arrivals],
             around=[path],
         ).quantiles
         for levels, scale in (

@@ -5,7 +5,8 @@ start, and each word has letters of its own.  With more words, shares of the fra
 words, and letters that have been learned alone are then learned between their neighbours.  As long as words
 come often, each letter is heard in few surroundings, and a single frame tells the letters apart.  In free
 text nearly every word is new: there a frame needs its neighbours, too.  What sees them hears a word before
-it begins and after it has ended; a network of single frames beside it says when.
+it begins and after it has ended; a network of single frames beside it says when.  And there letters have
+to know the word beside theirs; where words come often, they hear enough within their own.
 
 Letters between their neighbours are found late where two words meet; phones of a dictionary less so, and
 they bear a wider view.  Few words of two or three phones find nothing from a plain start: they need
