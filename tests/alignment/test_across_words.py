@@ -19,12 +19,12 @@ from espnet_ottc.alignment.boundary.training import train_boundary_model
 PITCHES = {"a": 300, "b": 700, "c": 1400, "d": 2600}
 # What E sounds like before a word that begins with each of them.
 BEFORE = {"a": 2600, "b": 1400, "c": 700, "d": 300}
+STAGES = (Stage(rounds=3, epochs=3), Stage(rounds=4, epochs=3, neighbours=1, across_words=True))
 CONFIG = small_config(
     mels=20,
     durations=1.0,
-    across_words=True,
     change_score=0.0,  # the letters alone say where words begin
-    stages=(Stage(rounds=3, epochs=3), Stage(rounds=4, epochs=3, neighbours=1)),
+    stages=STAGES,
 )
 
 
@@ -51,7 +51,7 @@ def _windows(graph: UtteranceGraph) -> dict[int, list[int]]:
 
 def test_a_letter_knows_the_word_beside_where_no_silence_is_between() -> None:
     # Units 0 to 3, silence 4, anything 5; those of words beside from 6 on.  One word has two spellings.
-    config = BoundaryConfig(states=2, across_words=True)
+    config = BoundaryConfig(states=2)
     words = [[[0, 1]], [[2], [3, 1]], [[0, 2]]]
     graph = make_graph(words, 4, config, neighbours=2)
     before = _windows(graph)
@@ -81,7 +81,7 @@ def test_a_letter_knows_the_word_beside_where_no_silence_is_between() -> None:
 
 
 def test_a_wildcard_beside_is_no_letter_and_unknown_letters_stay_alone() -> None:
-    config = BoundaryConfig(states=2, across_words=True)
+    config = BoundaryConfig(states=2)
     graph = make_graph([[[0]], [[5]], [[1]]], 4, config, neighbours=1)
     found = graph.across_words(_path(graph, [0, 1, 2]), config)
     assert _windows(found) == _windows(graph)
@@ -124,7 +124,8 @@ def _error(model: BoundaryModel) -> float:
 
 def test_the_word_beside_tells_what_a_last_letter_sounds_like(tmp_path: Path) -> None:
     model, _ = train_boundary_model(UTTERANCES, CONFIG)
-    alone, _ = train_boundary_model(UTTERANCES, replace(CONFIG, across_words=False))
+    within = (STAGES[0], replace(STAGES[1], across_words=False))
+    alone, _ = train_boundary_model(UTTERANCES, replace(CONFIG, stages=within))
     error = _error(model)
     assert error < 0.018
     assert _error(alone) > 1.4 * error
@@ -149,6 +150,13 @@ def test_a_letter_that_was_not_heard_says_nothing_about_the_word_before() -> Non
 
 @pytest.mark.parametrize("neighbours", [0, 1])
 def test_a_model_without_neighbours_has_no_words_beside(neighbours: int) -> None:
-    config = BoundaryConfig(states=2, across_words=True)
+    config = BoundaryConfig(states=2)
     graph = make_graph([[[0]], [[1]]], 4, config, neighbours=neighbours)
     assert (graph.across_words(_path(graph, [0, 1]), config) is graph) == (neighbours == 0)
+
+
+def test_words_beside_need_neighbours() -> None:
+    with pytest.raises(ValueError, match="across_words needs neighbours"):
+        Stage(across_words=True)
+    assert CONFIG.across_words
+    assert not replace(CONFIG, mixture=2).across_words  # Gaussians know no neighbours

@@ -166,9 +166,8 @@ def test_it_converged_by_its_letters_alone_and_not_on_noise(
 
 @pytest.mark.parametrize("across_words", [False, True])
 def test_a_stopped_training_goes_on_between_neighbours(tmp_path: Path, across_words: bool) -> None:
-    stages = (Stage(rounds=1, epochs=1), Stage(rounds=3, epochs=2, neighbours=1))
-    utterances = UTTERANCES[:6]
-    config = replace(CONFIG, stages=stages, across_words=across_words)
+    last = Stage(rounds=3, epochs=2, neighbours=1, across_words=across_words)
+    utterances, config = UTTERANCES[:6], replace(CONFIG, stages=(Stage(rounds=1, epochs=1), last))
     model, history = train_boundary_model(utterances, config)
 
     class StoppedError(Exception):

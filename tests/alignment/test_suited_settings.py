@@ -22,8 +22,17 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
     for config in (many, free):
         assert config.quiet_score
         assert not config.learns_quiet
-        assert [stage.neighbours for stage in config.stages] == [0, 2]
         assert config.boundary_scale < 1
+    assert [stage.neighbours for stage in many.stages] == [0, 2]
+    # Letters learn their words before those beside; phones learn both at once.
+    phones = suited_config(FREE, lexicon={word: (("a", "b"),) for word in ("the", "word1")})
+    assert [stage.neighbours for stage in free.stages] == [0, 2, 2]
+    assert [stage.across_words for stage in free.stages] == [False, False, True]
+    assert [stage.across_words for stage in phones.stages] == [False, True]
+    assert sum(stage.rounds for stage in free.stages) == sum(
+        stage.rounds for stage in phones.stages
+    )
+    assert not many.across_words
     # What sees several frames has a network of single ones beside it.
     assert many.narrow is None
     assert free.narrow == Stage(rounds=1, epochs=10, context=0)

@@ -56,6 +56,7 @@ class Stage:
         pooled: whether letters that sound alike are one unit in this stage: vowels, stops and the like.
         neighbours: letters of a word on either side that decide what a letter sounds like, ≥ 0; needs sums,
             and no pooling.
+        across_words: whether these may be letters of the words beside, where no silence is between.
 
     Raises:
         ValueError: a value out of range.
@@ -68,6 +69,7 @@ class Stage:
     scale: float = 1.0
     pooled: bool = False
     neighbours: int = 0
+    across_words: bool = False
 
     def __post_init__(self) -> None:
         _at_least(1, rounds=self.rounds, epochs=self.epochs)
@@ -76,6 +78,8 @@ class Stage:
         _positive(scale=self.scale)
         if self.neighbours and (self.pooled or self.target != "sum"):
             raise ValueError(f"a stage with neighbours needs sums, and no pooling; got {self}")
+        if self.across_words and not self.neighbours:
+            raise ValueError("across_words needs neighbours")
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,6 @@ class BoundaryConfig:
         least_count: units that are heard less often are taken together, ≥ 0.
         own_uses: how often a word is heard at least whose letters are units of their own, > 0.
         own_units: how many of these there are at most, of the words that are heard most often, ≥ 0.
-        across_words: whether letters know those of the words beside theirs, where no silence is between.
         change_score: what a path loses where a word or a silence begins while the sound stays much as it is,
             for each standard deviation that it changes less there, nats ≥ 0; see `changes`.
         quiet_score: what silence gains on each frame well inside a stretch as quiet as the recording's
@@ -178,7 +181,6 @@ class BoundaryConfig:
     least_count: int = 10
     own_uses: int = 50
     own_units: int = 150
-    across_words: bool = False
     change_score: float = 2.0
     quiet_score: float = 3.0
     learns_quiet: bool = True
@@ -250,6 +252,11 @@ class BoundaryConfig:
     def neighbours(self) -> int:
         """Letters on either side that the finished network knows; Gaussians know none."""
         return 0 if self.mixture else self.stages[-1].neighbours
+
+    @property
+    def across_words(self) -> bool:
+        """Whether the finished network knows letters of the words beside."""
+        return self.neighbours > 0 and self.stages[-1].across_words
 
     @property
     def narrow(self) -> Stage | None:

@@ -59,7 +59,7 @@ class Frames:
 
     def in_context(self, path: Tensor | None) -> Sequence[UtteranceGraph]:
         """The graphs with neighbours; with (F,) states of a search before, across the words that it joins."""
-        if path is None or not self._config.across_words:
+        if path is None:
             return self._known
         paths = path.split(self.lengths)
         return [

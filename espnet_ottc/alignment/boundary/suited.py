@@ -26,9 +26,12 @@ A_FEW_WORDS = 50
 FREE_TEXT_USES = 10.0
 
 
-def _stages_in_context(frames: int) -> list[dict[str, int]]:
+def _stages_in_context(frames: int, within_words: int) -> list[dict[str, int | bool]]:
+    """Rounds of letters alone, then between their neighbours, first within words alone."""
     alone = {"rounds": 6, "epochs": 2, "context": frames}
-    return [alone, {**alone, "neighbours": 2}]
+    inside = {**alone, "rounds": within_words, "neighbours": 2}
+    across = {**inside, "rounds": 6 - within_words, "across_words": True}
+    return [alone, inside, across] if within_words else [alone, across]
 
 
 # What texts have in place of `BoundaryConfig`'s defaults.
@@ -46,10 +49,13 @@ FREE_TEXT: Mapping[str, Any] = {
     "window": 0.025,
     "noise": 0.25,
     "narrow_epochs": 10,
-    "across_words": True,
-    "stages": _stages_in_context(2),
+    # Letters alone say less well than phones which words meet.
+    "stages": _stages_in_context(2, within_words=1),
 }
-FREE_TEXT_IN_PHONES: Mapping[str, Any] = {**FREE_TEXT, "stages": _stages_in_context(3)}
+FREE_TEXT_IN_PHONES: Mapping[str, Any] = {
+    **FREE_TEXT,
+    "stages": _stages_in_context(3, within_words=0),
+}
 # Of `join_shift`, where a lexicon has the words' phones; nothing of it where words are phones.
 _OF_PHONES = 0.5
 

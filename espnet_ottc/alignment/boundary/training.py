@@ -234,7 +234,7 @@ class _Training:
         config, end, stage = self.config, len(self.config.stages), self.config.narrow
         if stage is None:
             return None
-        graphs = self.graphs(state, config.neighbours)
+        graphs = self.graphs(state, config.stages[-1])
         path, _ = self.find(state, self.scores(state, graphs), graphs, None)
         network, optimizer = self.fresh(end, stage)
         assert isinstance(network, BoundaryNetwork)
@@ -292,7 +292,7 @@ class _Training:
         """The best paths, what to learn, and the mean score of a frame."""
         state.network.eval()
         scale = stage.scale + (1 - stage.scale) * min(state.number / max(stage.rounds - 1, 1), 1)
-        graphs = self.graphs(state, stage.neighbours)
+        graphs = self.graphs(state, stage)
         scores = self.scores(state, graphs)
         if stage.neighbours:
             likely: list[tuple[Tensor, Tensor]] = []
@@ -311,14 +311,11 @@ class _Training:
         folded = torch.zeros_like(targets).index_add_(1, fold, targets)
         return path, UnitTargets(folded, self.columns), score
 
-    def graphs(self, state: _State, neighbours: int) -> Sequence[UtteranceGraph]:
-        """Those of a search; letters may know the words beside theirs, as the search before joined them.
-
-        What a network of letters alone has joined says too little: its letters take what is not theirs.
-        """
-        if not neighbours:
+    def graphs(self, state: _State, stage: Stage) -> Sequence[UtteranceGraph]:
+        """Those of a search; letters may know the words beside theirs, as the search before joined them."""
+        if not stage.neighbours:
             return self.frames.plain
-        joined = state.history and isinstance(state.network, ContextNetwork)
+        joined = stage.across_words and state.history
         return self.frames.in_context(state.path if joined else None)
 
     def scores(self, state: _State, graphs: Sequence[UtteranceGraph]) -> Iterator[Tensor]:
