@@ -25,7 +25,7 @@ def test_a_few_words_start_plainly_more_with_gaussians_and_free_text_has_neighbo
         assert config.boundary_scale < 1
     assert [stage.neighbours for stage in many.stages] == [0, 2]
     # Letters learn their words before those beside; phones learn both at once.
-    phones = suited_config(FREE, lexicon={word: (("a", "b"),) for word in ("the", "word1")})
+    phones = suited_config(FREE, lexicon=dict.fromkeys(("the", "word1"), (("a", "b"),)))
     assert [stage.neighbours for stage in free.stages] == [0, 2, 2]
     assert [stage.across_words for stage in free.stages] == [False, False, True]
     assert [stage.across_words for stage in phones.stages] == [False, True]
