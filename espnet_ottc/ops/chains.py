@@ -235,15 +235,6 @@ def _inputs(
         if places and not 0 <= min(places) <= max(places) <= chain.states:
             raise ValueError(f"utterance {b}: marks must lie in [0, {chain.states}]")
 
-    if arrivals is None:
-        gains = torch.zeros(len(rows))
-    else:
-        if [len(x) for x in arrivals] != [len(x) for x in scores]:
-            raise ValueError("arrivals must have the frames of their utterances")
-        gains = torch.cat([*arrivals, torch.empty(0)]).float()
-        if not bool(gains.isfinite().all()):
-            raise ValueError("arrivals must be finite")
-
     def joined(name: str, dtype: torch.dtype) -> Tensor:
         parts = [getattr(chain, name).to(dtype) for chain in chains]
         return torch.cat(parts) if parts else torch.empty(0, dtype=dtype)
@@ -262,18 +253,33 @@ def _inputs(
         skip_sources=joined("skip_sources", torch.int32),
         skip_targets=joined("skip_targets", torch.int32),
         skip_scores=joined("skip_scores", torch.float32),
-        arrivals=gains,
-        entrances=torch.cat(
-            [
-                torch.zeros(chain.states) if chain.entrances is None else chain.entrances.float()
-                for chain in chains
-            ]
-            or [torch.empty(0)]
-        ),
+        arrivals=_gains(scores, arrivals),
+        entrances=_entrances(chains),
         marks=torch.tensor([mark for places in marks for mark in places], dtype=torch.int32),
         scale=scale,
         kept_cells=kept_cells,
     )
+
+
+def _gains(scores: Sequence[Tensor], arrivals: Sequence[Tensor] | None) -> Tensor:
+    """(all frames,) float32 what paths gain at entrances, checked; zeros where nothing is gained."""
+    if arrivals is None:
+        return torch.zeros(sum(map(len, scores)))
+    if [len(x) for x in arrivals] != [len(x) for x in scores]:
+        raise ValueError("arrivals must have the frames of their utterances")
+    gains = torch.cat([*arrivals, torch.empty(0)]).float()
+    if not bool(gains.isfinite().all()):
+        raise ValueError("arrivals must be finite")
+    return gains
+
+
+def _entrances(chains: Sequence[Chain]) -> Tensor:
+    """(all states,) float32, 1 where something begins."""
+    parts = [
+        torch.zeros(chain.states) if chain.entrances is None else chain.entrances.float()
+        for chain in chains
+    ]
+    return torch.cat([*parts, torch.empty(0)])
 
 
 def _rows(scores: Sequence[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tone_words import RATE, aligned, small_config
+from tone_words import RATE, aligned, mean_error, small_config
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.config import BoundaryConfig, Stage
@@ -114,12 +114,7 @@ UTTERANCES = [_utterance(number)[0] for number in range(24)]
 
 
 def _error(model: BoundaryModel) -> float:
-    errors = []
-    for number in range(100, 110):
-        utterance, times = _utterance(number)
-        for span, (start, end) in zip(aligned(model, utterance).words, times, strict=True):
-            errors += [abs(span.start - start), abs(span.end - end)]
-    return sum(errors) / len(errors)
+    return mean_error(model, map(_utterance, range(100, 110)))
 
 
 def test_the_word_beside_tells_what_a_last_letter_sounds_like(tmp_path: Path) -> None:

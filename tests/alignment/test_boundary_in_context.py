@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tone_words import aligned
+from tone_words import aligned, mean_error
 from torch import Tensor
 
 from espnet_ottc.alignment.boundary.aligner import BoundaryAlignment, align_features
@@ -68,12 +68,7 @@ def trained() -> tuple[BoundaryModel, list[Round]]:
 
 
 def _error(model: BoundaryModel) -> float:
-    errors = []
-    for number in range(100, 106):
-        utterance, times = _utterance(number)
-        for span, (start, end) in zip(aligned(model, utterance).words, times, strict=True):
-            errors += [abs(span.start - start), abs(span.end - end)]
-    return sum(errors) / len(errors)
+    return mean_error(model, map(_utterance, range(100, 106)))
 
 
 def test_a_letter_stands_between_those_of_its_word() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -63,6 +64,17 @@ def aligned(model: BoundaryModel, utterance: SpokenText) -> BoundaryAlignment:
     found = align_features(model, features, utterance.words, len(samples) / rate)
     assert isinstance(found, BoundaryAlignment)
     return found
+
+
+def mean_error(
+    model: BoundaryModel, heard: Iterable[tuple[SpokenText, Sequence[tuple[float, float]]]]
+) -> float:
+    """Seconds, over the starts and ends of all words, whose true ones are known."""
+    errors = []
+    for utterance, times in heard:
+        for span, (start, end) in zip(aligned(model, utterance).words, times, strict=True):
+            errors += [abs(span.start - start), abs(span.end - end)]
+    return sum(errors) / len(errors)
 
 
 def write(folder: Path, name: str, samples: Tensor, text: str) -> None:
